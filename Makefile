@@ -1,0 +1,58 @@
+# Everything a person does here. `make serve` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+PARITY := .venv-parity
+BIN := $(VENV)/bin
+
+.PHONY: serve test check parity bench lock clean help
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.base  ## set up and serve on http://127.0.0.1:8000
+	$(BIN)/sightline serve
+
+test: $(VENV)/.dev  ## set up and run the tests
+	$(BIN)/pytest
+
+check: $(VENV)/.dev  ## lint, types, import rules
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+parity: $(PARITY)/.done  ## compare full-size models with the reference libraries (downloads torch, 6 GB)
+	$(PARITY)/bin/pytest -m parity tests/parity
+
+bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same weights
+	$(PARITY)/bin/python -m bench
+
+lock:  ## renew requirements/*.txt from pyproject.toml and requirements/*.in
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/base.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --group dev -c requirements/dev.txt -o requirements/parity.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o requirements/export-clip.txt
+
+clean:  ## remove the environments
+	rm -rf $(VENV) $(PARITY)
+
+$(VENV)/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sightline needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.9"
+
+$(VENV)/.base: $(VENV)/bin/uv requirements/base.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/base.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(PARITY)/.done: $(VENV)/bin/uv requirements/parity.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes -r requirements/parity.txt
+	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --no-deps -e .
+	@touch $@

