@@ -1,1 +1,20 @@
-"""Untrusted bytes in, pictures out."""
+"""Untrusted bytes in, pictures out. The only user of PIL.
+
+:func:`open_picture` judges a file by its bytes and header and decodes nothing; :class:`Picture` decodes when
+asked. Image libraries are imported at first use. Every failure is an :class:`sightline.errors.ImageError`.
+"""
+
+from sightline.imaging.limits import ImageLimits
+from sightline.imaging.picture import Picture, View, open_picture
+from sightline.imaging.resizing import center_crop, encode_png, resize, resize_short_side
+
+__all__ = [
+    "ImageLimits",
+    "Picture",
+    "View",
+    "center_crop",
+    "encode_png",
+    "open_picture",
+    "resize",
+    "resize_short_side",
+]

@@ -6,13 +6,16 @@ OpenAPI, the command line, metrics labels and docs are derived from its attribut
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
 from sightline.imaging import Picture, View
@@ -20,7 +23,7 @@ from sightline.types import Capability, Detection, FaceContext, ModelRef, Region
 
 
 class Params(BaseModel):
-    """Base of every operation's parameters: unknown fields are refused, values are not coerced silently."""
+    """Base of every operation's parameters: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,6 +32,42 @@ class Result(BaseModel):
     """Base of every operation's result."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class RegionParams(Params):
+    """Parameters of operations that work on a part of a picture."""
+
+    target: Target = Field(Target.WHOLE_IMAGE, description="The part of the picture to work on.")
+    face_context: FaceContext = Field(
+        FaceContext.PROMINENT_PERSON,
+        description="Where a prominent face is looked for: inside the prominent person, or everywhere.",
+    )
+
+
+class EmbeddingResult(Result):
+    """A vector. Only vectors of one ``space`` (and one model fingerprint) can be compared."""
+
+    vector: list[float] | str = Field(description="Numbers, or base64 of little-endian float32.")
+    dimensions: int
+    space: str
+    normalized: bool
+
+
+class EmbeddingStyle(Params):
+    """How an embedding is written."""
+
+    normalize: bool = Field(False, description="Scale the vector to length 1. The raw vector is the default.")
+    encoding: Literal["float", "base64"] = Field("float", description="Numbers, or base64 of float32.")
+
+    def written(self, vector: NDArray[np.float32], space: str) -> EmbeddingResult:
+        """``vector`` float32 [dimensions] as these parameters want it."""
+        if self.normalize:
+            # 1e-12 is the epsilon of torch.nn.functional.normalize.
+            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        numbers: list[float] | str = vector.tolist()
+        if self.encoding == "base64":
+            numbers = base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+        return EmbeddingResult(vector=numbers, dimensions=vector.size, space=space, normalized=self.normalize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +126,13 @@ class Models(Protocol):
         """Name of the model with ``capability`` (and, for embeddings, in ``space``).
 
         Raises:
-            UnknownModel: none fits; the message lists what would.
+            ModelUnavailable: no installed model has it at all.
+            UnknownModel: none in that space; the message lists those there are.
         """
+        ...
+
+    def ref(self, model: str) -> ModelRef | None:
+        """Name, fingerprint and provenance of a loaded model; None while it is not loaded."""
         ...
 
 
@@ -98,7 +142,10 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[ResultT]):
-    """What an operation found. ``region`` is the part of the picture it is about; None if not of a picture."""
+    """What an operation found. ``region`` is the part of the picture it worked on, for answers about a part.
+
+    A detection has none: its box is its data.
+    """
 
     data: ResultT | None
     model: ModelRef | None = None
@@ -132,7 +179,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     Params: type[ParamsT]
     Result: type[ResultT]
     example: Mapping[str, Any]
-    timing_group: ClassVar[str]
+    timing_group: str
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None
     needs_picture: bool = True

@@ -1,0 +1,179 @@
+"""A picture that passed its checks, and parts of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from threading import Lock
+
+from sightline.errors import ImageError, ImageTooLarge, InvalidImage
+from sightline.imaging import decoding
+from sightline.imaging.formats import Format, sniff
+from sightline.imaging.headers import read_header
+from sightline.imaging.limits import ImageLimits
+from sightline.imaging.resizing import Pixels, cut
+from sightline.types import PictureFacts, PixelBox
+
+# A reduced picture keeps at least this many times the short side that was asked for. DCT scaling is a box
+# filter; with this margin what is left of it after a bicubic resize stays under the bound in the tests.
+_REDUCTION_MARGIN = 1.5
+
+
+def open_picture(data: bytes, limits: ImageLimits) -> Picture:
+    """Check bytes, content type and header of an untrusted file. No pixel is decoded.
+
+    The format is judged by content alone; names and media types are never looked at.
+
+    Raises:
+        UnsupportedImage: not one of the formats of :class:`~sightline.imaging.formats.Format`.
+        ImageTooLarge: a limit is exceeded.
+        InvalidImage: empty, or a header that makes no sense.
+    """
+    limits.check_bytes(len(data))
+    image_format = sniff(data)
+    header = read_header(data, image_format)
+    limits.check_size(header.width, header.height)
+    width, height = header.upright_size
+    facts = PictureFacts(
+        format=image_format.value,
+        width=width,
+        height=height,
+        num_bytes=len(data),
+        sha256=hashlib.sha256(data, usedforsecurity=False).hexdigest(),
+    )
+    return Picture(data, facts, header.orientation, limits.max_pixels)
+
+
+class Picture:
+    """An image file with a good header. Pixels are decoded when first asked for, once, on any thread.
+
+    Made by :func:`open_picture`. All sizes and boxes are of the upright picture.
+    """
+
+    def __init__(self, data: bytes, facts: PictureFacts, orientation: int, max_pixels: int) -> None:
+        self.facts = facts
+        self._data = data
+        self._orientation = orientation
+        self._max_pixels = max_pixels
+        self._lock = Lock()
+        self._decoded: dict[int, Pixels] = {}
+        self._failure: ImageError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Picture {self.facts.format} {self.width}×{self.height} {self.facts.sha256[:12]}>"
+
+    @property
+    def width(self) -> int:
+        return self.facts.width
+
+    @property
+    def height(self) -> int:
+        return self.facts.height
+
+    def rgb(self) -> Pixels:
+        """All pixels, uint8 [height, width, 3], read-only.
+
+        Raises:
+            InvalidImage: truncated or corrupt. Said again, without another attempt, on every call.
+            UnsupportedImage: a variant of the format that is not decoded here.
+        """
+        return self._decode(1)
+
+    def reduced(self, short_side: int) -> Pixels:
+        """The whole picture, perhaps smaller, for a model that shrinks it to ``short_side`` anyway.
+
+        The shorter side of the result is at least ``short_side`` (or that of the picture, if less). JPEG is
+        decoded at 1/2, 1/4 or 1/8 of its size where that leaves a margin; else this is :meth:`rgb`. Read-only;
+        raises like :meth:`rgb`.
+        """
+        return self._decode(self._reduction(short_side))
+
+    def crop(self, box: PixelBox) -> Pixels:
+        """The pixels of ``box``, uint8 [box.height, box.width, 3], as ``PIL.Image.crop``: outside is black.
+
+        May be a read-only view of the whole picture.
+
+        Raises:
+            InvalidImage: the box has no area, or :meth:`rgb` fails.
+            ImageTooLarge: the box has more pixels than a picture may have.
+        """
+        if box.width < 1 or box.height < 1:
+            raise InvalidImage(f"The region {box.as_list()} has no area; x_min < x_max and y_min < y_max is.")
+        if box.width * box.height > self._max_pixels:
+            raise ImageTooLarge(
+                f"The region {box.as_list()} has more than {self._max_pixels} pixels, the most accepted."
+            )
+        return cut(self.rgb(), box.x_min, box.y_min, box.x_max, box.y_max)
+
+    def _reduction(self, short_side: int) -> int:
+        if self.facts.format != Format.JPEG or short_side < 1:
+            return 1
+        short = min(self.width, self.height)
+        return next((n for n in (8, 4, 2) if short // n >= _REDUCTION_MARGIN * short_side), 1)
+
+    def _decode(self, reduction: int) -> Pixels:
+        with self._lock:
+            if self._failure is not None:
+                raise type(self._failure)(str(self._failure))
+            pixels = self._decoded.get(1)
+            if pixels is None:
+                pixels = self._decoded.get(reduction)
+            if pixels is None:
+                pixels = self._decode_now(reduction)
+            return pixels
+
+    def _decode_now(self, reduction: int) -> Pixels:
+        try:
+            pixels = decoding.decode(
+                self._data, Format(self.facts.format), self._orientation, reduction=reduction
+            )
+            if reduction == 1 and pixels.shape[:2] != (self.height, self.width):
+                raise InvalidImage("The image's pixels do not have the size that its header says.")
+        except ImageError as error:
+            self._failure = error
+            raise
+        if reduction == 1:
+            self._decoded.clear()
+            self._data = b""  # nothing will be decoded again
+        self._decoded[reduction] = pixels
+        return pixels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """A picture, or the part of it in ``box``. Cheap: nothing is decoded or cut before pixels are asked.
+
+    Two views are equal if they are of the same Picture object and box.
+    """
+
+    picture: Picture
+    box: PixelBox | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, View):
+            return NotImplemented
+        return self.picture is other.picture and self.box == other.box
+
+    def __hash__(self) -> int:
+        return hash((id(self.picture), self.box))
+
+    @property
+    def width(self) -> int:
+        return self.picture.width if self.box is None else max(self.box.width, 0)
+
+    @property
+    def height(self) -> int:
+        return self.picture.height if self.box is None else max(self.box.height, 0)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the decoded pixels."""
+        return 3 * self.width * self.height
+
+    def pixels(self) -> Pixels:
+        """uint8 [height, width, 3]; raises like :meth:`Picture.rgb` and :meth:`Picture.crop`."""
+        return self.picture.rgb() if self.box is None else self.picture.crop(self.box)
+
+    def reduced(self, short_side: int) -> Pixels:
+        """:meth:`Picture.reduced` of the whole picture; of a part, its :meth:`pixels`."""
+        return self.picture.reduced(short_side) if self.box is None else self.picture.crop(self.box)

@@ -1,0 +1,47 @@
+"""A text as a vector in the space of the pictures, for searching pictures by words."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sightline.operations import (
+    Answer,
+    EmbeddingResult,
+    EmbeddingStyle,
+    Models,
+    Operation,
+    Scene,
+)
+from sightline.types import Capability
+
+
+class EmbedTextParams(EmbeddingStyle):
+    """Parameters of ``embed_text``."""
+
+    text: str = Field(
+        min_length=1, max_length=2000, description="The text; CLIP reads 75 tokens of it at most."
+    )
+    model: str = Field(
+        "clip-vit-b-32", max_length=100, description="Embedding space, the same as of the pictures' vectors."
+    )
+
+
+class EmbedText(Operation[EmbedTextParams, EmbeddingResult]):
+    """Needs no picture."""
+
+    name = "embed_text"
+    description = "Embeds a text into the space of CLIP's image embeddings."
+    needs = (Capability.TEXT_EMBEDDING,)
+    Params = EmbedTextParams
+    Result = EmbeddingResult
+    example = {"text": "a photo of a dog", "model": "clip-vit-b-32"}
+    needs_picture = False
+    timing_group = "embedding"
+
+    async def run(self, scene: Scene, params: EmbedTextParams, models: Models) -> Answer[EmbeddingResult]:
+        model = models.find(Capability.TEXT_EMBEDDING, params.model)
+        inference = await scene.infer(model, params.text)
+        return Answer(params.written(inference.output, params.model), inference.model)
+
+
+OPERATIONS = (EmbedText(),)

@@ -1,0 +1,216 @@
+"""Questions in, answers out: the one way in for the server, the command line and programs.
+
+async with Analyzer.create(Settings()) as analyzer:
+    picture = analyzer.open(Path("photo.jpg").read_bytes())
+    for outcome in await analyzer.analyze(picture, [Task("face", "detect_bounding_box", {...})]):
+        print(outcome.id, outcome.status, outcome.answer)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from sightline import models, operations
+from sightline.errors import InvalidParameters, SightlineError, TargetNotFound, UnknownOperation
+from sightline.fetching import Fetcher, FetchPolicy
+from sightline.imaging import ImageLimits, Picture, open_picture
+from sightline.operations import Answer, Operation, Params
+from sightline.runtime.engine import Context, Engine
+from sightline.runtime.scene import Scene
+from sightline.runtime.telemetry import Telemetry, Trace, Unmeasured, begin_trace
+from sightline.settings import Settings
+from sightline.weights.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question: an operation with parameters, under an id of the caller's."""
+
+    id: str
+    operation: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTask:
+    """A task whose operation exists and whose parameters fit."""
+
+    id: str
+    operation: Operation[Any, Any]
+    params: Params
+
+
+class Status(StrEnum):
+    """``SKIPPED`` is an honest "there is nothing to work on"; ``ERROR`` is a failure of this task alone."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one task. ``crop_png`` is there when crops were asked for and the region is a crop."""
+
+    id: str
+    operation: Operation[Any, Any]
+    status: Status
+    total_ms: float
+    trace: Trace
+    answer: Answer[Any] | None = None
+    crop_png: bytes | None = None
+    error: SightlineError | None = None
+
+
+class Analyzer:
+    """Operations over an engine. Use as an async context manager; one per process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        operations: Mapping[str, Operation[Any, Any]],
+        models: models.Catalogue,
+        engine: Engine,
+        store: Store,
+        telemetry: Telemetry,
+    ) -> None:
+        self.settings = settings
+        self.operations = operations
+        self.models = models
+        self.engine = engine
+        self.store = store
+        self.limits = ImageLimits.from_settings(settings)
+        self._telemetry = telemetry
+        self._fetcher = Fetcher(FetchPolicy.from_settings(settings))
+
+    @classmethod
+    def create(cls, settings: Settings, telemetry: Telemetry | None = None) -> Analyzer:
+        """Put an analyzer together from what is built in and plugged in.
+
+        Raises:
+            ConfigurationError: a setting or a plug-in is wrong.
+        """
+        telemetry = telemetry or Unmeasured()
+        catalogue = models.catalogue(settings.plugins_dir)
+        store = Store.from_settings(settings)
+        engine = Engine(settings, catalogue, store, telemetry)
+        return cls(settings, operations.catalogue(settings.plugins_dir), catalogue, engine, store, telemetry)
+
+    async def __aenter__(self) -> Analyzer:
+        self.engine.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._fetcher.aclose()
+        await self.engine.close()
+
+    # -- pictures ------------------------------------------------------------------------------------------
+
+    def open(self, data: bytes, *, max_bytes: int | None = None) -> Picture:
+        """Check an image's header; no pixels are decoded yet.
+
+        Raises:
+            UnsupportedImage, ImageTooLarge, InvalidImage: see ``imaging.open_picture``.
+        """
+        limits = self.limits
+        if max_bytes is not None:
+            limits = dataclasses.replace(limits, max_bytes=max_bytes)
+        return open_picture(data, limits)
+
+    async def fetch(self, url: str) -> Picture:
+        """Open the image at a URL.
+
+        Raises:
+            UrlRefused, FetchFailed, FetchTimeout: see ``fetching.Fetcher``. Image errors as for ``open``.
+        """
+        return self.open(await self._fetcher.fetch(url, self.limits.max_bytes))
+
+    # -- tasks ---------------------------------------------------------------------------------------------
+
+    def bind(self, task: Task) -> BoundTask:
+        """Check a task against its operation.
+
+        Raises:
+            UnknownOperation: there is no such operation.
+            InvalidParameters: the parameters do not fit; the message names each and what would.
+        """
+        operation = self.operations.get(task.operation)
+        if operation is None:
+            known = ", ".join(self.operations)
+            raise UnknownOperation(f"there is no operation {task.operation[:100]!r}; there are {known}")
+        target = task.params.get("target")
+        if target is not None and operation.targets and target not in list(operation.targets):
+            allowed = [target.value for target in operation.targets]
+            raise InvalidParameters(
+                f"Unsupported target {str(target)[:100]!r} for {operation.name!r}. Allowed: {allowed}"
+            )
+        try:
+            return BoundTask(task.id, operation, operation.Params.model_validate(dict(task.params)))
+        except ValidationError as error:
+            raise InvalidParameters(f"{operation.name}: {_readable(error)}") from None
+
+    def default_tasks(self) -> list[Task]:
+        """What a request that names no task is asking."""
+        return [
+            Task(template.id, operation.name, template.params)
+            for operation in self.operations.values()
+            for template in operation.default_tasks
+        ]
+
+    async def analyze(
+        self,
+        picture: Picture | None,
+        tasks: Sequence[BoundTask],
+        context: Context | None = None,
+        *,
+        crops: bool = False,
+    ) -> list[Outcome]:
+        """Run all tasks on one picture at once, sharing what they find. Outcomes come in the tasks' order.
+
+        Never raises for a task's sake: a failing task is an outcome, and no other task notices.
+        """
+        context = context or Context.lasting(self.settings.request_timeout_s)
+        async with Scene(self.engine, context, picture) as scene:
+            return await asyncio.gather(*(self._outcome(scene, task, crops) for task in tasks))
+
+    async def _outcome(self, scene: Scene, task: BoundTask, crops: bool) -> Outcome:
+        started = time.monotonic()
+        trace = begin_trace()
+        answer: Answer[Any] | None = None
+        crop_png: bytes | None = None
+        error: SightlineError | None = None
+        status = Status.OK
+        try:
+            answer = await task.operation.run(scene, task.params, self.engine)
+            if crops and answer.region is not None and answer.region.box is not None:
+                crop_png = await scene.crop_png(answer.region)
+        except TargetNotFound as missing:
+            status, error = Status.SKIPPED, missing
+        except SightlineError as failure:
+            status, error, answer = Status.ERROR, failure, None
+        except Exception:
+            _log.exception("operation %s", task.operation.name)
+            error = SightlineError("internal error; the server's log has the details")
+            status, answer = Status.ERROR, None
+        total_s = time.monotonic() - started
+        self._telemetry.task_finished(task.operation.name, status.value, total_s)
+        return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)
+
+
+def _readable(error: ValidationError) -> str:
+    """Pydantic's findings as one line, without echoing long input back."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in found[:10]
+    )

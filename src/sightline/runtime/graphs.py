@@ -1,0 +1,199 @@
+"""ONNX files as callables: OpenVINO on CPUs, ONNX Runtime on everything else, behind one interface.
+
+OpenVINO is the default on CPUs because it computes in bf16 where the processor can (AMX, AVX512_BF16);
+ONNX Runtime's CPU provider has no bf16 arithmetic at all.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from sightline.errors import ConfigurationError, ModelBroken
+from sightline.models import Graph, TensorSpec
+from sightline.settings import GraphRuntime, Precision, Settings
+
+if TYPE_CHECKING:
+    import onnxruntime
+    import openvino
+
+# Device names of the setting → ONNX Runtime's providers, best first.
+ONNXRUNTIME_PROVIDERS: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+    "coreml": ("CoreMLExecutionProvider",),
+    "directml": ("DmlExecutionProvider",),
+}
+
+
+class Graphs:
+    """Opens graphs as the settings say. The compiled form of an OpenVINO graph is kept in ``cache_dir``."""
+
+    def __init__(self, settings: Settings, cache_dir: Path | None = None) -> None:
+        self._settings = settings
+        self._cache_dir = cache_dir
+        self.threads = settings.threads or psutil.cpu_count(logical=False) or 1
+
+    def __call__(
+        self, path: Path, *, precision: Precision | None = None, runtime: GraphRuntime | None = None
+    ) -> Graph:
+        """Load one ONNX file.
+
+        Raises:
+            ModelBroken: the file is not a graph the runtime accepts.
+            ConfigurationError: the device of the settings is not on this machine.
+        """
+        device = self._settings.device.lower()
+        chosen = self._runtime(runtime, device)
+        precise = precision if precision is not None else self._settings.precision
+        try:
+            if chosen is GraphRuntime.OPENVINO:
+                return OpenVinoGraph(
+                    path,
+                    device=device.upper(),
+                    precision=precise,
+                    threads=self.threads,
+                    slots=self._settings.compute_slots,
+                    cache_dir=self._cache_dir,
+                )
+            return OnnxRuntimeGraph(path, device=device, threads=self.threads)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ModelBroken(
+                f"{path.name} does not load in {chosen.value}: {type(error).__name__}"
+            ) from error
+
+    def _runtime(self, asked: GraphRuntime | None, device: str) -> GraphRuntime:
+        for choice in (asked, self._settings.graph_runtime):
+            if choice is not None and choice is not GraphRuntime.AUTO:
+                return choice
+        on_openvino = device.startswith(("cpu", "gpu", "npu", "auto"))
+        return GraphRuntime.OPENVINO if on_openvino else GraphRuntime.ONNXRUNTIME
+
+
+@cache
+def _openvino_core() -> openvino.Core:
+    import openvino
+
+    return openvino.Core()
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether OpenVINO finds native bf16 arithmetic (AMX_BF16 or AVX512_BF16) on this processor."""
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def devices() -> dict[str, list[str]]:
+    """Devices by runtime, as each runtime names them."""
+    import onnxruntime
+
+    return {
+        "openvino": list(_openvino_core().available_devices),
+        "onnxruntime": [
+            name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
+        ],
+    }
+
+
+class OpenVinoGraph:
+    """A graph compiled by OpenVINO, with one inference request per compute slot."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str,
+        precision: Precision,
+        threads: int,
+        slots: int,
+        cache_dir: Path | None,
+    ) -> None:
+        core = _openvino_core()
+        family = device.partition(".")[0]
+        if family != "AUTO" and not any(name.startswith(family) for name in core.available_devices):
+            raise ConfigurationError(
+                f"OpenVINO has no device {device!r} here; it has {', '.join(core.available_devices)}"
+            )
+        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._hint(precision)}
+        if family == "CPU":
+            config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": slots, "ENABLE_CPU_PINNING": False}
+        if cache_dir is not None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            config["CACHE_DIR"] = str(cache_dir)
+        compiled = core.compile_model(str(path), device, config)
+        self.inputs = tuple(_openvino_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(_openvino_spec(port) for port in compiled.outputs)
+        self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(slots):
+            self._requests.put(compiled.create_infer_request())
+
+    @staticmethod
+    def _hint(precision: Precision) -> str:
+        if precision is Precision.AUTO:
+            return "bf16" if cpu_computes_bf16() else "f32"
+        return precision.value
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        request = self._requests.get()
+        try:
+            results = request.infer(dict(inputs), share_inputs=True)
+            return [results[index] for index in range(len(self.outputs))]
+        finally:
+            self._requests.put(request)
+
+
+def _openvino_spec(port: Any) -> TensorSpec:
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+    return TensorSpec(port.any_name, np.dtype(port.element_type.to_dtype()).name, shape)
+
+
+class OnnxRuntimeGraph:
+    """A graph in an ONNX Runtime session on the providers that belong to ``device``."""
+
+    def __init__(self, path: Path, *, device: str, threads: int) -> None:
+        import onnxruntime
+
+        wanted = ONNXRUNTIME_PROVIDERS.get(device)
+        here = onnxruntime.get_available_providers()
+        if wanted is None or wanted[0] not in here:
+            raise ConfigurationError(
+                f"ONNX Runtime has no device {device!r} here; it has {', '.join(here)}. "
+                f"Device names are {', '.join(ONNXRUNTIME_PROVIDERS)}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Shapes change from call to call; a memory plan per shape would only grow (see docs/architecture.md).
+        options.enable_mem_pattern = False
+        # Idle threads must not spin: other graphs and the decoders need the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = [name for name in (*wanted, "CPUExecutionProvider") if name in here]
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=list(dict.fromkeys(providers))
+        )
+        self.inputs = tuple(_onnxruntime_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_onnxruntime_spec(node) for node in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self.outputs]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        results: list[NDArray[Any]] = self._session.run(self._output_names, dict(inputs))
+        return results
+
+
+# ONNX Runtime names element types in C++ style.
+_ONNXRUNTIME_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool"}
+
+
+def _onnxruntime_spec(node: onnxruntime.NodeArg) -> TensorSpec:
+    dtype = _ONNXRUNTIME_DTYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorSpec(node.name, dtype, shape)

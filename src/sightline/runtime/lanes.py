@@ -1,0 +1,273 @@
+"""Queues in front of models and the slots that empty them.
+
+A lane is one model's bounded queue. A slot is a thread that computes. A slot that falls idle takes at once
+everything one lane has, up to that model's batch limit: nobody ever waits for a batch to fill, so latency
+alone is the latency without batching, and load makes its own batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sightline.errors import DeadlineExceeded, InferenceFailed, Overloaded, SightlineError
+from sightline.models import Model
+from sightline.runtime.telemetry import Telemetry
+from sightline.types import Priority
+
+_log = logging.getLogger(__name__)
+
+# Bulk work gets a turn after this many interactive batches, however many more of those wait.
+INTERACTIVE_BATCHES_IN_A_ROW = 8
+# Completions older than this say nothing about the rate a caller would meet now.
+RATE_WINDOW_S = 10.0
+LONGEST_RETRY_AFTER_S = 60
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One prepared item on its way through a lane. Times are ``time.monotonic()`` seconds."""
+
+    model: Model
+    item: Any
+    deadline: float
+    priority: Priority
+    enqueued_at: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    future: Future[Any] = field(default_factory=Future)
+
+    def forget_item(self) -> None:
+        """Let go of the pixels: a cancelled item may stand in its queue for a while yet."""
+        self.item = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLoad:
+    """How full a lane is: admitted and unfinished items, their decoded bytes, items in the queue proper."""
+
+    items: int
+    num_bytes: int
+    queued: int
+
+
+class Lane:
+    """One model's queue. Admission is counted from before decoding until the answer is there."""
+
+    def __init__(self, model: str, *, max_batch: int, max_items: int, max_bytes: int) -> None:
+        self.model = model
+        self.max_batch = max_batch
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._items = 0
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._done: deque[tuple[float, int]] = deque()
+        self.queues: Mapping[Priority, deque[Work]] = {priority: deque() for priority in Priority}
+
+    @contextmanager
+    def admitted(self, num_bytes: int) -> Iterator[None]:
+        """Hold a place for one item of ``num_bytes`` decoded bytes.
+
+        A lone item larger than the whole byte budget is let in when nothing else waits: it would
+        otherwise never be answered.
+
+        Raises:
+            Overloaded: the lane is full; ``retry_after_s`` comes from the measured drain rate.
+        """
+        with self._lock:
+            too_many = self._items >= self._max_items
+            too_large = self._items > 0 and self._bytes + num_bytes > self._max_bytes
+            if too_many or too_large:
+                raise Overloaded(f"{self.model} has all the work it can queue", self._retry_after_s())
+            self._items += 1
+            self._bytes += num_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._items -= 1
+                self._bytes -= num_bytes
+
+    @property
+    def load(self) -> LaneLoad:
+        return LaneLoad(self._items, self._bytes, sum(len(queue) for queue in self.queues.values()))
+
+    def completed(self, count: int) -> None:
+        """Note that ``count`` items were just computed."""
+        now = time.monotonic()
+        with self._lock:
+            self._done.append((now, count))
+            while self._done and self._done[0][0] < now - RATE_WINDOW_S:
+                self._done.popleft()
+
+    def _retry_after_s(self) -> int:
+        """Seconds until what is waiting now should be done, at the rate of the last ten seconds."""
+        now = time.monotonic()
+        recent = [(at, count) for at, count in self._done if at >= now - RATE_WINDOW_S]
+        if not recent:
+            return 1
+        rate_per_s = sum(count for _, count in recent) / max(now - recent[0][0], 0.1)
+        return min(max(1, math.ceil(self._items / rate_per_s)), LONGEST_RETRY_AFTER_S)
+
+
+class Slots:
+    """The threads that compute. All lanes share them; interactive work goes first, bulk is never starved."""
+
+    def __init__(self, count: int, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._ready = threading.Condition()
+        self._lanes: list[Lane] = []
+        self._interactive_in_a_row = 0
+        self._closed = False
+        self._busy_since: dict[int, float] = {}
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, lane: Lane) -> None:
+        with self._ready:
+            self._lanes.append(lane)
+
+    def submit(self, lane: Lane, work: Work) -> Future[Any]:
+        """Queue work. Cancelling the future before its batch starts takes it out of the queue."""
+        with self._ready:
+            if self._closed:
+                raise SightlineError("the engine is shut down")
+            lane.queues[work.priority].append(work)
+            self._ready.notify()
+        work.future.add_done_callback(lambda _: work.forget_item())
+        return work.future
+
+    @property
+    def alive(self) -> bool:
+        """Whether every slot's thread runs."""
+        return not self._closed and all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def longest_running_s(self) -> float:
+        """Age of the oldest batch being computed now; 0 when idle."""
+        started = list(self._busy_since.values())
+        return time.monotonic() - min(started) if started else 0.0
+
+    def close(self) -> None:
+        """Finish batches under way, refuse the rest, end the threads."""
+        with self._ready:
+            self._closed = True
+            waiting = [work for lane in self._lanes for queue in lane.queues.values() for work in queue]
+            for lane in self._lanes:
+                for queue in lane.queues.values():
+                    queue.clear()
+            self._ready.notify_all()
+        for work in waiting:
+            _fail(work, SightlineError("the engine was shut down"))
+        for thread in self._threads:
+            thread.join()
+
+    # -- a slot's own life ---------------------------------------------------------------------------------
+
+    def _serve(self, number: int) -> None:
+        while True:
+            with self._ready:
+                while not (chosen := self._take()):
+                    if self._closed:
+                        return
+                    self._ready.wait()
+                self._busy_since[number] = time.monotonic()
+            lane, batch = chosen
+            try:
+                self._compute(lane, batch)
+            except BaseException as error:  # a slot outlives whatever a model does
+                _log.exception("computing a batch of %s", lane.model)
+                for work in batch:
+                    _fail(work, error)
+            finally:
+                self._busy_since.pop(number, None)
+                del chosen, batch
+
+    def _take(self) -> tuple[Lane, list[Work]] | None:
+        """The next batch, of the priority whose turn it is, from the lane whose first item waited longest."""
+        for priority in self._turns():
+            waiting = [lane for lane in self._lanes if lane.queues[priority]]
+            while waiting:
+                lane = min(waiting, key=lambda lane: lane.queues[priority][0].enqueued_at)
+                batch = _drain(lane.queues[priority], lane.max_batch)
+                if batch:
+                    in_a_row = self._interactive_in_a_row + 1
+                    self._interactive_in_a_row = in_a_row if priority is Priority.INTERACTIVE else 0
+                    return lane, batch
+                waiting = [lane for lane in waiting if lane.queues[priority]]
+        return None
+
+    def _turns(self) -> tuple[Priority, ...]:
+        if self._interactive_in_a_row >= INTERACTIVE_BATCHES_IN_A_ROW:
+            return (Priority.BULK, Priority.INTERACTIVE)
+        return (Priority.INTERACTIVE, Priority.BULK)
+
+    def _compute(self, lane: Lane, batch: Sequence[Work]) -> None:
+        started_at = time.monotonic()
+        for work in batch:
+            work.started_at = started_at
+        try:
+            outputs = batch[0].model.infer([work.item for work in batch])
+            if len(outputs) != len(batch):
+                raise InferenceFailed(f"{lane.model} answered {len(outputs)} of {len(batch)} items")
+        except Exception as error:
+            self._isolate(lane, batch, error)
+            return
+        finished_at = time.monotonic()
+        self._telemetry.batch_computed(lane.model, len(batch), finished_at - started_at)
+        lane.completed(len(batch))
+        for work, output in zip(batch, outputs, strict=True):
+            work.finished_at = finished_at
+            work.future.set_result(output)
+
+    def _isolate(self, lane: Lane, batch: Sequence[Work], error: Exception) -> None:
+        """A batch failed: halve it until only the guilty item fails."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._compute(lane, batch[:middle])
+            self._compute(lane, batch[middle:])
+            return
+        _log.warning("%s failed on an item: %s", lane.model, error, exc_info=error)
+        self._telemetry.item_failed(lane.model)
+        lane.completed(1)
+        if not isinstance(error, SightlineError):
+            error = InferenceFailed(f"{lane.model} failed on this input ({type(error).__name__})")
+        _fail(batch[0], error)
+
+
+def _drain(queue: deque[Work], most: int) -> list[Work]:
+    """Take up to ``most`` items somebody still waits for."""
+    batch: list[Work] = []
+    now = time.monotonic()
+    model: Model | None = None
+    while queue and len(batch) < most:
+        # A reloaded model's items do not share a batch with those prepared for the one before it.
+        if model is not None and queue[0].model is not model:
+            break
+        work = queue.popleft()
+        if not work.future.set_running_or_notify_cancel():
+            continue
+        if work.deadline <= now:
+            work.future.set_exception(DeadlineExceeded("the request's time ran out before its turn came"))
+            continue
+        model = work.model
+        batch.append(work)
+    return batch
+
+
+def _fail(work: Work, error: BaseException) -> None:
+    if not work.future.done():
+        work.future.set_exception(error)

@@ -1,0 +1,277 @@
+"""Which models are in memory: loaded on demand or at start, one load however many ask, unloaded when idle.
+
+Loading runs on a thread of its own, so models that are already there keep answering meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sightline.errors import (
+    ModelBroken,
+    ModelError,
+    ModelLoading,
+    ModelUnavailable,
+    SightlineError,
+    UnknownModel,
+    WeightsError,
+)
+from sightline.models import Catalogue, GraphLoader, Model, ModelDefinition
+from sightline.runtime.telemetry import Telemetry, current_trace
+from sightline.types import ModelRef, Provenance
+from sightline.weights.store import Store, Wanted
+
+_log = logging.getLogger(__name__)
+
+# A failed load is not tried again sooner: an unreachable hub takes seconds to find out, per request.
+RETRY_FAILED_LOAD_S = 30.0
+HOUSEKEEPING_S = 1.0
+
+
+class ModelState(StrEnum):
+    """``MISSING`` has no weights here, ``AVAILABLE`` has and is not loaded."""
+
+    MISSING = "missing"
+    AVAILABLE = "available"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """A loaded model and who uses it."""
+
+    model: Model
+    ref: ModelRef
+    num_bytes: int
+    users: int = 0
+    last_used: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last load failed, and when."""
+
+    error: ModelError
+    at: float
+
+
+def wanted(definition: ModelDefinition) -> Wanted:
+    """What the store has to know of a model's card."""
+    card = definition.card
+    return Wanted(
+        model=card.name,
+        artifacts=card.artifacts,
+        licence=card.licence,
+        homepage=card.homepage,
+        preprocessing=card.preprocessing,
+        exporter=card.exporter,
+    )
+
+
+class Residency:
+    """Loads, keeps and unloads models. Belongs to one event loop; only loading itself happens on a thread."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        graphs: GraphLoader,
+        telemetry: Telemetry,
+        *,
+        auto_pull: bool,
+        idle_unload_s: float = 0.0,
+        budget_bytes: int = 0,
+    ) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._graphs = graphs
+        self._telemetry = telemetry
+        self._auto_pull = auto_pull
+        self._idle_unload_s = idle_unload_s
+        self._budget_bytes = budget_bytes
+        self._loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="loader")
+        self._residents: dict[str, Resident] = {}
+        self._loading: dict[str, asyncio.Task[Resident]] = {}
+        self._failures: dict[str, Failure] = {}
+        self._pinned: set[str] = set()
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def using(self, name: str, deadline: float) -> AsyncIterator[Resident]:
+        """The loaded model, kept in memory while the block runs. ``deadline`` is on ``time.monotonic()``.
+
+        Raises:
+            UnknownModel: there is no model of that name.
+            ModelUnavailable: its weights are missing and could not be had.
+            ModelLoading: it was not ready by the deadline; loading goes on.
+            ModelBroken: its weights are there and do not load.
+        """
+        resident = self._residents.get(name) or await self._loaded(name, deadline)
+        resident.users += 1
+        try:
+            yield resident
+        finally:
+            resident.users -= 1
+            resident.last_used = time.monotonic()
+
+    def state(self, name: str) -> ModelState:
+        """Where a model stands; looks at the disk for models that are not loaded."""
+        if name in self._residents:
+            return ModelState.READY
+        if name in self._loading:
+            return ModelState.LOADING
+        failure = self._failures.get(name)
+        if failure is not None and not isinstance(failure.error, ModelUnavailable):
+            return ModelState.FAILED
+        definition = self._catalogue[name]
+        return ModelState.AVAILABLE if self._store.installed(wanted(definition)) else ModelState.MISSING
+
+    def failure(self, name: str) -> str | None:
+        """What the last attempt to load said, if it failed."""
+        failure = self._failures.get(name)
+        return str(failure.error) if failure else None
+
+    @property
+    def residents(self) -> Mapping[str, Resident]:
+        return self._residents
+
+    # -- loading -------------------------------------------------------------------------------------------
+
+    async def preload(self, name: str) -> None:
+        """Load a model and keep it, whatever the budget or the idle time says."""
+        self._pinned.add(name)
+        if name not in self._residents:
+            await self._start_loading(name)
+
+    async def _loaded(self, name: str, deadline: float) -> Resident:
+        started = time.monotonic()
+        task = self._start_loading(name)
+        try:
+            resident = await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - started))
+        except TimeoutError:
+            raise ModelLoading(f"{name} is still being loaded; try again shortly") from None
+        current_trace().load_ms += (time.monotonic() - started) * 1000
+        return resident
+
+    def _start_loading(self, name: str) -> asyncio.Task[Resident]:
+        task = self._loading.get(name)
+        if task is None:
+            definition = self._catalogue.get(name)
+            if definition is None:
+                raise UnknownModel(f"there is no model {name!r}; there are {', '.join(self._catalogue)}")
+            failure = self._failures.get(name)
+            if failure is not None and time.monotonic() - failure.at < RETRY_FAILED_LOAD_S:
+                raise failure.error
+            task = asyncio.create_task(self._load(definition), name=f"load {name}")
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # always retrieved
+            self._loading[name] = task
+        return task
+
+    async def _load(self, definition: ModelDefinition) -> Resident:
+        name = definition.name
+        started = time.monotonic()
+        try:
+            loop = asyncio.get_running_loop()
+            resident = await loop.run_in_executor(self._loader, self._load_blocking, definition)
+        except ModelError as error:
+            self._failures[name] = Failure(error, time.monotonic())
+            _log.warning("%s did not load: %s", name, error)
+            raise
+        finally:
+            del self._loading[name]
+        self._failures.pop(name, None)
+        self._residents[name] = resident
+        load_s = time.monotonic() - started
+        self._telemetry.model_loaded(name, load_s)
+        _log.info("%s is ready after %.1f s", name, load_s)
+        self._keep_to_budget(newest=name)
+        return resident
+
+    def _load_blocking(self, definition: ModelDefinition) -> Resident:
+        want = wanted(definition)
+        try:
+            installed = self._store.installed(want, verify=True)
+            if installed is None and self._auto_pull and definition.card.artifacts:
+                installed = self._store.pull(want)
+        except WeightsError as error:
+            raise ModelUnavailable(str(error)) from error
+        if installed is None and definition.card.artifacts:
+            raise ModelUnavailable(
+                f"the weights of {want.model} are not here; get them with: sightline models pull {want.model}"
+            )
+        if installed is None:  # a model without files, such as a plug-in that computes
+            ref = ModelRef(want.model, f"built-in-{want.preprocessing}", Provenance.BUILT_IN)
+            return Resident(self._construct(definition, {}), ref, 0)
+        if installed.provenance is Provenance.RANDOM:
+            _log.warning("%s has random weights: its answers mean nothing", want.model)
+        ref = ModelRef(want.model, installed.fingerprint, installed.provenance)
+        num_bytes = sum(path.stat().st_size for path in installed.files.values())
+        return Resident(self._construct(definition, installed.files), ref, num_bytes)
+
+    def _construct(self, definition: ModelDefinition, files: Mapping[str, object]) -> Model:
+        try:
+            return definition.load(files, self._graphs)  # type: ignore[arg-type]
+        except SightlineError:
+            raise
+        except Exception as error:
+            _log.exception("loading %s", definition.name)
+            message = f"{definition.name} does not load ({type(error).__name__}); see the log"
+            raise ModelBroken(message) from error
+
+    # -- unloading -----------------------------------------------------------------------------------------
+
+    async def housekeep(self) -> None:
+        """Unload what has been idle too long; runs until cancelled."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            now = time.monotonic()
+            for name, resident in list(self._residents.items()):
+                if self._idle_unload_s and now - resident.last_used > self._idle_unload_s:
+                    self._unload_if_unused(name)
+
+    def _keep_to_budget(self, newest: str) -> None:
+        if not self._budget_bytes:
+            return
+        by_age = sorted(self._residents, key=lambda name: self._residents[name].last_used)
+        for name in by_age:
+            if sum(resident.num_bytes for resident in self._residents.values()) <= self._budget_bytes:
+                return
+            if name != newest:
+                self._unload_if_unused(name)
+
+    def _unload_if_unused(self, name: str) -> None:
+        if name in self._pinned or self._residents[name].users:
+            return
+        del self._residents[name]
+        self._telemetry.model_unloaded(name)
+        _log.info("%s was unloaded", name)
+        _return_memory()
+
+    def close(self) -> None:
+        for task in self._loading.values():
+            task.cancel()
+        self._loader.shutdown(wait=True, cancel_futures=True)
+        self._residents.clear()
+        _return_memory()
+
+
+def _return_memory() -> None:
+    """Give freed pages back to the system: neither Python nor glibc does so by itself."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)

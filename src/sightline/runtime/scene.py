@@ -1,0 +1,140 @@
+"""One picture during one request: everything found in it is remembered and shared by the request's tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar, cast
+
+from sightline.errors import InvalidRequest, TargetNotFound
+from sightline.imaging import Picture, View, encode_png
+from sightline.operations import Inference
+from sightline.runtime.engine import Context, Engine
+from sightline.runtime.telemetry import Trace, begin_trace, current_trace
+from sightline.types import (
+    Box,
+    Capability,
+    Detection,
+    FaceContext,
+    PixelBox,
+    Region,
+    Target,
+)
+
+ValueT = TypeVar("ValueT")
+
+
+class Scene:
+    """Implements ``operations.Scene``. Use as an async context manager: leaving cancels what still runs."""
+
+    def __init__(self, engine: Engine, context: Context, picture: Picture | None) -> None:
+        self._engine = engine
+        self._context = context
+        self._picture = picture
+        self._found: dict[Hashable, asyncio.Task[tuple[Any, Trace]]] = {}
+
+    async def __aenter__(self) -> Scene:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._found.values():
+            task.cancel()
+        await asyncio.gather(*self._found.values(), return_exceptions=True)
+
+    @property
+    def picture(self) -> Picture:
+        if self._picture is None:
+            raise InvalidRequest("this operation needs an image and the request has none")
+        return self._picture
+
+    def view(self, region: Region) -> View:
+        return View(self.picture, region.box)
+
+    # -- what is in it -------------------------------------------------------------------------------------
+
+    async def person(self) -> Detection | None:
+        """See ``operations.Scene.person``. Its box is cut to whole pixels and to the picture."""
+        return await self._once("person", self._find_person)
+
+    async def face(self, context: FaceContext) -> Detection | None:
+        return await self._once(("face", context), lambda: self._find_face(context))
+
+    async def region(self, target: Target, context: FaceContext) -> Region:
+        if target is Target.PROMINENT_FACE:
+            face = await self.face(context)
+            if face is None:
+                raise TargetNotFound("no prominent face found")
+            return Region(target, face.box.truncated())
+        if target is Target.PROMINENT_PERSON and (person := await self.person()):
+            return Region(target, person.box.truncated())
+        return Region(Target.WHOLE_IMAGE)
+
+    async def infer(self, model: str, subject: View | str) -> Inference:
+        return await self._once(
+            ("infer", model, subject), lambda: self._engine.infer(model, subject, self._context)
+        )
+
+    async def crop_png(self, region: Region) -> bytes:
+        """The region's pixels as a PNG file."""
+        view = self.view(region)
+        return await self._once(
+            ("png", region.box), lambda: self._engine.work(lambda: encode_png(view.pixels()))
+        )
+
+    async def _find_person(self) -> Detection | None:
+        model = self._engine.find(Capability.PERSON_BOXES)
+        found = (await self.infer(model, View(self.picture, None))).output
+        best = max(cast("list[Detection]", found), key=lambda person: person.score, default=None)
+        if best is None:
+            return None
+        box = _clamped(best.box.truncated(), self.picture.width, self.picture.height)
+        return Detection(box, best.score, best.label, best.landmarks) if box else None
+
+    async def _find_face(self, context: FaceContext) -> Detection | None:
+        within = await self._where_to_look(context)
+        model = self._engine.find(Capability.FACE_BOXES)
+        found = (await self.infer(model, View(self.picture, within))).output
+        best = max(cast("list[Detection]", found), key=lambda face: face.score, default=None)
+        if best is None or within is None:
+            return best
+        dx, dy = within.x_min, within.y_min
+        landmarks = tuple((x + dx, y + dy) for x, y in best.landmarks)
+        return Detection(best.box.shifted(dx, dy), best.score, best.label, landmarks)
+
+    async def _where_to_look(self, context: FaceContext) -> PixelBox | None:
+        if context is FaceContext.WHOLE_IMAGE:
+            return None
+        if not self._engine.has(Capability.PERSON_BOXES):
+            current_trace().warnings.append(
+                "no person detector is installed, so the face was looked for in the whole image"
+            )
+            return None
+        person = await self.person()
+        return person.box.truncated() if person else None
+
+    # -- remembering ---------------------------------------------------------------------------------------
+
+    async def _once(self, key: Hashable, find: Callable[[], Awaitable[ValueT]]) -> ValueT:
+        """The value under ``key``, found by whoever asks first; all others wait for the same finding.
+
+        A caller that is cancelled leaves the finding to the others.
+        """
+        task = self._found.get(key)
+        if task is None:
+            task = asyncio.create_task(_traced(find))
+            self._found[key] = task
+        value, trace = await asyncio.shield(task)
+        current_trace().add(trace)
+        return cast("ValueT", value)
+
+
+async def _traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
+    trace = begin_trace()
+    return await find(), trace
+
+
+def _clamped(box: PixelBox, width: int, height: int) -> Box | None:
+    """The part of ``box`` inside the picture; None if there is none."""
+    x_min, y_min = max(0, box.x_min), max(0, box.y_min)
+    x_max, y_max = min(width, box.x_max), min(height, box.y_max)
+    return Box(x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None

@@ -1,0 +1,80 @@
+"""What the runtime tells whoever measures. Labels are names from the registry, never from a request."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Telemetry(Protocol):
+    """Called from event loop and slot threads alike; must be quick and must not raise. Times in seconds."""
+
+    def batch_computed(self, model: str, size: int, infer_s: float) -> None: ...
+
+    def item_failed(self, model: str) -> None: ...
+
+    def item_waited(self, model: str, prepare_s: float, queue_s: float) -> None: ...
+
+    def item_refused(self, model: str) -> None: ...
+
+    def model_loaded(self, model: str, load_s: float) -> None: ...
+
+    def model_unloaded(self, model: str) -> None: ...
+
+    def task_finished(self, operation: str, status: str, total_s: float) -> None: ...
+
+
+class Unmeasured:
+    """Telemetry that goes nowhere."""
+
+    def batch_computed(self, model: str, size: int, infer_s: float) -> None: ...
+
+    def item_failed(self, model: str) -> None: ...
+
+    def item_waited(self, model: str, prepare_s: float, queue_s: float) -> None: ...
+
+    def item_refused(self, model: str) -> None: ...
+
+    def model_loaded(self, model: str, load_s: float) -> None: ...
+
+    def model_unloaded(self, model: str) -> None: ...
+
+    def task_finished(self, operation: str, status: str, total_s: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Trace:
+    """Where one task's time went, in milliseconds, and what should be said about its answer.
+
+    Steps shared with another task are counted in both: the numbers say what the answer took to make, not
+    what it added to the request.
+    """
+
+    load_ms: float = 0.0
+    prepare_ms: float = 0.0
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, other: Trace) -> None:
+        self.load_ms += other.load_ms
+        self.prepare_ms += other.prepare_ms
+        self.queue_ms += other.queue_ms
+        self.infer_ms += other.infer_ms
+        self.warnings.extend(warning for warning in other.warnings if warning not in self.warnings)
+
+
+_current: ContextVar[Trace | None] = ContextVar("sightline_trace", default=None)
+
+
+def begin_trace() -> Trace:
+    """Start a trace that steps of the running asyncio task add to."""
+    trace = Trace()
+    _current.set(trace)
+    return trace
+
+
+def current_trace() -> Trace:
+    """The running task's trace; a throw-away one outside of any."""
+    return _current.get() or Trace()
