@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: serve test check parity bench lock clean help
+.PHONY: serve test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,8 +17,8 @@ test: $(VENV)/.dev  ## set up and run the tests
 	$(BIN)/pytest
 
 check: $(VENV)/.dev  ## lint, types, import rules
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -27,6 +27,9 @@ parity: $(PARITY)/.done  ## compare full-size models with the reference librarie
 
 bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same weights
 	$(PARITY)/bin/python -m bench
+
+docs: $(VENV)/.dev  ## renew the generated pages of docs/
+	$(BIN)/python docs/tables.py
 
 lock:  ## renew requirements/*.txt from pyproject.toml and requirements/*.in
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/base.txt

@@ -43,18 +43,21 @@ def discover(
     """Collect every entry of ``kind``, by name, sorted by name.
 
     Raises:
-        ConfigurationError: a module does not import, its ``attribute`` does not hold a tuple of ``kind``,
-            or two entries claim one name.
+        ConfigurationError: the plug-in folder is not there, a module does not import, its ``attribute`` does
+            not hold a tuple of ``kind``, or two entries claim one name.
     """
     found: dict[str, tuple[EntryT, str]] = {}
     for module in _modules(package, plugins_dir):
         for entry in _entries(module, attribute, kind):
-            if entry.name in found:
+            name = getattr(entry, "name", None)
+            if not isinstance(name, str) or not name:
+                raise ConfigurationError(f"{module.__name__}.{attribute} holds an entry without a name")
+            if name in found:
                 raise ConfigurationError(
-                    f"two {package.rpartition('.')[2]} claim the name {entry.name!r}: "
-                    f"{found[entry.name][1]} and {module.__name__}"
+                    f"two {package.rpartition('.')[2]} claim the name {name!r}: "
+                    f"{found[name][1]} and {module.__name__}"
                 )
-            found[entry.name] = (entry, module.__name__)
+            found[name] = (entry, module.__name__)
     return MappingProxyType({name: found[name][0] for name in sorted(found)})
 
 
@@ -70,11 +73,15 @@ def _modules(package: str, plugins_dir: Path | None) -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(parent.__path__):
         yield importlib.import_module(f"{package}.{info.name}")
     for point in entry_points(group=package):
-        yield _import_plugin(point.name, lambda point=point: point.load())  # type: ignore[misc]
+        yield _import_plugin(point.name, lambda point=point: point.load())
     if plugins_dir is not None:
+        if not plugins_dir.is_dir():
+            raise ConfigurationError(
+                "the plug-in folder of the settings (SIGHTLINE_PLUGINS_DIR) is not there"
+            )
         folder = plugins_dir / package.rpartition(".")[2]
         for path in sorted(folder.glob("*.py")):
-            yield _import_plugin(path.name, lambda path=path: _module_from_file(package, path))  # type: ignore[misc]
+            yield _import_plugin(path.name, lambda path=path: _module_from_file(package, path))
 
 
 class _Importer(Protocol):
@@ -85,7 +92,7 @@ def _import_plugin(name: str, load: _Importer) -> ModuleType:
     """Import somebody else's module; whatever goes wrong in it is a configuration error that names it."""
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"plug-in {name!r} does not import: {type(error).__name__}: {error}"
         ) from error
@@ -98,5 +105,9 @@ def _module_from_file(package: str, path: Path) -> ModuleType:
         raise ImportError(f"{path.name} is not a Python module")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

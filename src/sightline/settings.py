@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic.functional_validators import BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Precision(StrEnum):
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long requests under way may still take.")
-    lame_duck_s: float = Field(0.0, ge=0, description="Serve on after SIGTERM, not ready, this long.")
+    lame_duck_s: float = Field(5.0, ge=0, description="Serve on after SIGTERM, not ready, this long.")
 
     # Models
     models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     image_max_side: int = Field(30_000, ge=1, description="Longer side of one image, in pixels.")
     request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
     request_max_images: int = Field(16, ge=1, description="Images in one request.")
-    request_max_tasks: int = Field(32, ge=1, description="Tasks in one request.")
+    request_max_tasks: int = Field(64, ge=1, description="Tasks in one request.")
 
     # Fetching images by URL
     fetch_timeout_s: float = Field(10.0, gt=0, description="Whole fetch, redirects included.")

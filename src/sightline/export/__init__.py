@@ -1,1 +1,33 @@
-"""TODO."""
+"""Exporters: original weights in, ONNX files out. One file per family; the only user of torch.
+
+They run in an environment of their own, thrown away afterwards (``sightline.weights.exporting`` makes it):
+
+    python -m sightline.export FAMILY --model NAME --weights canonical|random --seed N --size full|tiny --out .
+
+To add a family, add a module here with ``export(order: Order) -> None`` and its locked requirements as
+``requirements/FAMILY.txt``. It writes the artifacts of the model's card into ``order.output`` under their
+names, compares each with the original model before it is done, and raises a
+:class:`sightline.errors.SightlineError` if anything is wrong. Of this package it may import errors, types,
+sources and model cards; nothing imports it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to export.
+
+    ``random`` weights are drawn with ``seed`` and need no network. ``tiny`` keeps the structure, the sizes of
+    inputs and outputs, and little else; canonical weights have one size.
+    """
+
+    model: str
+    weights: Literal["canonical", "random"]
+    seed: int
+    size: Literal["full", "tiny"]
+    output: Path

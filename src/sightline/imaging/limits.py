@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sightline.errors import ImageTooLarge, InvalidImage
-from sightline.settings import Settings
+
+if TYPE_CHECKING:
+    from sightline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

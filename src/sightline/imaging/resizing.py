@@ -52,7 +52,7 @@ def cut(pixels: Pixels, x_min: int, y_min: int, x_max: int, y_max: int) -> Pixel
     A view without a copy when all of it lies inside. Corners must be in order.
     """
     height, width = pixels.shape[:2]
-    if 0 <= x_min and 0 <= y_min and x_max <= width and y_max <= height:
+    if min(x_min, y_min) >= 0 and x_max <= width and y_max <= height:
         return pixels[y_min:y_max, x_min:x_max]
     result = np.zeros((y_max - y_min, x_max - x_min, 3), np.uint8)
     left, top = max(x_min, 0), max(y_min, 0)

@@ -200,4 +200,5 @@ def catalogue(plugins_dir: Path | None = None) -> Mapping[str, Operation[Any, An
     Raises:
         ConfigurationError: a plug-in does not import, or two operations claim one name.
     """
-    return registry.discover("sightline.operations", "OPERATIONS", Operation, plugins_dir)
+    kind: type[Operation[Any, Any]] = Operation  # type: ignore[type-abstract]
+    return registry.discover("sightline.operations", "OPERATIONS", kind, plugins_dir)

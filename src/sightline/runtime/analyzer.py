@@ -24,13 +24,16 @@ from sightline.errors import InvalidParameters, SightlineError, TargetNotFound, 
 from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
 from sightline.operations import Answer, Operation, Params
-from sightline.runtime.engine import Context, Engine
+from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import Telemetry, Trace, Unmeasured, begin_trace
 from sightline.settings import Settings
 from sightline.weights.store import Store
 
 _log = logging.getLogger(__name__)
+
+# The engine's own errors at the deadline say more than the one that ends an operation which overlooks it.
+DEADLINE_GRACE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +105,11 @@ class Analyzer:
             ConfigurationError: a setting or a plug-in is wrong.
         """
         telemetry = telemetry or Unmeasured()
-        catalogue = models.catalogue(settings.plugins_dir)
+        known_models = models.catalogue(settings.plugins_dir)
+        known_operations = operations.catalogue(settings.plugins_dir)
         store = Store.from_settings(settings)
-        engine = Engine(settings, catalogue, store, telemetry)
-        return cls(settings, operations.catalogue(settings.plugins_dir), catalogue, engine, store, telemetry)
+        engine = Engine(settings, known_models, store, telemetry)
+        return cls(settings, known_operations, known_models, engine, store, telemetry)
 
     async def __aenter__(self) -> Analyzer:
         self.engine.start()
@@ -192,9 +196,10 @@ class Analyzer:
         error: SightlineError | None = None
         status = Status.OK
         try:
-            answer = await task.operation.run(scene, task.params, self.engine)
-            if crops and answer.region is not None and answer.region.box is not None:
-                crop_png = await scene.crop_png(answer.region)
+            async with until(scene.context, DEADLINE_GRACE_S):
+                answer = await task.operation.run(scene, task.params, self.engine)
+                if crops and answer.region is not None and answer.region.box is not None:
+                    crop_png = await scene.crop_png(answer.region)
         except TargetNotFound as missing:
             status, error = Status.SKIPPED, missing
         except SightlineError as failure:
@@ -212,5 +217,6 @@ def _readable(error: ValidationError) -> str:
     """Pydantic's findings as one line, without echoing long input back."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in found[:10]
+        f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: {problem['msg']}"
+        for problem in found[:10]
     )

@@ -7,6 +7,7 @@ A lane is where another machine could stand later, so callers see ``infer`` and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,21 +19,26 @@ import psutil
 from sightline.errors import (
     ConfigurationError,
     DeadlineExceeded,
+    InferenceFailed,
     ModelUnavailable,
     Overloaded,
+    SightlineError,
     UnknownModel,
 )
 from sightline.imaging import View
-from sightline.models import Catalogue
+from sightline.models import Catalogue, Model
 from sightline.operations import Inference
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Slots, Work
-from sightline.runtime.residency import ModelState, Residency, Resident
-from sightline.runtime.telemetry import Telemetry, Unmeasured, current_trace
+from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
+from sightline.runtime.telemetry import Step, Telemetry, Unmeasured, current_trace
 from sightline.settings import MIB, Settings
 from sightline.types import Capability, ModelRef, Priority
 from sightline.weights.store import Store
 
+_log = logging.getLogger(__name__)
+
+LONGEST_PRELOAD_PAUSE_S = 600.0
 # A batch that takes longer means a hung runtime, not a large picture: readiness says so.
 STUCK_S = 120.0
 
@@ -50,7 +56,7 @@ class Context:
 
 
 class Engine:
-    """Runs models. Create it inside the event loop it will serve; ``await start()`` before use."""
+    """Runs models for one event loop. ``start`` it there before use and ``close`` it after."""
 
     def __init__(
         self,
@@ -77,39 +83,51 @@ class Engine:
             )
             self._lanes[definition.name] = lane
             self._slots.add(lane)
+        self._graphs = Graphs(settings, cache_dir=settings.models_dir / ".compiled")
         self.residency = Residency(
             catalogue,
             store,
-            Graphs(settings, cache_dir=store.root / ".compiled"),
+            self._graphs,
             self._telemetry,
             auto_pull=settings.auto_pull,
             idle_unload_s=settings.idle_unload_s,
             budget_bytes=settings.memory_budget_mib * MIB,
         )
         self._background: list[asyncio.Task[None]] = []
+        self._closed = False
 
     # -- life ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin preloading and housekeeping; returns at once."""
+        """Begin preloading and housekeeping; returns at once.
+
+        Raises:
+            ConfigurationError: the device of the settings is not on this machine.
+        """
+        self._graphs.require_device()
         self._background = [asyncio.create_task(self.residency.housekeep(), name="housekeeping")]
         for name in self._preload:
             self._background.append(asyncio.create_task(self._preload_one(name), name=f"preload {name}"))
 
     async def _preload_one(self, name: str) -> None:
-        try:
-            await self.residency.preload(name)
-        except Exception:  # said in the log and in /readyz; the server goes on without this model
-            return
+        """Try until it is there: a server that is not ready gets no requests, which would try again."""
+        pause_s = RETRY_FAILED_LOAD_S
+        while True:
+            try:
+                return await self.residency.preload(name)
+            except SightlineError:  # said in the log and in /readyz; the server goes on without this model
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PRELOAD_PAUSE_S)
 
     async def close(self) -> None:
-        """Stop threads and let go of every model. Work still queued fails."""
+        """Stop threads and let go of every model. Work that has not begun fails."""
+        self._closed = True
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._slots.close)
-        self._workers.shutdown(wait=True, cancel_futures=True)
-        await asyncio.to_thread(self.residency.close)
+        await asyncio.to_thread(self._workers.shutdown)
+        await self.residency.close()
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -126,9 +144,8 @@ class Engine:
         lane = self._lanes.get(model)
         if lane is None:
             raise UnknownModel(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
-        size = subject.num_bytes if isinstance(subject, View) else len(subject)
         try:
-            with lane.admitted(size):
+            with lane.admitted(_held_bytes(subject), context.priority):
                 async with self.residency.using(model, context.deadline) as resident:
                     return await self._compute(lane, resident, subject, context)
         except Overloaded:
@@ -139,21 +156,39 @@ class Engine:
         self, lane: Lane, resident: Resident, subject: View | str, context: Context
     ) -> Inference:
         started = time.monotonic()
-        async with _until(context):
-            item = await self.work(resident.model.prepare, subject)
+        async with until(context):
+            item = await self.work(self._prepare, lane.model, resident.model, subject)
             work = Work(resident.model, item, context.deadline, context.priority)
             del item
             output = await asyncio.wrap_future(self._slots.submit(lane, work))
         prepare_s, queue_s = work.enqueued_at - started, work.started_at - work.enqueued_at
         self._telemetry.item_waited(lane.model, prepare_s, queue_s)
-        trace = current_trace()
-        trace.prepare_ms += prepare_s * 1000
-        trace.queue_ms += queue_s * 1000
-        trace.infer_ms += (work.finished_at - work.started_at) * 1000
+        infer_s = work.finished_at - work.started_at
+        current_trace().steps.add(
+            Step(prepare_ms=prepare_s * 1000, queue_ms=queue_s * 1000, infer_ms=infer_s * 1000)
+        )
         return Inference(output, resident.ref)
 
+    def _prepare(self, name: str, model: Model, subject: View | str) -> Any:
+        if self._closed:
+            raise SightlineError("the engine was shut down")
+        try:
+            return model.prepare(subject)
+        except SightlineError:
+            raise
+        except BaseException as error:  # a panic in Rust is one, and SystemExit would end the event loop
+            _log.exception("%s could not prepare its input", name)
+            self._telemetry.item_failed(name)
+            raise InferenceFailed(f"{name} failed on this input ({type(error).__name__})") from None
+
     async def work(self, function: Any, *arguments: Any) -> Any:
-        """Run CPU work (decoding, resizing, encoding) on a worker thread."""
+        """Run CPU work (decoding, resizing, encoding) on a worker thread.
+
+        Raises:
+            SightlineError: the engine is shut down.
+        """
+        if self._closed:
+            raise SightlineError("the engine is shut down")
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
     # -- what there is -------------------------------------------------------------------------------------
@@ -187,6 +222,11 @@ class Engine:
         return self._slots.alive and self._slots.longest_running_s < STUCK_S
 
     @property
+    def lanes(self) -> tuple[str, ...]:
+        """Names of all models, loaded or not."""
+        return tuple(self._lanes)
+
+    @property
     def preload(self) -> tuple[str, ...]:
         return self._preload
 
@@ -197,11 +237,19 @@ class Engine:
         return self.alive and preloaded
 
 
-class _until:  # noqa: N801 - reads as a statement: async with _until(context)
-    """``asyncio.timeout`` to a context's deadline that raises DeadlineExceeded."""
+def _held_bytes(subject: View | str) -> int:
+    """Memory an item stands for: a part of a picture keeps all of the picture decoded."""
+    if isinstance(subject, str):
+        return len(subject)
+    picture = subject.picture
+    return max(subject.num_bytes, 3 * picture.width * picture.height)
 
-    def __init__(self, context: Context) -> None:
-        self._timeout = asyncio.timeout(max(0.0, context.deadline - time.monotonic()))
+
+class until:  # noqa: N801 - reads as a statement: async with until(context)
+    """``asyncio.timeout`` to ``grace_s`` after a context's deadline; raises DeadlineExceeded."""
+
+    def __init__(self, context: Context, grace_s: float = 0.0) -> None:
+        self._timeout = asyncio.timeout(max(0.0, context.deadline + grace_s - time.monotonic()))
 
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()

@@ -51,8 +51,7 @@ class Graphs:
             ModelBroken: the file is not a graph the runtime accepts.
             ConfigurationError: the device of the settings is not on this machine.
         """
-        device = self._settings.device.lower()
-        chosen = self._runtime(runtime, device)
+        chosen, device = self._place(runtime)
         precise = precision if precision is not None else self._settings.precision
         try:
             if chosen is GraphRuntime.OPENVINO:
@@ -72,12 +71,24 @@ class Graphs:
                 f"{path.name} does not load in {chosen.value}: {type(error).__name__}"
             ) from error
 
-    def _runtime(self, asked: GraphRuntime | None, device: str) -> GraphRuntime:
-        for choice in (asked, self._settings.graph_runtime):
-            if choice is not None and choice is not GraphRuntime.AUTO:
-                return choice
-        on_openvino = device.startswith(("cpu", "gpu", "npu", "auto"))
-        return GraphRuntime.OPENVINO if on_openvino else GraphRuntime.ONNXRUNTIME
+    def require_device(self) -> None:
+        """Raises ConfigurationError if the device of the settings is not on this machine."""
+        runtime, device = self._place(None)
+        if runtime is GraphRuntime.OPENVINO:
+            _require_openvino_device(device.upper())
+        else:
+            _onnxruntime_providers(device)
+
+    def _place(self, asked: GraphRuntime | None) -> tuple[GraphRuntime, str]:
+        """The runtime and its device. A model that asks for the other runtime runs on that one's CPU."""
+        device = self._settings.device.lower()
+        usual = self._settings.graph_runtime
+        if usual is GraphRuntime.AUTO:
+            on_openvino = device.startswith(("cpu", "gpu", "npu", "auto"))
+            usual = GraphRuntime.OPENVINO if on_openvino else GraphRuntime.ONNXRUNTIME
+        if asked in (None, GraphRuntime.AUTO, usual):
+            return usual, device
+        return asked, "cpu"
 
 
 @cache
@@ -117,13 +128,14 @@ class OpenVinoGraph:
         slots: int,
         cache_dir: Path | None,
     ) -> None:
+        _require_openvino_device(device)
         core = _openvino_core()
         family = device.partition(".")[0]
-        if family != "AUTO" and not any(name.startswith(family) for name in core.available_devices):
-            raise ConfigurationError(
-                f"OpenVINO has no device {device!r} here; it has {', '.join(core.available_devices)}"
-            )
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._hint(precision)}
+        config: dict[str, Any] = {}
+        if precision is not Precision.AUTO:
+            config["INFERENCE_PRECISION_HINT"] = precision.value
+        elif family == "CPU":
+            config["INFERENCE_PRECISION_HINT"] = "bf16" if cpu_computes_bf16() else "f32"
         if family == "CPU":
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": slots, "ENABLE_CPU_PINNING": False}
         if cache_dir is not None:
@@ -136,12 +148,6 @@ class OpenVinoGraph:
         for _ in range(slots):
             self._requests.put(compiled.create_infer_request())
 
-    @staticmethod
-    def _hint(precision: Precision) -> str:
-        if precision is Precision.AUTO:
-            return "bf16" if cpu_computes_bf16() else "f32"
-        return precision.value
-
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         request = self._requests.get()
         try:
@@ -149,6 +155,13 @@ class OpenVinoGraph:
             return [results[index] for index in range(len(self.outputs))]
         finally:
             self._requests.put(request)
+
+
+def _require_openvino_device(device: str) -> None:
+    here = _openvino_core().available_devices
+    family = device.partition(".")[0]
+    if family.partition(":")[0] != "AUTO" and not any(name.partition(".")[0] == family for name in here):
+        raise ConfigurationError(f"OpenVINO has no device {device!r} here; it has {', '.join(here)}")
 
 
 def _openvino_spec(port: Any) -> TensorSpec:
@@ -162,13 +175,7 @@ class OnnxRuntimeGraph:
     def __init__(self, path: Path, *, device: str, threads: int) -> None:
         import onnxruntime
 
-        wanted = ONNXRUNTIME_PROVIDERS.get(device)
-        here = onnxruntime.get_available_providers()
-        if wanted is None or wanted[0] not in here:
-            raise ConfigurationError(
-                f"ONNX Runtime has no device {device!r} here; it has {', '.join(here)}. "
-                f"Device names are {', '.join(ONNXRUNTIME_PROVIDERS)}"
-            )
+        providers = _onnxruntime_providers(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -176,10 +183,7 @@ class OnnxRuntimeGraph:
         options.enable_mem_pattern = False
         # Idle threads must not spin: other graphs and the decoders need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [name for name in (*wanted, "CPUExecutionProvider") if name in here]
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=list(dict.fromkeys(providers))
-        )
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self.inputs = tuple(_onnxruntime_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_onnxruntime_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
@@ -187,6 +191,20 @@ class OnnxRuntimeGraph:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         results: list[NDArray[Any]] = self._session.run(self._output_names, dict(inputs))
         return results
+
+
+def _onnxruntime_providers(device: str) -> list[str]:
+    """Providers of ``device`` that are here, best first; the CPU's takes what the others cannot compute."""
+    import onnxruntime
+
+    wanted = ONNXRUNTIME_PROVIDERS.get(device)
+    here = onnxruntime.get_available_providers()
+    if wanted is None or wanted[0] not in here:
+        raise ConfigurationError(
+            f"ONNX Runtime has no device {device!r} here; it has {', '.join(here)}. "
+            f"Device names are {', '.join(ONNXRUNTIME_PROVIDERS)}"
+        )
+    return [name for name in dict.fromkeys((*wanted, "CPUExecutionProvider")) if name in here]
 
 
 # ONNX Runtime names element types in C++ style.

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +27,13 @@ _log = logging.getLogger(__name__)
 
 # Bulk work gets a turn after this many interactive batches, however many more of those wait.
 INTERACTIVE_BATCHES_IN_A_ROW = 8
+# Bulk work may hold this part of a lane, so that a caller who waits for the answer always finds room.
+BULK_SHARE = 0.5
 # Completions older than this say nothing about the rate a caller would meet now.
 RATE_WINDOW_S = 10.0
 LONGEST_RETRY_AFTER_S = 60
+# A batch that is not done by then hangs; its thread is a daemon and ends with the process.
+CLOSE_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +50,7 @@ class Work:
     future: Future[Any] = field(default_factory=Future)
 
     def forget_item(self) -> None:
-        """Let go of the pixels: a cancelled item may stand in its queue for a while yet."""
+        """Let go of the pixels: whoever has the future may keep it for a while yet."""
         self.item = None
 
 
@@ -59,47 +63,70 @@ class LaneLoad:
     queued: int
 
 
+@dataclass(slots=True)
+class _Held:
+    """Places taken in a lane."""
+
+    max_items: int
+    max_bytes: int
+    items: int = 0
+    num_bytes: int = 0
+
+    def has_room(self, num_bytes: int) -> bool:
+        """An item larger than all the room there is would never be answered: alone, it is let in."""
+        return not self.items or (
+            self.items < self.max_items and self.num_bytes + num_bytes <= self.max_bytes
+        )
+
+    def take(self, items: int, num_bytes: int) -> None:
+        self.items += items
+        self.num_bytes += num_bytes
+
+
 class Lane:
     """One model's queue. Admission is counted from before decoding until the answer is there."""
 
     def __init__(self, model: str, *, max_batch: int, max_items: int, max_bytes: int) -> None:
         self.model = model
         self.max_batch = max_batch
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-        self._items = 0
-        self._bytes = 0
+        self._all = _Held(max_items, max_bytes)
+        self._bulk = _Held(max(1, int(max_items * BULK_SHARE)), int(max_bytes * BULK_SHARE))
         self._lock = threading.Lock()
         self._done: deque[tuple[float, int]] = deque()
+        self._busy_since = 0.0
+        self._rate_per_s: float | None = None
         self.queues: Mapping[Priority, deque[Work]] = {priority: deque() for priority in Priority}
 
     @contextmanager
-    def admitted(self, num_bytes: int) -> Iterator[None]:
+    def admitted(self, num_bytes: int, priority: Priority = Priority.INTERACTIVE) -> Iterator[None]:
         """Hold a place for one item of ``num_bytes`` decoded bytes.
 
-        A lone item larger than the whole byte budget is let in when nothing else waits: it would
-        otherwise never be answered.
+        Bulk work gets ``BULK_SHARE`` of the places and of the bytes at most. A lone item larger than the
+        whole byte budget is let in when nothing else waits.
 
         Raises:
             Overloaded: the lane is full; ``retry_after_s`` comes from the measured drain rate.
         """
+        held = (self._all, self._bulk) if priority is Priority.BULK else (self._all,)
         with self._lock:
-            too_many = self._items >= self._max_items
-            too_large = self._items > 0 and self._bytes + num_bytes > self._max_bytes
-            if too_many or too_large:
+            if not all(places.has_room(num_bytes) for places in held):
                 raise Overloaded(f"{self.model} has all the work it can queue", self._retry_after_s())
-            self._items += 1
-            self._bytes += num_bytes
+            if not self._all.items:
+                self._busy_since = time.monotonic()
+            for places in held:
+                places.take(1, num_bytes)
         try:
             yield
         finally:
             with self._lock:
-                self._items -= 1
-                self._bytes -= num_bytes
+                for places in held:
+                    places.take(-1, -num_bytes)
 
     @property
     def load(self) -> LaneLoad:
-        return LaneLoad(self._items, self._bytes, sum(len(queue) for queue in self.queues.values()))
+        with self._lock:
+            queued = sum(len(queue) for queue in self.queues.values())
+            return LaneLoad(self._all.items, self._all.num_bytes, queued)
 
     def completed(self, count: int) -> None:
         """Note that ``count`` items were just computed."""
@@ -110,13 +137,18 @@ class Lane:
                 self._done.popleft()
 
     def _retry_after_s(self) -> int:
-        """Seconds until what is waiting now should be done, at the rate of the last ten seconds."""
+        """Seconds until what is waiting now should be done, at the rate of the last ten busy seconds.
+
+        Idle time says nothing about the rate; right after it the rate of the last busy time counts.
+        """
         now = time.monotonic()
-        recent = [(at, count) for at, count in self._done if at >= now - RATE_WINDOW_S]
-        if not recent:
+        since = max(self._busy_since, now - RATE_WINDOW_S)
+        done = sum(count for at, count in self._done if at >= since)
+        if done:
+            self._rate_per_s = done / max(now - since, 0.001)
+        if self._rate_per_s is None:
             return 1
-        rate_per_s = sum(count for _, count in recent) / max(now - recent[0][0], 0.1)
-        return min(max(1, math.ceil(self._items / rate_per_s)), LONGEST_RETRY_AFTER_S)
+        return min(max(1, math.ceil(self._all.items / self._rate_per_s)), LONGEST_RETRY_AFTER_S)
 
 
 class Slots:
@@ -147,8 +179,14 @@ class Slots:
                 raise SightlineError("the engine is shut down")
             lane.queues[work.priority].append(work)
             self._ready.notify()
-        work.future.add_done_callback(lambda _: work.forget_item())
+        work.future.add_done_callback(lambda _: self._settled(lane, work))
         return work.future
+
+    def _settled(self, lane: Lane, work: Work) -> None:
+        work.forget_item()
+        if work.future.cancelled():
+            with self._ready, suppress(ValueError):  # a slot may have thrown it out already
+                lane.queues[work.priority].remove(work)
 
     @property
     def alive(self) -> bool:
@@ -162,7 +200,7 @@ class Slots:
         return time.monotonic() - min(started) if started else 0.0
 
     def close(self) -> None:
-        """Finish batches under way, refuse the rest, end the threads."""
+        """Finish batches under way, refuse the rest, end the threads. A hanging batch is not waited for."""
         with self._ready:
             self._closed = True
             waiting = [work for lane in self._lanes for queue in lane.queues.values() for work in queue]
@@ -172,8 +210,9 @@ class Slots:
             self._ready.notify_all()
         for work in waiting:
             _fail(work, SightlineError("the engine was shut down"))
+        until = time.monotonic() + CLOSE_TIMEOUT_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
     # -- a slot's own life ---------------------------------------------------------------------------------
 
@@ -188,10 +227,10 @@ class Slots:
             lane, batch = chosen
             try:
                 self._compute(lane, batch)
-            except BaseException as error:  # a slot outlives whatever a model does
+            except BaseException:  # no model's doing, and still no reason to lose a slot
                 _log.exception("computing a batch of %s", lane.model)
                 for work in batch:
-                    _fail(work, error)
+                    _fail(work, InferenceFailed(f"{lane.model} failed on this input"))
             finally:
                 self._busy_since.pop(number, None)
                 del chosen, batch
@@ -223,7 +262,7 @@ class Slots:
             outputs = batch[0].model.infer([work.item for work in batch])
             if len(outputs) != len(batch):
                 raise InferenceFailed(f"{lane.model} answered {len(outputs)} of {len(batch)} items")
-        except Exception as error:
+        except BaseException as error:  # a panic in Rust is one, and SystemExit would end the event loop
             self._isolate(lane, batch, error)
             return
         finished_at = time.monotonic()
@@ -233,7 +272,7 @@ class Slots:
             work.finished_at = finished_at
             work.future.set_result(output)
 
-    def _isolate(self, lane: Lane, batch: Sequence[Work], error: Exception) -> None:
+    def _isolate(self, lane: Lane, batch: Sequence[Work], error: BaseException) -> None:
         """A batch failed: halve it until only the guilty item fails."""
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -268,6 +307,6 @@ def _drain(queue: deque[Work], most: int) -> list[Work]:
     return batch
 
 
-def _fail(work: Work, error: BaseException) -> None:
+def _fail(work: Work, error: SightlineError) -> None:
     if not work.future.done():
         work.future.set_exception(error)

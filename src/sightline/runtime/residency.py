@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,7 +20,6 @@ from enum import StrEnum
 
 from sightline.errors import (
     ModelBroken,
-    ModelError,
     ModelLoading,
     ModelUnavailable,
     SightlineError,
@@ -27,9 +27,9 @@ from sightline.errors import (
     WeightsError,
 )
 from sightline.models import Catalogue, GraphLoader, Model, ModelDefinition
-from sightline.runtime.telemetry import Telemetry, current_trace
+from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.types import ModelRef, Provenance
-from sightline.weights.store import Store, Wanted
+from sightline.weights.store import Installed, Store, Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +50,11 @@ class ModelState(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """A loaded model and who uses it."""
+    """A loaded model. ``num_bytes`` is the size of its files, the measure of its memory."""
 
     model: Model
     ref: ModelRef
     num_bytes: int
-    users: int = 0
     last_used: float = field(default_factory=time.monotonic)
 
 
@@ -63,8 +62,12 @@ class Resident:
 class Failure:
     """Why the last load failed, and when."""
 
-    error: ModelError
+    error: SightlineError
     at: float
+
+    def again(self) -> SightlineError:
+        """The error to raise: a new one, as one raised again and again would keep every caller's frames."""
+        return type(self.error)(str(self.error))
 
 
 def wanted(definition: ModelDefinition) -> Wanted:
@@ -105,7 +108,9 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[Resident]] = {}
         self._failures: dict[str, Failure] = {}
+        self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
+        self._closed = False
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -118,14 +123,16 @@ class Residency:
             ModelUnavailable: its weights are missing and could not be had.
             ModelLoading: it was not ready by the deadline; loading goes on.
             ModelBroken: its weights are there and do not load.
+            ConfigurationError: the device of the settings is not on this machine.
         """
-        resident = self._residents.get(name) or await self._loaded(name, deadline)
-        resident.users += 1
+        # Whoever waits for a model is its user already: it must not be evicted before they get it.
+        self._users[name] += 1
         try:
+            resident = self._residents.get(name) or await self._loaded(name, deadline)
             yield resident
-        finally:
-            resident.users -= 1
             resident.last_used = time.monotonic()
+        finally:
+            self._users[name] -= 1
 
     def state(self, name: str) -> ModelState:
         """Where a model stands; looks at the disk for models that are not loaded."""
@@ -142,7 +149,7 @@ class Residency:
     def failure(self, name: str) -> str | None:
         """What the last attempt to load said, if it failed."""
         failure = self._failures.get(name)
-        return str(failure.error) if failure else None
+        return str(failure.error) if failure and name not in self._residents else None
 
     @property
     def residents(self) -> Mapping[str, Resident]:
@@ -154,7 +161,7 @@ class Residency:
         """Load a model and keep it, whatever the budget or the idle time says."""
         self._pinned.add(name)
         if name not in self._residents:
-            await self._start_loading(name)
+            await asyncio.shield(self._start_loading(name))
 
     async def _loaded(self, name: str, deadline: float) -> Resident:
         started = time.monotonic()
@@ -163,7 +170,11 @@ class Residency:
             resident = await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - started))
         except TimeoutError:
             raise ModelLoading(f"{name} is still being loaded; try again shortly") from None
-        current_trace().load_ms += (time.monotonic() - started) * 1000
+        except asyncio.CancelledError:
+            if self._closed and task.cancelled():
+                raise SightlineError("the engine was shut down") from None
+            raise
+        current_trace().steps.add(Step(load_ms=(time.monotonic() - started) * 1000))
         return resident
 
     def _start_loading(self, name: str) -> asyncio.Task[Resident]:
@@ -174,7 +185,9 @@ class Residency:
                 raise UnknownModel(f"there is no model {name!r}; there are {', '.join(self._catalogue)}")
             failure = self._failures.get(name)
             if failure is not None and time.monotonic() - failure.at < RETRY_FAILED_LOAD_S:
-                raise failure.error
+                raise failure.again()
+            if self._closed:
+                raise SightlineError("the engine is shut down")
             task = asyncio.create_task(self._load(definition), name=f"load {name}")
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # always retrieved
             self._loading[name] = task
@@ -186,8 +199,8 @@ class Residency:
         try:
             loop = asyncio.get_running_loop()
             resident = await loop.run_in_executor(self._loader, self._load_blocking, definition)
-        except ModelError as error:
-            self._failures[name] = Failure(error, time.monotonic())
+        except SightlineError as error:
+            self._failures[name] = Failure(type(error)(str(error)), time.monotonic())
             _log.warning("%s did not load: %s", name, error)
             raise
         finally:
@@ -201,48 +214,57 @@ class Residency:
         return resident
 
     def _load_blocking(self, definition: ModelDefinition) -> Resident:
-        want = wanted(definition)
+        """Raises nothing but SightlineErrors: a SystemExit, of a plug-in say, would end the event loop."""
         try:
-            installed = self._store.installed(want, verify=True)
-            if installed is None and self._auto_pull and definition.card.artifacts:
-                installed = self._store.pull(want)
-        except WeightsError as error:
-            raise ModelUnavailable(str(error)) from error
-        if installed is None and definition.card.artifacts:
-            raise ModelUnavailable(
-                f"the weights of {want.model} are not here; get them with: sightline models pull {want.model}"
-            )
-        if installed is None:  # a model without files, such as a plug-in that computes
-            ref = ModelRef(want.model, f"built-in-{want.preprocessing}", Provenance.BUILT_IN)
-            return Resident(self._construct(definition, {}), ref, 0)
-        if installed.provenance is Provenance.RANDOM:
-            _log.warning("%s has random weights: its answers mean nothing", want.model)
-        ref = ModelRef(want.model, installed.fingerprint, installed.provenance)
-        num_bytes = sum(path.stat().st_size for path in installed.files.values())
-        return Resident(self._construct(definition, installed.files), ref, num_bytes)
-
-    def _construct(self, definition: ModelDefinition, files: Mapping[str, object]) -> Model:
-        try:
-            return definition.load(files, self._graphs)  # type: ignore[arg-type]
+            installed = self._weights(definition)
+            model = definition.load(installed.files, self._graphs)
+            num_bytes = sum(path.stat().st_size for path in installed.files.values())
         except SightlineError:
             raise
-        except Exception as error:
+        except BaseException as error:
             _log.exception("loading %s", definition.name)
             message = f"{definition.name} does not load ({type(error).__name__}); see the log"
             raise ModelBroken(message) from error
+        if installed.provenance is Provenance.RANDOM:
+            _log.warning("%s has random weights: its answers mean nothing", definition.name)
+        ref = ModelRef(definition.name, installed.fingerprint, installed.provenance)
+        return Resident(model, ref, num_bytes)
+
+    def _weights(self, definition: ModelDefinition) -> Installed:
+        want = wanted(definition)
+        try:
+            installed = self._store.installed(want, verify=True)
+            if installed is None and self._auto_pull:
+                installed = self._store.pull(want, self._go_on)
+        except WeightsError as error:
+            raise ModelUnavailable(str(error)) from error
+        if installed is None:
+            raise ModelUnavailable(
+                f"the weights of {want.model} are not here; bring them in with {want.instructions}"
+            )
+        return installed
+
+    def _go_on(self, label: str, done: int, total: int | None) -> None:
+        """A download's report; ends it when nobody will use the model any more. It resumes next time."""
+        if self._closed:
+            raise SightlineError("the engine was shut down")
 
     # -- unloading -----------------------------------------------------------------------------------------
 
     async def housekeep(self) -> None:
-        """Unload what has been idle too long; runs until cancelled."""
+        """Unload what has been idle too long or is over the budget; runs until cancelled."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             now = time.monotonic()
             for name, resident in list(self._residents.items()):
                 if self._idle_unload_s and now - resident.last_used > self._idle_unload_s:
                     self._unload_if_unused(name)
+            # Models that were in use when the budget was passed may be idle now.
+            newest = max(self._residents, key=lambda name: self._residents[name].last_used, default=None)
+            self._keep_to_budget(newest)
 
-    def _keep_to_budget(self, newest: str) -> None:
+    def _keep_to_budget(self, newest: str | None) -> None:
+        """Unload the least recently used. ``newest`` stays, even if it is larger than the budget alone."""
         if not self._budget_bytes:
             return
         by_age = sorted(self._residents, key=lambda name: self._residents[name].last_used)
@@ -253,19 +275,21 @@ class Residency:
                 self._unload_if_unused(name)
 
     def _unload_if_unused(self, name: str) -> None:
-        if name in self._pinned or self._residents[name].users:
+        if name in self._pinned or self._users[name]:
             return
         del self._residents[name]
         self._telemetry.model_unloaded(name)
         _log.info("%s was unloaded", name)
-        _return_memory()
+        asyncio.get_running_loop().run_in_executor(None, _return_memory)
 
-    def close(self) -> None:
-        for task in self._loading.values():
+    async def close(self) -> None:
+        """Stop loading (a download under way ends at its next piece) and let go of every model."""
+        self._closed = True
+        for task in list(self._loading.values()):
             task.cancel()
-        self._loader.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._loader.shutdown, wait=True, cancel_futures=True)
         self._residents.clear()
-        _return_memory()
+        await asyncio.to_thread(_return_memory)
 
 
 def _return_memory() -> None:

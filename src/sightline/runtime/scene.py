@@ -29,7 +29,7 @@ class Scene:
 
     def __init__(self, engine: Engine, context: Context, picture: Picture | None) -> None:
         self._engine = engine
-        self._context = context
+        self.context = context
         self._picture = picture
         self._found: dict[Hashable, asyncio.Task[tuple[Any, Trace]]] = {}
 
@@ -71,7 +71,7 @@ class Scene:
 
     async def infer(self, model: str, subject: View | str) -> Inference:
         return await self._once(
-            ("infer", model, subject), lambda: self._engine.infer(model, subject, self._context)
+            ("infer", model, subject), lambda: self._engine.infer(model, subject, self.context)
         )
 
     async def crop_png(self, region: Region) -> bytes:

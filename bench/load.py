@@ -1,0 +1,98 @@
+"""A load client small enough not to be what is measured: raw HTTP/1.1 over kept-open loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from dataclasses import dataclass
+
+BOUNDARY = "sightline-bench-boundary"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to post an image. ``field`` is the form's name for the file."""
+
+    name: str
+    port: int
+    path: str
+    field: str = "image"
+
+    def request(self, image: bytes) -> bytes:
+        part = (
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{self.field}"; filename="a.jpg"\r\n'
+            "Content-Type: image/jpeg\r\n\r\n"
+        ).encode()
+        body = part + image + f"\r\n--{BOUNDARY}--\r\n".encode()
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+        ).encode()
+        return head + body
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: answers per second and latencies in milliseconds."""
+
+    requests: int
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def measure(target: Target, images: list[bytes], *, concurrency: int, seconds: float) -> Measured:
+    """Post images in turn from ``concurrency`` clients; the first second is warm-up and not counted.
+
+    Raises:
+        RuntimeError: any answer other than 200.
+    """
+    requests = [target.request(image) for image in images]
+    latencies: list[float] = []
+    start = time.perf_counter() + 1.0
+    stop = start + seconds
+
+    async def client(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        turn = number
+        while (began := time.perf_counter()) < stop:
+            writer.write(requests[turn % len(requests)])
+            turn += 1
+            await _answer(reader)
+            ended = time.perf_counter()
+            if began >= start:
+                latencies.append(ended - began)
+        writer.close()
+
+    await asyncio.gather(*(client(number) for number in range(concurrency)))
+    spent = time.perf_counter() - start
+    ordered = sorted(latencies)
+    return Measured(
+        requests=len(ordered),
+        per_s=len(ordered) / spent,
+        p50_ms=statistics.median(ordered) * 1000,
+        p99_ms=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
+    )
+
+
+async def once(target: Target, image: bytes) -> object:
+    """One answer, parsed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    writer.write(target.request(image))
+    body = await _answer(reader)
+    writer.close()
+    return json.loads(body)
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1]
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    body = await reader.readexactly(length)
+    if status != b"200":
+        raise RuntimeError(f"{status.decode()}: {body[:300].decode(errors='replace')}")
+    return body

@@ -1,0 +1,57 @@
+"""All commands together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sightline import __version__
+from sightline.cli import models
+from sightline.cli.analyze import analyze
+from sightline.cli.doctor import doctor
+from sightline.cli.operations import operations
+from sightline.cli.problems import Commands
+from sightline.cli.serve import serve
+
+app = typer.Typer(
+    name="sightline",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sightline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sightline(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """[bold]Sightline says what is in a photo[/]: people and faces, animals, places, captions, vectors.
+
+    [bold]First steps[/]
+
+      [cyan]sightline doctor[/]               what runs here, and what is missing
+      [cyan]sightline models pull --all[/]    download the models, once
+      [cyan]sightline analyze photo.jpg[/]    ask about a photo, no server needed
+      [cyan]sightline serve[/]                answer over HTTP at http://127.0.0.1:8000
+
+    Settings come from SIGHTLINE_* variables or a .env file; options given here go before them.
+    """
+
+
+app.command()(serve)
+app.command()(analyze)
+app.command()(operations)
+app.add_typer(models.app, name="models")
+app.command()(doctor)

@@ -1,0 +1,88 @@
+"""The software: Python, packages, graph runtimes and the precision they will use."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from sightline import __version__
+from sightline.cli.checks import Finding, State
+
+if TYPE_CHECKING:
+    from sightline.settings import Settings
+
+_AREA = "software"
+_PACKAGES = (
+    "openvino", "onnxruntime", "numpy", "pillow", "pillow-heif", "tokenizers", "fastapi", "uvicorn",
+)  # fmt: skip
+_REINSTALL = "install sightline again: python -m pip install --force-reinstall sightline"
+
+
+def check(settings: Settings | None) -> Iterator[Finding]:
+    where = f"{platform.python_implementation()} {platform.python_version()}, {sys.platform}"
+    yield Finding(_AREA, "sightline", State.OK, f"{__version__} on {where}")
+    yield _packages()
+    if settings is None:
+        return
+    try:
+        yield from _runtimes(settings)
+    except Exception as error:  # whatever a native library does when it cannot load
+        yield Finding(_AREA, "runtimes", State.BROKEN, f"{type(error).__name__}: {error}", _REINSTALL)
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding(_AREA, "packages", State.BROKEN, f"missing: {', '.join(missing)}", _REINSTALL)
+    return Finding(_AREA, "packages", State.OK, ", ".join(found))
+
+
+def _runtimes(settings: Settings) -> Iterator[Finding]:
+    from sightline.runtime.graphs import ONNXRUNTIME_PROVIDERS, cpu_computes_bf16, devices
+    from sightline.settings import GraphRuntime
+
+    here = devices()
+    listed = "; ".join(f"{runtime}: {', '.join(names)}" for runtime, names in here.items())
+    yield Finding(_AREA, "runtimes", State.OK, listed)
+    device = settings.device.lower()
+    on_openvino = settings.graph_runtime is GraphRuntime.OPENVINO or (
+        settings.graph_runtime is GraphRuntime.AUTO and device.startswith(("cpu", "gpu", "npu", "auto"))
+    )
+    if on_openvino:
+        present = device == "auto" or any(
+            name.lower().startswith(device.partition(".")[0]) for name in here["openvino"]
+        )
+    else:
+        providers = ONNXRUNTIME_PROVIDERS.get(device, ("",))
+        present = providers[0].removesuffix("ExecutionProvider") in here["onnxruntime"]
+    runtime = "OpenVINO" if on_openvino else "ONNX Runtime"
+    if present:
+        yield Finding(_AREA, "device", State.OK, f"{settings.device} with {runtime}")
+    else:
+        fix = "SIGHTLINE_DEVICE=cpu, or install the device's driver or its onnxruntime package"
+        yield Finding(_AREA, "device", State.BROKEN, f"{runtime} has no device {settings.device!r} here", fix)
+    if on_openvino and device.startswith("cpu"):
+        yield _precision(settings, computes_bf16=cpu_computes_bf16())
+    else:
+        yield Finding(_AREA, "precision", State.OK, f"{settings.precision.value}, as the device has it")
+
+
+def _precision(settings: Settings, *, computes_bf16: bool) -> Finding:
+    from sightline.settings import Precision
+
+    chosen = settings.precision
+    if chosen is Precision.AUTO:
+        text = "bf16" if computes_bf16 else "f32; this processor has no bf16 arithmetic"
+        return Finding(_AREA, "precision", State.OK, f"{text} (detectors: f32)")
+    if chosen is Precision.BF16 and not computes_bf16:
+        text = "bf16 is asked for, and this processor would only imitate it, slowly"
+        return Finding(_AREA, "precision", State.NOTICE, text, "SIGHTLINE_PRECISION=auto")
+    return Finding(_AREA, "precision", State.OK, chosen.value)

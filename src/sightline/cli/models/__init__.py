@@ -1,0 +1,23 @@
+"""``sightline models``: one module per command or two that belong together."""
+
+from __future__ import annotations
+
+import typer
+
+from sightline.cli.models.bundling import bundle, import_
+from sightline.cli.models.exporting import export
+from sightline.cli.models.keeping import remove, verify
+from sightline.cli.models.listing import list_
+from sightline.cli.models.pulling import pull
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="See, get, check and carry model files."
+)
+
+app.command("list")(list_)
+app.command("pull")(pull)
+app.command("export")(export)
+app.command("verify")(verify)
+app.command("remove")(remove)
+app.command("bundle")(bundle)
+app.command("import")(import_)

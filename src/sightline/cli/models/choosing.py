@@ -1,0 +1,75 @@
+"""Models by the names people type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sightline.errors import InvalidRequest, UnknownModel
+
+if TYPE_CHECKING:
+    from sightline.models import Catalogue, ModelDefinition
+    from sightline.settings import Settings
+    from sightline.weights.store import Installed, Store, Wanted
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME", show_default=False, help="Models, as [cyan]sightline models list[/] names them."
+    ),
+]
+EveryModel = Annotated[bool, typer.Option("--all", help="Every model there is.")]
+
+
+def catalogue(settings: Settings) -> Catalogue:
+    from sightline import models
+
+    return models.catalogue(settings.plugins_dir)
+
+
+def chosen(settings: Settings, names: Sequence[str], *, everything: bool) -> list[ModelDefinition]:
+    """The models named, or all of them.
+
+    Raises:
+        UnknownModel: no model has that name; the message says which come close.
+        InvalidRequest: no name, or names together with ``everything``.
+    """
+    known = catalogue(settings)
+    if everything:
+        if names:
+            raise InvalidRequest("name models or say --all, not both")
+        return list(known.values())
+    if not names:
+        raise InvalidRequest(f"which models? Name some of {', '.join(known)}, or say --all")
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+            raise UnknownModel(f"there is no model {name!r}; {hint}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def wanted(definition: ModelDefinition) -> Wanted:
+    from sightline.runtime import residency
+
+    return residency.wanted(definition)
+
+
+def open_store(settings: Settings) -> Store:
+    from sightline.weights.store import Store
+
+    return Store.from_settings(settings)
+
+
+def store_of_any_weights(settings: Settings) -> Store:
+    """A store that also sees random weights, to say that they are there."""
+    return open_store(settings.model_copy(update={"allow_random_weights": True}))
+
+
+def is_random(installed: Installed | None) -> bool:
+    from sightline.types import Provenance
+
+    return installed is not None and installed.provenance is Provenance.RANDOM

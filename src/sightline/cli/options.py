@@ -1,0 +1,59 @@
+"""Options that several commands have, and how options and the environment become settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sightline.settings import Settings
+
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="DIR",
+        file_okay=False,
+        show_default="SIGHTLINE_MODELS_DIR or ~/.cache/sightline",
+        help="Where model files lie.",
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        show_default="SIGHTLINE_OFFLINE or no",
+        help="Open no outbound socket for weights, and delete none.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def settings_from(**given: Any) -> Settings:
+    """Settings of the environment, overridden by the options that were given (not None, False or empty).
+
+    Raises:
+        ConfigurationError: a value does not fit; the message names the option or variable it came from.
+    """
+    from pydantic import ValidationError
+
+    from sightline.errors import ConfigurationError
+    from sightline.settings import Settings
+
+    chosen = {name: value for name, value in given.items() if value not in (None, False, (), [])}
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        problems = [
+            f"{_origin(problem['loc'], chosen)}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise ConfigurationError("; ".join(problems)) from error
+
+
+def _origin(location: tuple[int | str, ...], chosen: dict[str, Any]) -> str:
+    name = str(location[0]) if location else "settings"
+    field = name.removeprefix("SIGHTLINE_").lower()
+    return f"--{field.replace('_', '-')}" if field in chosen else f"SIGHTLINE_{field.upper()}"

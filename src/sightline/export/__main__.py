@@ -1,0 +1,67 @@
+"""``python -m sightline.export FAMILY …``: see :mod:`sightline.export`. Fails with one line that says why."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sightline.errors import ExportFailed, SightlineError
+from sightline.export import Order
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one exporter. Status 0, or 1 after a line ``error: …`` on standard error."""
+    log = logging.getLogger("sightline")  # the libraries tell far too much
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    log.setLevel(logging.INFO)
+    options = _parser().parse_args(arguments)
+    order = Order(
+        model=options.model,
+        weights=options.weights,
+        seed=options.seed,
+        size=options.size,
+        output=options.out,
+    )
+    try:
+        if order.weights == "canonical" and order.size == "tiny":
+            raise ExportFailed("canonical weights exist in full size only")
+        export = _exporter(options.family)
+        order.output.mkdir(parents=True, exist_ok=True)
+        export(order)
+    except SightlineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sightline.export", description="Original weights to ONNX."
+    )
+    parser.add_argument("family", help="exporter, e.g. clip")
+    parser.add_argument("--model", required=True, help="name on the model's card")
+    parser.add_argument("--weights", choices=("canonical", "random"), default="canonical")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights")
+    parser.add_argument("--size", choices=("full", "tiny"), default="full")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    return parser
+
+
+def _exporter(family: str) -> Callable[[Order], None]:
+    name = f"{__package__}.{family}"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", family) or importlib.util.find_spec(name) is None:
+        raise ExportFailed(f"there is no exporter {family!r}")
+    export: Callable[[Order], None] | None = getattr(importlib.import_module(name), "export", None)
+    if export is None:
+        raise ExportFailed(f"there is no exporter {family!r}")
+    return export
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

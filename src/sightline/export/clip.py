@@ -1,0 +1,171 @@
+"""CLIP from the transformers library to ``image.onnx`` or ``text.onnx`` (with ``tokenizer.json``)."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from torch import Tensor
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from sightline.errors import ExportFailed, SourceMissing, SourceUnreachable, UnknownModel
+from sightline.export import Order, onnx_file
+from sightline.export.clip_towers import ImageTower, TextTower
+from sightline.export.clip_vocabulary import stand_in
+from sightline.models.clip import CONTEXT_TOKENS, END_TOKEN, IMAGE_SIZE, TOKENIZER, TOWERS, Tower, normalise
+from sightline.weights.sources import HubFile
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+_CONFIG_FILE = "config.json"
+_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+# Shapes of the published configurations; what is not here is the library's default, which is ViT-B/32.
+_FULL: dict[str, dict[str, int]] = {
+    "clip-vit-b-32": {},
+    "clip-vit-b-32-text": {},
+    "clip-vit-l-14": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+    },
+    "clip-vit-l-14-text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+}
+_TINY = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+def export(order: Order) -> None:
+    """Write the artifacts of one of the four CLIP models.
+
+    Raises:
+        UnknownModel: the family has no model of that name.
+        SourceUnreachable, SourceMissing: the original weights cannot be had.
+        ExportFailed: the file does not compute what the original does.
+    """
+    tower = next((tower for tower in TOWERS if tower.name == order.model), None)
+    if tower is None:
+        raise UnknownModel(
+            f"the clip exporter has no {order.model!r}; it has {', '.join(tower.name for tower in TOWERS)}"
+        )
+    model = reference(tower, order)
+    metadata = {"model": tower.name, "weights": order.weights}
+    if order.weights == "random":
+        metadata |= {"seed": str(order.seed), "size": order.size}
+    path = order.output / tower.graph_name
+    with torch.no_grad():
+        if tower.reads_text:
+            metadata["tokenizer"] = _write_tokenizer(order)
+            _export_text(model, path, metadata)
+        else:
+            _export_image(model, path, metadata)
+
+
+def reference(tower: Tower, order: Order) -> Any:
+    """The original in the transformers library, f32, in evaluation mode."""
+    kind = CLIPTextModelWithProjection if tower.reads_text else CLIPVisionModelWithProjection
+    if order.weights == "canonical":
+        return kind.from_pretrained(_fetch_model(tower), dtype=torch.float32).eval()
+    shape: dict[str, Any] = _TINY if order.size == "tiny" else {}
+    configuration = CLIPTextConfig if tower.reads_text else CLIPVisionConfig
+    shape = {**_FULL[tower.name], **shape, "projection_dim": tower.dimensions}
+    torch.manual_seed(order.seed)
+    model = kind(configuration(**shape)).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # biases start at 0 and norms at 1, which would hide a mistake with them
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def _export_image(model: Any, path: Path, metadata: dict[str, str]) -> None:
+    pixels = torch.randint(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
+    expected = model(pixel_values=torch.from_numpy(normalise(pixels.numpy()))).image_embeds
+    onnx_file.write(
+        ImageTower(model), {"pixels": pixels}, {"pixels": {0: "batch"}}, "image_embeds", path, metadata
+    )
+    onnx_file.compare(path, {"pixels": pixels}, expected)
+
+
+def _export_text(model: Any, path: Path, metadata: dict[str, str]) -> None:
+    ids = _texts(3, CONTEXT_TOKENS)
+    axes = {0: "batch", 1: "length"}
+    onnx_file.write(TextTower(model), {"input_ids": ids}, {"input_ids": axes}, "text_embeds", path, metadata)
+    for length in (CONTEXT_TOKENS, 8):
+        ids = _texts(2, length)
+        onnx_file.compare(path, {"input_ids": ids}, model(input_ids=ids).text_embeds)
+
+
+def _texts(count: int, length: int) -> Tensor:
+    """Random token ids with an end somewhere, and zeros after it."""
+    ids = torch.randint(1, END_TOKEN - 1, (count, length))
+    for row, end in zip(ids, torch.randint(1, length, (count,)).tolist(), strict=True):
+        row[0], row[end] = END_TOKEN - 1, END_TOKEN
+        row[end + 1 :] = 0
+    return ids
+
+
+def _write_tokenizer(order: Order) -> str:
+    target = order.output / TOKENIZER.name
+    if order.weights == "random":
+        stand_in().save(str(target), pretty=False)
+        _log.info("%s is a stand-in with made-up merges", TOKENIZER.name)
+        return "stand-in"
+    source = next(source for source in TOKENIZER.sources if isinstance(source, HubFile))
+    shutil.copyfile(_fetch(source.repo, source.path, source.revision), target)
+    return str(source)
+
+
+def _fetch_model(tower: Tower) -> Path:
+    """The folder with the original configuration and weights."""
+    configuration = _fetch(tower.repo, _CONFIG_FILE, tower.revision)
+    for name in _WEIGHTS_FILES:
+        try:
+            _fetch(tower.repo, name, tower.revision)
+        except SourceMissing:
+            continue
+        return configuration.parent
+    raise SourceMissing(f"{tower.repo} at {tower.revision[:12]} holds none of {', '.join(_WEIGHTS_FILES)}")
+
+
+def _fetch(repo: str, path: str, revision: str) -> Path:
+    cached = try_to_load_from_cache(repo, path, revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    _require_hub(f"{repo}/{path}")
+    _log.info("fetching %s from %s", path, repo)
+    try:
+        return Path(hf_hub_download(repo, path, revision=revision))
+    except LocalEntryNotFoundError:
+        raise SourceUnreachable(f"the hub did not send {repo}/{path}") from None
+    except EntryNotFoundError:
+        raise SourceMissing(f"{repo} at {revision[:12]} holds no {path}") from None
+    except OSError as error:  # every other failure of the hub's client and of the network is one
+        raise SourceUnreachable(f"{repo}/{path} could not be fetched: {type(error).__name__}") from error
+
+
+def _require_hub(wanted: str) -> None:
+    """Ask once, with little patience: the hub's client repeats a failed request for half a minute."""
+    if constants.HF_HUB_OFFLINE:
+        raise SourceUnreachable(f"{wanted} is not in the hub client's cache, and this is offline mode")
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE_S)
+    except urllib.error.HTTPError:
+        pass  # an answer, whatever it says
+    except OSError:
+        raise SourceUnreachable(
+            f"the hub does not answer, and {wanted} is not in its client's cache"
+        ) from None

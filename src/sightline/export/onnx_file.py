@@ -1,0 +1,76 @@
+"""Torch modules as ONNX files, and the proof that a file computes what its original does."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from sightline.errors import ExportFailed
+
+# The newest operator set that torch writes without converting; OpenVINO and ONNX Runtime both read it.
+_OPSET = 18
+
+# Largest accepted difference, as a part of the largest number in the original's answer. Both sides compute in
+# f32 in a different order; 24 blocks of it come to about 1e-5.
+_TOLERANCE = 1e-4
+
+_log = logging.getLogger(__name__)
+
+
+def write(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    free: Mapping[str, Mapping[int, str]],
+    output_name: str,
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    """One file, weights inside. ``free`` names the dimensions of each input that are open."""
+    names = {name for axes in free.values() for name in axes.values()}
+    dimensions = {name: torch.export.Dim(name) for name in sorted(names)}
+    shapes = {
+        name: {axis: dimensions[label] for axis, label in free.get(name, {}).items()} for name in example
+    }
+    _log.info("writing %s", path.name)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own workings
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            dynamo=True,
+            dynamic_shapes=tuple(shapes.values()),
+            input_names=list(example),
+            output_names=[output_name],
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportFailed(f"torch wrote nothing for {path.name}")
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.save(proto, path)
+
+
+def compare(path: Path, inputs: Mapping[str, Tensor], expected: Tensor) -> None:
+    """Run the file and hold its answer against the original's.
+
+    Raises:
+        ExportFailed: they differ by more than f32 arithmetic explains.
+    """
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    wanted = expected.detach().numpy()
+    if found.shape != wanted.shape:
+        raise ExportFailed(f"{path.name} answers {found.shape} where the original answers {wanted.shape}")
+    difference = float(np.abs(found - wanted).max() / np.abs(wanted).max())
+    if not difference <= _TOLERANCE:
+        raise ExportFailed(f"{path.name} differs from the original by {difference:.1e} of its largest number")
+    _log.info("%s agrees with the original to %.1e", path.name, difference)

@@ -1,0 +1,160 @@
+"""The ASGI application and the process that serves it.
+
+A request passes, outermost first: request log, security headers, API key, body limits, routes. All but the
+routes are plain ASGI in ``middleware``, outside FastAPI, so that they hold for every response there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from sightline import __version__
+from sightline.errors import ConfigurationError
+from sightline.runtime.analyzer import Analyzer
+from sightline.server import docs_page, problems, schemas
+from sightline.server.connections import ClientDisconnected
+from sightline.server.logs import configure_logging
+from sightline.server.metrics import Metrics
+from sightline.server.middleware.api_key import ApiKey
+from sightline.server.middleware.body_limit import BodyLimit
+from sightline.server.middleware.request_log import RequestLog
+from sightline.server.middleware.security_headers import SecurityHeaders
+from sightline.server.routes import health, v1
+from sightline.server.routes.compat import image_embed
+from sightline.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+ROUTERS = (health.router, v1.router, image_embed.router)
+# nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
+CLIENT_CLOSED_REQUEST = 499
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Routes over a new analyzer. What ``create_asgi`` wraps; on its own it has no limits and no keys.
+
+    Raises:
+        ConfigurationError: a setting or plug-in is wrong.
+    """
+    metrics = Metrics()
+    analyzer = Analyzer.create(settings, metrics)
+    metrics.attach(analyzer.engine, analyzer.operations)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with analyzer:
+            yield
+
+    app = FastAPI(
+        title="Sightline",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.enable_docs else None,
+    )
+    app.state.analyzer = analyzer
+    app.state.metrics = metrics
+    app.state.draining = False
+    problems.install(app)
+    schemas.install(app, analyzer.operations)
+    for router in ROUTERS:
+        app.include_router(router)
+    if settings.enable_docs:
+        docs_page.install(app)
+
+    @app.exception_handler(ClientDisconnected)
+    async def nobody_to_answer(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    return app
+
+
+def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
+    """The app behind its middleware, as it is served."""
+    wrapped: ASGIApp = BodyLimit(app, max_bytes=settings.request_max_bytes)
+    wrapped = ApiKey(wrapped, keys=settings.api_keys)
+    wrapped = SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
+    logged: ASGIApp = RequestLog(wrapped, observe=app.state.metrics.request_finished)
+    return logged
+
+
+def create_asgi(settings: Settings | None = None) -> ASGIApp:
+    """What any ASGI server can run: ``uvicorn --factory sightline.server.app:create_asgi``."""
+    settings = settings or Settings()
+    return wrapped(create_app(settings), settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    SIGTERM makes ``/readyz`` answer 503 at once, serves on for ``lame_duck_s``, then lets requests under way
+    finish within ``shutdown_grace_s``. SIGINT skips the lame duck. A second signal ends it now.
+
+    Raises:
+        ConfigurationError: a public address without an API key and without ``insecure``; a wrong setting.
+    """
+    configure_logging(settings)
+    _refuse_open_public_address(settings)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        wrapped(app, settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_s)),
+    )
+    if settings.allow_random_weights:
+        _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
+    _Server(config, settings.lame_duck_s, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn with a lame-duck time between SIGTERM and closing the door."""
+
+    def __init__(self, config: uvicorn.Config, lame_duck_s: float, begin_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._lame_duck_s = lame_duck_s
+        self._begin_drain = begin_drain
+        self._signalled = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._begin_drain()
+        if sig == signal.SIGTERM and self._lame_duck_s and not self._signalled:
+            self._signalled = True
+            loop = asyncio.get_event_loop()
+            loop.call_later(self._lame_duck_s, super().handle_exit, sig, frame)
+            _log.info("draining: not ready from now, closing in %.0f s", self._lame_duck_s)
+            return
+        super().handle_exit(sig, frame)
+
+
+def _refuse_open_public_address(settings: Settings) -> None:
+    if settings.api_keys or settings.insecure or _is_loopback(settings.host):
+        return
+    raise ConfigurationError(
+        f"{settings.host} can be reached by others and no API key is set: set SIGHTLINE_API_KEYS, "
+        "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

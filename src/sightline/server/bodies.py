@@ -1,0 +1,266 @@
+"""Request bodies in all their forms, read into images and tasks. Nothing is decoded or fetched here.
+
+``POST /v1/analyze`` takes multipart files, JSON with URLs or base64, or one raw image; query parameters name
+an operation where a task list would be clumsy.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic_core
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sightline.errors import ImageTooLarge, InvalidRequest, UnsupportedContent
+from sightline.runtime.analyzer import Task
+from sightline.settings import Settings
+
+# Limits of facts that are not images; the table in docs/limits.md names their source.
+MAX_FORM_FIELDS = 32
+MAX_FIELD_BYTES = 64 * 1024
+MAX_JSON_DEPTH = 32
+MAX_ID_CHARS = 200
+# What has a meaning of its own in the query; everything else there is a parameter of ``operation``.
+QUERY_WORDS = frozenset({"operation", "crops"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """One image as it came: bytes or a URL. ``label`` says which to the caller, e.g. ``upload:photo.jpg``."""
+
+    label: str
+    data: bytes | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeBody:
+    """What one request asks: images (none for text-only tasks), tasks (None: the defaults), crops wanted."""
+
+    images: tuple[ImageSource, ...]
+    tasks: tuple[Task, ...] | None
+    crops: bool
+
+
+async def read_analyze(request: Request, settings: Settings) -> AnalyzeBody:
+    """Read a ``/v1/analyze`` body of any accepted form.
+
+    Raises:
+        UnsupportedContent: a content type that is none of the forms.
+        InvalidRequest: malformed, ambiguous, or more images or tasks than allowed.
+        ImageTooLarge: a base64 image over the limit, judged before it is decoded.
+    """
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        body = await _from_form(request, settings)
+    elif kind == "application/json":
+        body = _from_json(parse_json(await request.body()), settings)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        body = AnalyzeBody((ImageSource("body", data=await request.body()),), None, crops=False)
+    elif not kind and not await request.body():
+        body = AnalyzeBody((), None, crops=False)
+    else:
+        raise UnsupportedContent(
+            f"content type {kind[:100] or 'none'!r} is not read here; send multipart/form-data with files "
+            "named 'image', application/json, or one raw image as image/*"
+        )
+    return _with_query(body, request, settings)
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse_json(data: bytes | str) -> Any:
+    """JSON without NaN, infinities, or more than 32 levels.
+
+    Raises:
+        InvalidRequest: it does not parse; the message says where.
+    """
+    try:
+        value = pydantic_core.from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"the JSON does not parse: {error}") from None
+    if _deeper_than(value, MAX_JSON_DEPTH):
+        raise InvalidRequest(f"the JSON is nested more than {MAX_JSON_DEPTH} levels deep")
+    return value
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    children: Iterable[Any] = ()
+    if isinstance(value, dict):
+        children = value.values()
+    elif isinstance(value, list):
+        children = value
+    else:
+        return False
+    return levels == 0 or any(_deeper_than(child, levels - 1) for child in children)
+
+
+@asynccontextmanager
+async def read_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+    """The multipart form, within the limits for parts that are not images. Leaving removes its files.
+
+    Raises:
+        InvalidRequest: it does not parse or has too many or too large parts.
+    """
+    try:
+        form = await request.form(
+            max_files=max_files, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELD_BYTES
+        )
+    except HTTPException as error:  # Starlette's word for a malformed form
+        raise InvalidRequest(f"the form does not parse: {error.detail}") from None
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def _from_form(request: Request, settings: Settings) -> AnalyzeBody:
+    images: list[ImageSource] = []
+    fields: dict[str, str] = {}
+    async with read_form(request, settings.request_max_images) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                images.append(await _uploaded(name, value))
+            elif name == "url":
+                images.append(ImageSource("url", url=value))
+            elif name in ("tasks", "operation", "crops"):
+                fields[name] = value
+            else:
+                raise InvalidRequest(
+                    f"form field {name[:50]!r} is not known; fields are image, url, tasks, operation, crops"
+                )
+    if len(images) > settings.request_max_images:
+        raise InvalidRequest(f"{len(images)} images; one request takes {settings.request_max_images}")
+    tasks = read_tasks(parse_json(fields["tasks"]), settings) if "tasks" in fields else None
+    if "operation" in fields:
+        if tasks is not None:
+            raise InvalidRequest("name tasks or an operation, not both")
+        tasks = (Task(fields["operation"], fields["operation"]),)
+    return AnalyzeBody(tuple(images), tasks, crops=_flag(fields.get("crops", "false"), "crops"))
+
+
+async def _uploaded(name: str, file: UploadFile) -> ImageSource:
+    if name not in ("image", "images"):
+        raise InvalidRequest(f"file field {name[:50]!r} is not known; name the files 'image'")
+    return ImageSource(f"upload:{file.filename or 'unnamed'}", data=await file.read())
+
+
+def _from_json(body: Any, settings: Settings) -> AnalyzeBody:
+    if not isinstance(body, dict):
+        raise InvalidRequest("the JSON must be an object with 'url', 'base64' or 'images', and 'tasks'")
+    refuse_unknown(body, {"images", "url", "base64", "tasks", "crops"}, "the request")
+    entries = body.get("images", [])
+    if not isinstance(entries, list):
+        raise InvalidRequest("'images' must be a list of objects with 'url' or 'base64'")
+    single = {key: body[key] for key in ("url", "base64") if key in body}
+    if single:
+        entries = [*entries, single]
+    crops = body.get("crops", False)
+    if not isinstance(crops, bool):
+        raise InvalidRequest("'crops' must be true or false")
+    tasks = read_tasks(body["tasks"], settings) if "tasks" in body else None
+    if len(entries) > settings.request_max_images:
+        raise InvalidRequest(f"{len(entries)} images; one request takes {settings.request_max_images}")
+    return AnalyzeBody(tuple(_image_entry(entry, settings) for entry in entries), tasks, crops)
+
+
+def _image_entry(entry: Any, settings: Settings) -> ImageSource:
+    if not isinstance(entry, dict) or len(entry) != 1 or not isinstance(next(iter(entry.values())), str):
+        raise InvalidRequest("each image must be an object with exactly one of 'url' and 'base64', a string")
+    refuse_unknown(entry, {"url", "base64"}, "an image")
+    if "url" in entry:
+        return ImageSource("url", url=entry["url"])
+    return ImageSource("base64", data=decode_base64(entry["base64"], settings.image_max_bytes))
+
+
+def decode_base64(text: str, max_bytes: int) -> bytes:
+    """Base64 with or without a ``data:`` prefix; its declared type is ignored, content decides.
+
+    Raises:
+        InvalidRequest: not base64.
+        ImageTooLarge: it would decode to more than ``max_bytes``; judged by length before decoding.
+    """
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidRequest("a data URI must look like data:image/jpeg;base64,…")
+    if len(text) // 4 * 3 > max_bytes + 3:
+        raise ImageTooLarge(f"the base64 image decodes to more than {max_bytes} bytes")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("the image is not valid base64") from None
+
+
+def read_tasks(value: Any, settings: Settings) -> tuple[Task, ...]:
+    """A task list: objects ``{operation, id?, params?}``, or just operation names.
+
+    Raises:
+        InvalidRequest: not such a list, duplicate ids, or too many tasks.
+    """
+    if not isinstance(value, list):
+        raise InvalidRequest("'tasks' must be a list of objects {id, operation, params}")
+    if len(value) > settings.request_max_tasks:
+        raise InvalidRequest(f"{len(value)} tasks; one request takes {settings.request_max_tasks}")
+    tasks = tuple(_task(entry, number) for number, entry in enumerate(value))
+    seen: set[str] = set()
+    for task in tasks:
+        if task.id in seen:
+            raise InvalidRequest(f"two tasks have the id {task.id!r}; give each an id of its own")
+        seen.add(task.id)
+    return tasks
+
+
+def _task(entry: Any, number: int) -> Task:
+    if isinstance(entry, str):
+        entry = {"operation": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("operation"), str):
+        raise InvalidRequest(f"tasks[{number}] must be an object with 'operation', a string")
+    refuse_unknown(entry, {"id", "operation", "params"}, f"tasks[{number}]")
+    identity, params = entry.get("id", entry["operation"]), entry.get("params") or {}
+    if not isinstance(identity, str) or not 0 < len(identity) <= MAX_ID_CHARS:
+        raise InvalidRequest(f"tasks[{number}].id must be a string of 1 to {MAX_ID_CHARS} characters")
+    if not isinstance(params, dict):
+        raise InvalidRequest(f"tasks[{number}].params must be an object")
+    return Task(identity, entry["operation"], params)
+
+
+def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Raises InvalidRequest naming what in ``given`` is not ``known``."""
+    unknown = sorted(str(name)[:50] for name in given.keys() - known)
+    if unknown:
+        raise InvalidRequest(
+            f"{where} has unknown fields {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+        )
+
+
+def _with_query(body: AnalyzeBody, request: Request, settings: Settings) -> AnalyzeBody:
+    """Apply ``?operation=…&crops=…``; other query parameters belong to the operation."""
+    query = request.query_params
+    crops = _flag(query["crops"], "crops") if "crops" in query else body.crops
+    params = {name: value for name, value in query.items() if name not in QUERY_WORDS}
+    operation = query.get("operation")
+    if operation is None:
+        if params:
+            raise InvalidRequest(f"query parameter {next(iter(params))[:50]!r} needs ?operation= beside it")
+        return AnalyzeBody(body.images, body.tasks, crops)
+    if body.tasks is not None:
+        raise InvalidRequest("name tasks in the body or an operation in the query, not both")
+    return AnalyzeBody(body.images, read_tasks([{"operation": operation, "params": params}], settings), crops)
+
+
+def _flag(text: str, name: str) -> bool:
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no", ""):
+        return False
+    raise InvalidRequest(f"{name!r} must be true or false")

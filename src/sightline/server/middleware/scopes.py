@@ -1,0 +1,26 @@
+"""What the middlewares ask of an ASGI scope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Scope
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the server's root path, percent-decoded. Ask before routing: a mount rewrites it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    below = path[len(root) :]
+    return below if path.startswith(root) and below.startswith("/") else path
+
+
+def header_values(scope: Scope, name: bytes) -> list[bytes]:
+    """Every value of a header; ``name`` in lowercase. More than one where the client sent it twice."""
+    return [value for header, value in scope["headers"] if header == name]
+
+
+def log_of(scope: Scope) -> dict[str, Any]:
+    """What the request's log line will say beyond the usual; handlers and middlewares add to it."""
+    log: dict[str, Any] = scope.setdefault("state", {}).setdefault("log", {})
+    return log

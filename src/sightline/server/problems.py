@@ -1,0 +1,162 @@
+"""Errors as HTTP responses: RFC 9457 problems, and ``{"detail": …}`` on the routes of replaced services.
+
+A problem's ``type`` is ``/v1/problems/<code>``, a page of this server that says what the code means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from sightline import errors
+from sightline.errors import Overloaded, SightlineError
+
+_log = logging.getLogger(__name__)
+
+# The nearest class in the error's ancestry decides.
+STATUSES: Mapping[type[SightlineError], int] = {
+    errors.SightlineError: 500,
+    errors.InputError: 400,
+    errors.PayloadTooLarge: 413,
+    errors.UnsupportedContent: 415,
+    errors.UnknownOperation: 422,
+    errors.InvalidParameters: 422,
+    errors.UnknownModel: 422,
+    errors.ImageError: 422,
+    errors.UnsupportedImage: 415,
+    errors.ImageTooLarge: 413,
+    errors.FetchError: 422,
+    errors.TargetNotFound: 422,
+    errors.ModelError: 503,
+    errors.InferenceFailed: 500,
+    errors.Overloaded: 429,
+    errors.DeadlineExceeded: 504,
+}
+LOADING_RETRY_AFTER_S = 5
+
+
+def status_of(error: SightlineError) -> int:
+    """The HTTP status for an error, by its class or the nearest ancestor with one."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def headers_of(error: SightlineError) -> dict[str, str]:
+    """Headers an error brings along: ``Retry-After`` where trying again helps."""
+    if isinstance(error, Overloaded):
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.ModelLoading):
+        return {"Retry-After": str(LOADING_RETRY_AFTER_S)}
+    return {}
+
+
+def problem_response(
+    path: str,
+    status: int,
+    code: str,
+    message: str,
+    request_id: str | None,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """A refusal in the dialect of ``path``: a problem under ``/v1`` and for our own routes, else a detail."""
+    if not speaks_problems(path):
+        return JSONResponse({"detail": message}, status, headers)
+    body = {
+        "type": f"/v1/problems/{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": message,
+        "code": code,
+        "request_id": request_id,
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def error_response(request: Request, error: SightlineError) -> Response:
+    """A refusal of ``request`` for ``error``."""
+    return problem_response(
+        request.url.path,
+        status_of(error),
+        error.code,
+        str(error),
+        request_id_of(request),
+        headers_of(error),
+    )
+
+
+def speaks_problems(path: str) -> bool:
+    return path == "/v1" or path.startswith("/v1/")
+
+
+def request_id_of(request: Request) -> str | None:
+    return getattr(request.state, "request_id", None)
+
+
+def install(app: FastAPI) -> None:
+    """Give the app the three handlers that make every error one of ours."""
+
+    async def on_sightline_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, SightlineError)
+        if status_of(error) >= 500 and not isinstance(error, errors.ModelError):
+            _log.error("request %s failed", request_id_of(request), exc_info=error)
+        return error_response(request, error)
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        return problem_response(
+            request.url.path,
+            error.status_code,
+            code,
+            str(error.detail),
+            request_id_of(request),
+            error.headers,
+        )
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
+        return problem_response(request.url.path, 422, "invalid_request", found, request_id_of(request))
+
+    async def on_anything_else(request: Request, error: Exception) -> Response:
+        # Starlette logs the trace; the caller gets none of it.
+        return problem_response(
+            request.url.path, 500, "internal_error", "internal error", request_id_of(request)
+        )
+
+    app.add_exception_handler(SightlineError, on_sightline_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(Exception, on_anything_else)
+
+
+def described_codes() -> dict[str, dict[str, Any]]:
+    """Every code with its status and its line in the error tree; what ``/v1/problems`` shows."""
+    tree = inspect.getdoc(errors) or ""
+    meanings = {
+        words[0]: " ".join(words[1:])
+        for line in tree.splitlines()
+        if len(words := line.replace("│", " ").replace("├──", " ").replace("└──", " ").split()) > 1
+    }
+    return {
+        kind.code: {
+            "code": kind.code,
+            "status": status_of(kind("", 1) if kind is Overloaded else kind("")),
+            "meaning": meanings.get(kind.__name__, ""),
+        }
+        for kind in _tree(SightlineError)
+    }
+
+
+def _tree(root: type[SightlineError]) -> Iterator[type[SightlineError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _tree(kind)

@@ -1,0 +1,58 @@
+"""For whoever watches: liveness, readiness, metrics, and a page that says what this is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from sightline import __version__
+from sightline.server.routes.v1 import analyzer_of
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive")
+async def livez(request: Request) -> Response:
+    """200 while the event loop and the compute slots run; 503 asks for a restart."""
+    alive = analyzer_of(request).engine.alive
+    return JSONResponse({"status": "ok" if alive else "dead"}, 200 if alive else 503)
+
+
+@router.get("/readyz", summary="Should it get traffic")
+async def readyz(request: Request) -> Response:
+    """200 when work can be computed and every preloaded model is ready; 503 while starting or draining.
+
+    ``models`` has every model's state: missing, available, loading, ready or failed.
+    """
+    engine = analyzer_of(request).engine
+    draining = bool(getattr(request.app.state, "draining", False))
+    ready = engine.ready and not draining
+    states = await engine.work(lambda: {name: engine.residency.state(name).value for name in engine.lanes})
+    body = {
+        "status": "ready" if ready else "draining" if draining else "not ready",
+        "preload": list(engine.preload),
+        "models": states,
+    }
+    return JSONResponse(body, 200 if ready else 503)
+
+
+@router.get("/metrics", summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    """Text format, or OpenMetrics when asked for by ``Accept``."""
+    body, content_type = request.app.state.metrics.render(request.headers.get("accept"))
+    return Response(body, media_type=content_type)
+
+
+@router.get("/", include_in_schema=False)
+async def about() -> Response:
+    """Where to go from here."""
+    return JSONResponse(
+        {
+            "service": "sightline",
+            "version": __version__,
+            "docs": "/docs",
+            "analyze": "POST /v1/analyze",
+            "operations": "/v1/operations",
+            "models": "/v1/models",
+        }
+    )

@@ -1,0 +1,249 @@
+"""OpenAPI, derived from the registry: the request and response of ``/v1/analyze`` per operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from sightline import __version__
+from sightline.operations import Operation
+
+_REFS = "#/components/schemas/"
+
+_IMAGE_FILE = {"type": "string", "format": "binary", "description": "An image file."}
+_TASKS = {"type": "array", "items": {"$ref": f"{_REFS}Task"}}
+_IMAGE_ENTRY = {
+    "type": "object",
+    "description": "Exactly one of the two.",
+    "properties": {
+        "url": {"type": "string", "format": "uri"},
+        "base64": {"type": "string", "description": "Base64 or a data URI."},
+    },
+}
+
+ANALYZE: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "operation",
+            "in": "query",
+            "schema": {"type": "string"},
+            "description": "One operation instead of a task list; further query parameters are its own.",
+        },
+        {"name": "crops", "in": "query", "schema": {"type": "boolean", "default": False}},
+    ],
+    "requestBody": {
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image": {"type": "array", "items": _IMAGE_FILE},
+                        "url": {"type": "string", "format": "uri"},
+                        "tasks": {"type": "string", "description": "The task list as JSON."},
+                        "operation": {"type": "string"},
+                        "crops": {"type": "boolean", "default": False},
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "images": {"type": "array", "items": _IMAGE_ENTRY},
+                        **_IMAGE_ENTRY["properties"],  # type: ignore[dict-item]
+                        "tasks": _TASKS,
+                        "crops": {"type": "boolean", "default": False},
+                    },
+                }
+            },
+            "image/*": {"schema": _IMAGE_FILE},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "One entry per image, one result per task.",
+            "content": {"application/json": {"schema": {"$ref": f"{_REFS}Analysis"}}},
+        },
+        **{
+            status: {
+                "description": description,
+                "content": {"application/problem+json": {"schema": {"$ref": f"{_REFS}Problem"}}},
+            }
+            for status, description in {
+                "400": "The request is malformed.",
+                "401": "An API key is needed.",
+                "408": "The body came too slowly.",
+                "413": "The body or the image is too large.",
+                "415": "Not an image, or a content type that is not read here.",
+                "422": "The image, a URL, an operation or a parameter is wrong.",
+                "429": "Busy; Retry-After says when to come back.",
+                "503": "No model could answer; the detail says what is missing.",
+                "504": "The time ran out.",
+            }.items()
+        },
+    },
+}
+
+_EMBED_TASKS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["operation_id", "type"],
+        "properties": {
+            "operation_id": {"type": "string"},
+            "type": {"type": "string"},
+            "params": {"type": "object"},
+        },
+    },
+}
+_DETAIL = {
+    "400": {
+        "description": "The request or the image is wrong.",
+        "content": {
+            "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
+        },
+    }
+}
+IMAGE_EMBED_URL: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image_url", "tasks"],
+                    "properties": {"image_url": {"type": "string"}, "tasks": _EMBED_TASKS},
+                }
+            }
+        },
+    },
+    "responses": _DETAIL,
+}
+IMAGE_EMBED_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image_file", "tasks_json"],
+                    "properties": {"image_file": _IMAGE_FILE, "tasks_json": {"type": "string"}},
+                }
+            }
+        },
+    },
+    "responses": _DETAIL,
+}
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+    },
+}
+
+
+def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]]) -> None:
+    """Make ``/openapi.json`` describe the operations there are."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title="Sightline", version=__version__, routes=app.routes)
+            components = schema.setdefault("components", {}).setdefault("schemas", {})
+            components |= _components(operations.values())
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _components(operations: Iterable[Operation[Any, Any]]) -> dict[str, Any]:
+    components: dict[str, Any] = {"Problem": _PROBLEM}
+    tasks, results = [], []
+    for operation in operations:
+        title = "".join(word.capitalize() for word in operation.name.split("_"))
+        tasks.append({"$ref": f"{_REFS}{title}Task"})
+        results.append({"$ref": f"{_REFS}{title}Data"})
+        components[f"{title}Task"] = _task(operation, components)
+        components[f"{title}Data"] = _hoisted(operation.Result.model_json_schema(), components)
+    components["Task"] = {"oneOf": tasks}
+    components["Analysis"] = _analysis(results)
+    return components
+
+
+def _task(operation: Operation[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": operation.description,
+        "required": ["operation"],
+        "properties": {
+            "id": {"type": "string", "description": "Key of the result; the operation's name by default."},
+            "operation": {"const": operation.name},
+            "params": _hoisted(operation.Params.model_json_schema(), components),
+        },
+        "example": {"operation": operation.name, "params": dict(operation.example)},
+    }
+
+
+def _hoisted(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """Move pydantic's local ``$defs`` to the document's components and point there."""
+    components |= {name: _repointed(part) for name, part in schema.pop("$defs", {}).items()}
+    return _repointed(schema)  # type: ignore[no-any-return]
+
+
+def _repointed(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {
+            key: value.replace("#/$defs/", _REFS) if key == "$ref" else _repointed(value)
+            for key, value in part.items()
+        }
+    return [_repointed(each) for each in part] if isinstance(part, list) else part
+
+
+def _analysis(results: list[dict[str, str]]) -> dict[str, Any]:
+    error = {
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+    }
+    result = {
+        "type": "object",
+        "required": ["status", "operation", "data", "region", "model", "timing_ms"],
+        "properties": {
+            "status": {"enum": ["ok", "skipped", "error"]},
+            "operation": {"type": "string"},
+            "data": {"anyOf": [*results, {"type": "null"}]},
+            "region": {"type": ["object", "null"]},
+            "crop": {"type": "string", "description": "The region as a PNG data URI, when crops were asked."},
+            "model": {"type": ["object", "null"], "description": "name, fingerprint and provenance."},
+            "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
+            "warnings": {"type": "array", "items": {"type": "string"}},
+            "error": error,
+        },
+    }
+    entry = {
+        "type": "object",
+        "properties": {
+            "index": {"type": "integer"},
+            "source": {"type": ["string", "null"]},
+            "image": {"type": ["object", "null"]},
+            "results": {"type": "object", "additionalProperties": result},
+            "error": error,
+        },
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "request_id": {"type": ["string", "null"]},
+            "images": {"type": "array", "items": entry},
+        },
+    }

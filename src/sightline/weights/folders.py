@@ -1,0 +1,165 @@
+"""The store's folders on disk, and the only code that makes anything in them appear or vanish.
+
+::
+
+    <root>/<model>/            manifest.json and the files, complete or not there at all
+    <root>/<model>@random/     the same with random weights
+    <root>/.locks/             one lock file per model
+    <root>/.partial/<model>/   downloads under way, kept for the next attempt
+    <root>/.staging/           a model about to appear, or one about to vanish
+    <root>/.old/               for an instant, the model that is being replaced
+
+Everything under ``root`` is on one file system, so a rename makes a whole model visible at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sightline.errors import UnknownModel, WeightsError
+from sightline.weights.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from sightline.weights.sources import Report, silent
+
+_RANDOM = "@random"
+# Left free after a download: a file system filled to the last byte breaks everything else on the machine.
+_RESERVE_BYTES = 64 * 1024 * 1024
+
+
+class Folders:
+    """Paths of one store, and atomic changes to them. Changes need the model's lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def model(self, model: str, *, random: bool = False) -> Path:
+        """Raises UnknownModel for a name that cannot be one."""
+        if not re.fullmatch(MODEL_NAME, model):
+            raise UnknownModel(f"{model!r} is not a model's name")
+        return self.root / (model + _RANDOM if random else model)
+
+    def partial(self, model: str, *, random: bool = False) -> Path:
+        return self.root / ".partial" / self.model(model, random=random).name
+
+    def staging(self, model: str, *, random: bool = False) -> Path:
+        """An empty folder in which a model is put together; ``publish`` makes it visible."""
+        folder = self._staged(self.model(model, random=random))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextmanager
+    def lock(self, model: str, report: Report = silent) -> Iterator[None]:
+        """Hold the model alone, among all threads and processes; repairs what a killed process left."""
+        path = self.root / ".locks" / f"{self.model(model).name}.lock"
+        lock = FileLock(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            report(f"waiting for another process to install {model}", 0, None)
+            lock.acquire()
+        except OSError as error:
+            raise WeightsError("the folder for models (SIGHTLINE_MODELS_DIR) cannot be written") from error
+        try:
+            for random in (False, True):
+                self._recover(self.model(model, random=random))
+            yield
+        finally:
+            lock.release()
+
+    def publish(self, staged: Path, manifest: Manifest, *, random: bool) -> Path:
+        """Write the manifest beside the staged files and let them replace the model as a whole."""
+        (staged / MANIFEST_NAME).write_bytes(manifest.to_json())
+        for path in staged.iterdir():
+            _sync(path)
+        _sync(staged)
+        final = self.model(manifest.model, random=random)
+        old = self._old(final)
+        shutil.rmtree(old, ignore_errors=True)
+        # Between the two renames the model is missing for an instant; _recover undoes the first one
+        # if this process dies there.
+        if final.exists():
+            old.parent.mkdir(exist_ok=True)
+            final.replace(old)
+        staged.replace(final)
+        _sync(self.root)
+        shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def remove(self, model: str) -> None:
+        for random in (False, True):
+            folder = self.model(model, random=random)
+            if folder.exists():
+                vanishing = self._staged(folder)
+                shutil.rmtree(vanishing, ignore_errors=True)
+                vanishing.parent.mkdir(parents=True, exist_ok=True)
+                folder.replace(vanishing)
+                shutil.rmtree(vanishing)
+            self.forget_partial(model, random=random)
+
+    def discard(self, staged: Iterable[Path]) -> None:
+        """Delete staged folders that were not published."""
+        for folder in staged:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def forget_partial(self, model: str, *, random: bool = False) -> None:
+        shutil.rmtree(self.partial(model, random=random), ignore_errors=True)
+
+    def disk_bytes(self, model: str) -> int:
+        folders = [of(model, random=random) for of in (self.model, self.partial) for random in (False, True)]
+        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+    def _staged(self, final: Path) -> Path:
+        return self.root / ".staging" / final.name
+
+    def _old(self, final: Path) -> Path:
+        return self.root / ".old" / final.name
+
+    def _recover(self, final: Path) -> None:
+        old = self._old(final)
+        if old.exists() and not final.exists():
+            old.replace(final)
+
+
+def take(files: Mapping[str, tuple[Path, bool]], folder: Path) -> None:
+    """Bring files into ``folder`` under their names: moved where the flag is True, else linked or copied."""
+    for name, (path, move) in files.items():
+        if move:
+            shutil.move(path, folder / name)
+            continue
+        try:
+            os.link(path, folder / name)
+        except OSError:
+            shutil.copyfile(path, folder / name)
+
+
+def require_space(folder: Path, num_bytes: int) -> None:
+    """Raises WeightsError when the disk cannot take that many bytes more."""
+    free = shutil.disk_usage(folder).free - _RESERVE_BYTES
+    if num_bytes > free:
+        raise WeightsError(
+            f"not enough disk space for model files: {_megabytes(num_bytes)} needed, "
+            f"{_megabytes(max(free, 0))} free"
+        )
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has it. Folders cannot be opened for that on Windows."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,323 @@
+"""The model files on this machine: what is installed, and every way to get more.
+
+A model is either complete or not there. Its manifest names where each file comes from and its digest.
+Readers need no lock; everything that changes a model holds its lock, across processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from sightline.errors import (
+    BundleInvalid,
+    DigestMismatch,
+    ExportFailed,
+    OfflineRefused,
+    SourceMissing,
+)
+from sightline.settings import Settings
+from sightline.types import Provenance
+from sightline.weights import bundles
+from sightline.weights.acquisition import Acquisition, Before, Obtained
+from sightline.weights.downloads import Downloads, Patience
+from sightline.weights.folders import Folders, require_space, take
+from sightline.weights.manifest import MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
+from sightline.weights.sources import Report, silent
+from sightline.weights.wanted import Installed, Wanted
+
+__all__ = ["Installed", "Store", "Wanted"]
+
+
+class Store:
+    """Model files below ``root``. Thread-safe; processes may share a root.
+
+    Offline, no socket is opened and nothing is deleted. Models with random weights lie apart from real
+    ones and are seen only with ``allow_random``, and only where the real one is not installed.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        offline: bool = False,
+        hub_endpoint: str = "https://huggingface.co",
+        hub_token: str | None = None,
+        allow_random: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        self._folders = Folders(root)
+        self._offline = offline
+        self._hub_endpoint = hub_endpoint
+        self._hub_token = hub_token
+        self._allow_random = allow_random
+        self._patience = patience
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Store:
+        token = settings.hub_token
+        return cls(
+            settings.models_dir.expanduser().absolute(),
+            offline=settings.offline,
+            hub_endpoint=settings.hub_endpoint,
+            hub_token=None if token is None else token.get_secret_value(),
+            allow_random=settings.allow_random_weights,
+        )
+
+    def installed(self, wanted: Wanted, *, verify: bool = False) -> Installed | None:
+        """The model if all its files are there and are those its card asks for today, else None.
+
+        ``verify`` reads every file again.
+
+        Raises:
+            DigestMismatch: with ``verify``: a file is missing or changed; the message names it.
+        """
+        if not wanted.artifacts:
+            return _built_in(wanted)
+        found = self._look(wanted, random=False, verify=verify)
+        if found is None and self._allow_random:
+            found = self._look(wanted, random=True, verify=verify)
+        return found
+
+    def pull(self, wanted: Wanted, report: Report = silent, *, force: bool = False) -> Installed:
+        """Fetch what is missing. With ``force``, fetch everything anew and forget recorded digests.
+
+        Raises:
+            SourceUnreachable, SourceMissing, OfflineRefused, DigestMismatch: in one line what is missing,
+                where it was tried and how to bring it in.
+            WeightsError: the disk is full, or a file cannot be built.
+        """
+        if not wanted.artifacts:
+            return _built_in(wanted)
+        if force and self._offline:
+            raise OfflineRefused(f"{wanted.model}: offline mode replaces nothing that is installed")
+        found = None if force else self._look(wanted, random=False)
+        if found is not None:
+            return found
+        with self._folders.lock(wanted.model, report):
+            found = None if force else self._look(wanted, random=False)
+            if found is not None:
+                return found
+            if force:
+                self._folders.forget_partial(wanted.model)
+            before = None if force else self._before(wanted.model)
+            with self._downloads() as downloads:
+                acquisition = Acquisition(
+                    wanted, self._folders.partial(wanted.model), downloads, report, before
+                )
+                files = acquisition.run()
+            made = acquisition.carried_over()
+            if made is not None:
+                return self._install(wanted, files, made.provenance, made.origin)
+            return self._install(wanted, files, Provenance.PULLED, "the sources on its card")
+
+    def adopt(self, wanted: Wanted, folder: Path, provenance: Provenance, origin: str) -> Installed:
+        """Move finished files (of an exporter) from ``folder`` into the store.
+
+        Artifacts that are not in ``folder`` come from the present installation or their sources; with random
+        weights, from nowhere but ``folder``, except what is built from it.
+
+        Raises:
+            ExportFailed: ``folder`` holds none of the artifacts, or something that is no plain file.
+            WeightsError: as ``pull``, for the artifacts that are not in ``folder``.
+        """
+        random = provenance is Provenance.RANDOM
+        given = _given(wanted, folder, origin)
+        with self._folders.lock(wanted.model), self._downloads() as downloads:
+            files = Acquisition(
+                wanted,
+                self._folders.partial(wanted.model, random=random),
+                None if random else downloads,
+                silent,
+                None if random else self._before(wanted.model),
+                given,
+            ).run()
+            return self._install(wanted, files, provenance, origin)
+
+    def remove(self, model: str) -> None:
+        """Delete the model's files, random ones and unfinished downloads too. Nothing there is no error.
+
+        Raises:
+            OfflineRefused: offline mode; what is gone could not come back.
+            UnknownModel: not a name that a model can have.
+        """
+        if self._offline:
+            raise OfflineRefused(f"{model}: offline mode deletes nothing")
+        with self._folders.lock(model):
+            self._folders.remove(model)
+
+    def disk_bytes(self, model: str) -> int:
+        """Bytes of the model's files, random ones and unfinished downloads too."""
+        return self._folders.disk_bytes(model)
+
+    def bundle(self, wanteds: Sequence[Wanted], output: Path) -> None:
+        """Write installed models to one tar file that ``import_bundle`` reads, on any machine.
+
+        Raises:
+            SourceMissing: a model is not installed.
+            DigestMismatch: a file is no longer what was installed.
+            WeightsError: a file is larger than a bundle can hold.
+        """
+        found = []
+        for wanted in wanteds:
+            if not wanted.artifacts:
+                continue
+            installed = self.installed(wanted)
+            if installed is None:
+                raise SourceMissing(
+                    f"{wanted.model} is not installed; bring it in with {wanted.instructions}"
+                )
+            found.append(installed)
+        bundles.write(output, found)
+
+    def import_bundle(self, path: Path, known: Mapping[str, Wanted]) -> list[Installed]:
+        """Install every model of a bundle, after all of it has been verified. ``known`` is by model name.
+
+        A file that a card pins must have the card's digest. Random weights stay marked as such.
+
+        Raises:
+            BundleInvalid: damaged, unsafe, or with models or files that ``known`` does not have.
+            WeightsError: the disk is full.
+        """
+        with bundles.Bundle(path) as bundle, ExitStack() as stack:
+            for manifest in bundle.manifests:
+                _require_known(manifest, known)
+            self._folders.root.mkdir(parents=True, exist_ok=True)
+            require_space(self._folders.root, bundle.num_bytes)
+            # In one order everywhere: two imports must not wait for each other's lock.
+            for name in sorted({manifest.model for manifest in bundle.manifests}):
+                stack.enter_context(self._folders.lock(name))
+            staged = [
+                self._folders.staging(manifest.model, random=manifest.provenance is Provenance.RANDOM)
+                for manifest in bundle.manifests
+            ]
+            stack.callback(self._folders.discard, staged)
+            bundle.unpack(staged)
+            return [
+                self._publish(known[manifest.model], folder, _imported(manifest))
+                for manifest, folder in zip(bundle.manifests, staged, strict=True)
+            ]
+
+    def _downloads(self) -> Downloads:
+        return Downloads(
+            hub_endpoint=self._hub_endpoint,
+            hub_token=self._hub_token,
+            offline=self._offline,
+            patience=self._patience,
+        )
+
+    def _look(self, wanted: Wanted, *, random: bool, verify: bool = False) -> Installed | None:
+        before = self._before(wanted.model, random=random)
+        if before is None:
+            if verify and (self._folders.model(wanted.model, random=random) / MANIFEST_NAME).exists():
+                raise _damaged(wanted, MANIFEST_NAME)
+            return None
+        records, files = before.manifest.files, {}
+        for artifact in wanted.kept:
+            record, path = records.get(artifact.name), before.folder / artifact.name
+            if record is None or not (random or wanted.accepts(artifact.name, record)):
+                return None
+            intact = path.is_file() and path.stat().st_size == record.size_bytes
+            if verify and not (intact and sha256_of(path) == record.sha256):
+                raise _damaged(wanted, artifact.name)
+            if not intact:
+                return None
+            files[artifact.name] = path
+        return Installed(wanted.model, files, _narrowed(before.manifest, wanted))
+
+    def _before(self, model: str, *, random: bool = False) -> Before | None:
+        folder = self._folders.model(model, random=random)
+        try:
+            manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return Before(folder, manifest) if manifest.model == model else None
+
+    def _install(
+        self, wanted: Wanted, files: Mapping[str, Obtained], provenance: Provenance, origin: str
+    ) -> Installed:
+        random = provenance is Provenance.RANDOM
+        staged = self._folders.staging(wanted.model, random=random)
+        take({name: (file.path, file.ours) for name, file in files.items()}, staged)
+        manifest = Manifest(
+            model=wanted.model,
+            provenance=provenance,
+            origin=origin,
+            licence=wanted.licence,
+            homepage=wanted.homepage,
+            preprocessing=wanted.preprocessing,
+            files={name: file.record for name, file in sorted(files.items())},
+            created_at=now(),
+        )
+        installed = self._publish(wanted, staged, manifest)
+        if not self._offline:
+            self._folders.forget_partial(wanted.model, random=random)
+        return installed
+
+    def _publish(self, wanted: Wanted, staged: Path, manifest: Manifest) -> Installed:
+        random = manifest.provenance is Provenance.RANDOM
+        folder = self._folders.publish(staged, manifest, random=random)
+        files = {artifact.name: folder / artifact.name for artifact in wanted.kept}
+        return Installed(wanted.model, files, _narrowed(manifest, wanted))
+
+
+def _built_in(wanted: Wanted) -> Installed:
+    """A model that needs no files is always installed."""
+    manifest = Manifest(
+        model=wanted.model,
+        provenance=Provenance.BUILT_IN,
+        origin="part of sightline",
+        licence=wanted.licence,
+        homepage=wanted.homepage,
+        preprocessing=wanted.preprocessing,
+        files={},
+        created_at=now(),
+    )
+    return Installed(wanted.model, {}, manifest)
+
+
+def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
+    given = {}
+    for artifact in wanted.artifacts:
+        path = folder / artifact.name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ExportFailed(f"{artifact.name} of {wanted.model} is not a plain file")
+        if path.exists():
+            record = FileRecord(sha256_of(path), path.stat().st_size, origin)
+            given[artifact.name] = Obtained(path, record)
+    if not given:
+        raise ExportFailed(f"{wanted.model}: the exporter wrote none of its files")
+    return given
+
+
+def _require_known(manifest: Manifest, known: Mapping[str, Wanted]) -> None:
+    wanted = known.get(manifest.model)
+    if wanted is None:
+        raise BundleInvalid(f"the bundle holds {manifest.model}, which no card here describes")
+    names = {artifact.name for artifact in wanted.kept}
+    if set(manifest.files) != names:
+        raise BundleInvalid(f"the bundle's files of {manifest.model} are not those of its card here")
+    for name, record in manifest.files.items():
+        if manifest.provenance is not Provenance.RANDOM and not wanted.accepts(name, record):
+            raise BundleInvalid(f"{name} of {manifest.model} in the bundle is not the file its card pins")
+
+
+def _imported(manifest: Manifest) -> Manifest:
+    random = manifest.provenance is Provenance.RANDOM
+    provenance = Provenance.RANDOM if random else Provenance.IMPORTED
+    prefix = "" if manifest.origin.startswith("bundle; ") else "bundle; "
+    return replace(manifest, provenance=provenance, origin=f"{prefix}{manifest.origin}")
+
+
+def _narrowed(manifest: Manifest, wanted: Wanted) -> Manifest:
+    files = {artifact.name: manifest.files[artifact.name] for artifact in wanted.kept}
+    return replace(manifest, files=files, preprocessing=wanted.preprocessing)
+
+
+def _damaged(wanted: Wanted, name: str) -> DigestMismatch:
+    return DigestMismatch(
+        f"{name} of {wanted.model} is not what was installed; "
+        f"repair it with `sightline models pull {wanted.model} --force` or `sightline models import BUNDLE`"
+    )

@@ -1,0 +1,95 @@
+"""What the store is asked for and what it answers with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightline.errors import ConfigurationError
+from sightline.types import Provenance
+from sightline.weights.manifest import FILE_NAME, MANIFEST_NAME, MODEL_NAME, FileRecord, Manifest
+from sightline.weights.sources import Artifact
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the store needs to know of a model's card.
+
+    Raises:
+        ConfigurationError: a name cannot be a file name, or two artifacts have the same.
+    """
+
+    model: str
+    artifacts: tuple[Artifact, ...]
+    licence: str
+    homepage: str
+    preprocessing: str
+    exporter: str | None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(MODEL_NAME, self.model):
+            raise ConfigurationError(f"{self.model!r} cannot be a model's name")
+        names = [artifact.name for artifact in self.artifacts]
+        for name in names:
+            if not re.fullmatch(FILE_NAME, name) or name == MANIFEST_NAME:
+                raise ConfigurationError(f"{name!r} cannot be the name of an artifact of {self.model}")
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"two artifacts of {self.model} have the same name")
+
+    @property
+    def kept(self) -> tuple[Artifact, ...]:
+        """The artifacts that stay installed."""
+        return tuple(artifact for artifact in self.artifacts if not artifact.intermediate)
+
+    @property
+    def by_name(self) -> Mapping[str, Artifact]:
+        return {artifact.name: artifact for artifact in self.artifacts}
+
+    @property
+    def instructions(self) -> str:
+        """How a person brings the files in, as the end of a sentence."""
+        ways = [
+            f"`sightline models pull {self.model}` where a network exists",
+            "`sightline models import BUNDLE`",
+        ]
+        if self.exporter:
+            ways.append(f"`sightline models export {self.model}`")
+        return ", ".join(ways[:-1]) + f" or {ways[-1]}"
+
+    def accepts(self, name: str, record: FileRecord) -> bool:
+        """Whether an installed file is what the card asks for today.
+
+        A published file must have the card's digest, and a built one must come from inputs that have it.
+        """
+        artifact = self.by_name.get(name)
+        if artifact is None:
+            return False
+        if record.fetched and artifact.sha256 not in (None, record.sha256):
+            return False
+        for input_name, digest in record.inputs.items():
+            source = self.by_name.get(input_name)
+            if source is None or source.sha256 not in (None, digest):
+                return False
+        return True
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model whose files are all there. ``files`` maps artifact names to paths; intermediates are not in it.
+
+    ``manifest`` is narrowed to those files and carries the card's preprocessing tag of today.
+    """
+
+    model: str
+    files: Mapping[str, Path]
+    manifest: Manifest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    @property
+    def provenance(self) -> Provenance:
+        return self.manifest.provenance

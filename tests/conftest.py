@@ -1,0 +1,176 @@
+"""What many tests share: model files, photographs, and servers on loopback."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import onnx
+import pytest
+import skimage.data
+import uvicorn
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from sightline.models import clip, mtcnn
+from sightline.runtime.residency import wanted
+from sightline.server.app import create_app, wrapped
+from sightline.settings import Settings
+from sightline.types import Provenance
+from sightline.weights.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see neither the developer's environment nor a .env file."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("SIGHTLINE_") or name in ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+# -- photographs -------------------------------------------------------------------------------------------
+
+
+def as_jpeg(pixels: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **{"quality": 95, **options})
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def portrait() -> bytes:
+    """A real portrait, 512×512, one face: the astronaut Eileen Collins."""
+    return as_jpeg(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def cup() -> bytes:
+    """A real photograph without a face, 600×400."""
+    return as_jpeg(skimage.data.coffee())
+
+
+# -- models ------------------------------------------------------------------------------------------------
+
+
+def small_clip_graph(path: Path) -> None:
+    """A graph with the signature of the exporter's image tower and a few random weights.
+
+    It averages 32×32 patches and projects them: real arithmetic on real pixels, in a millisecond.
+    """
+    generator = np.random.default_rng(7)
+    kernel = generator.normal(0, 0.02, (16, 3, 32, 32)).astype(np.float32)
+    projection = generator.normal(0, 0.1, (16 * 49, 512)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["floats", "full"], ["unit"]),
+        helper.make_node("Transpose", ["unit"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "kernel"], ["patches"], strides=[32, 32]),
+        helper.make_node("Flatten", ["patches"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "projection"], ["image_embeds"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 224, 224, 3])],
+        [helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["batch", 512])],
+        [
+            numpy_helper.from_array(np.array(255, np.float32), "full"),
+            numpy_helper.from_array(kernel, "kernel"),
+            numpy_helper.from_array(projection, "projection"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with MTCNN's real weights and a CLIP B/32 image tower of random ones."""
+    root = tmp_path_factory.mktemp("models")
+    store = Store(root, allow_random=True)
+    (detector,) = mtcnn.MODELS
+    store.pull(wanted(detector))
+    tower = next(each for each in clip.MODELS if each.name == "clip-vit-b-32")
+    folder = tmp_path_factory.mktemp("clip")
+    small_clip_graph(folder / "image.onnx")
+    store.adopt(wanted(tower), folder, Provenance.RANDOM, "seed 7")
+    return root
+
+
+@pytest.fixture
+def settings(models_dir: Path) -> Settings:
+    """Settings under which nothing is downloaded and random weights are answered with."""
+    return settings_with(models_dir)
+
+
+def settings_with(models_dir: Path, **changes: object) -> Settings:
+    return Settings(
+        **{
+            "models_dir": models_dir,
+            "offline": True,
+            "allow_random_weights": True,
+            "lame_duck_s": 0,
+            **changes,
+        }
+    )
+
+
+# -- servers -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The base URL of a real server in a thread, with the middleware it is served with."""
+    app = create_app(settings)
+    config = uvicorn.Config(wrapped(app, settings), port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive(), "the server ended"
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def base_url(models_dir: Path) -> Iterator[str]:
+    """One server for all tests that change no settings."""
+    with serving(settings_with(models_dir)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(base_url: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=base_url, timeout=20, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def serve(models_dir: Path) -> Iterator[Callable[..., httpx2.Client]]:
+    """Start a server with changed settings: ``serve(api_keys=("k",))`` gives its client."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def start(**changes: object) -> httpx2.Client:
+            url = stack.enter_context(serving(settings_with(models_dir, **changes)))
+            return stack.enter_context(httpx2.Client(base_url=url, timeout=20, trust_env=False))
+
+        yield start

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sightline.imaging import center_crop, encode_png, resize, resize_short_side
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 427), (335, 224)), ((427, 640), (224, 335)), ((9, 9), (224, 224))]
+)
+def test_long_side_is_truncated(size, expected, photo):
+    pixels = resize_short_side(np.asarray(photo.resize(size)), 224)
+    assert (pixels.shape[1], pixels.shape[0]) == expected
+
+
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear", "lanczos"])
+def test_resize_is_that_of_pillow(resample, photo):
+    expected = photo.resize((70, 50), Image.Resampling[resample.upper()])
+    np.testing.assert_array_equal(resize(np.asarray(photo), 70, 50, resample), np.asarray(expected))
+
+
+def test_resize_to_the_same_size_is_free(photo):
+    pixels = np.asarray(photo)
+    assert resize(pixels, 160, 120) is pixels
+
+
+def test_resize_takes_views_that_are_not_contiguous(photo):
+    part = np.asarray(photo)[10:90:1, 20:120]
+    expected = photo.crop((20, 10, 120, 90)).resize((30, 30), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize(part, 30, 30), np.asarray(expected))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_center_crop(height, width, size):
+    pixels = np.arange(height * width * 3, dtype=np.int64).reshape(height, width, 3).astype(np.uint8) | 1
+    cropped = center_crop(pixels, size)
+    assert cropped.shape == (size, size, 3)
+    if height >= size and width >= size:
+        top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+        np.testing.assert_array_equal(cropped, pixels[top : top + size, left : left + size])
+    else:
+        seen = min(height, size) * min(width, size)
+        assert np.count_nonzero(cropped) == seen * 3
+
+
+def test_png_round_trip(photo):
+    pixels = np.asarray(photo)[5:55, 7:77]
+    file = encode_png(pixels)
+    image = Image.open(io.BytesIO(file))
+    assert image.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(image), pixels)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import ast
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+import sightline
+from sightline.settings import GraphRuntime, Precision, Settings
+
+SOURCE = Path(sightline.__file__).parent
+
+# Another value than the default for every field, as somebody would write it into the environment.
+WRITTEN: dict[str, tuple[str, Any]] = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("9000", 9000),
+    "api_keys": ("one, two", (SecretStr("one"), SecretStr("two"))),
+    "insecure": ("1", True),
+    "enable_docs": ("false", False),
+    "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+    "shutdown_grace_s": ("3.5", 3.5),
+    "lame_duck_s": ("7", 7.0),
+    "models_dir": ("/models", Path("/models")),
+    "plugins_dir": ("/plugins", Path("/plugins")),
+    "offline": ("true", True),
+    "auto_pull": ("0", False),
+    "allow_random_weights": ("1", True),
+    "hub_endpoint": ("https://mirror.example", "https://mirror.example"),
+    "hub_token": ("hf_x", SecretStr("hf_x")),
+    "preload": ("a,b", ("a", "b")),
+    "idle_unload_s": ("60", 60.0),
+    "memory_budget_mib": ("2048", 2048),
+    "graph_runtime": ("onnxruntime", GraphRuntime.ONNXRUNTIME),
+    "device": ("cuda", "cuda"),
+    "precision": ("bf16", Precision.BF16),
+    "threads": ("3", 3),
+    "compute_slots": ("2", 2),
+    "worker_threads": ("5", 5),
+    "queue_items": ("10", 10),
+    "queue_mib": ("100", 100),
+    "request_timeout_s": ("12.5", 12.5),
+    "image_max_bytes": ("1000", 1000),
+    "image_max_pixels": ("2000", 2000),
+    "image_max_side": ("300", 300),
+    "request_max_bytes": ("4000", 4000),
+    "request_max_images": ("5", 5),
+    "request_max_tasks": ("6", 6),
+    "fetch_timeout_s": ("7", 7.0),
+    "fetch_connect_timeout_s": ("1.5", 1.5),
+    "fetch_dns_timeout_s": ("1", 1.0),
+    "fetch_idle_timeout_s": ("2", 2.0),
+    "fetch_max_redirects": ("0", 0),
+    "fetch_ports": ("80, 8080", (80, 8080)),
+    "fetch_allow_networks": ("10.0.0.0/8, fd00::/8", (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
+}
+LEGACY = [
+    ("PORT", "port", "7860", 7860),
+    ("API_KEY", "api_keys", "secret", (SecretStr("secret"),)),
+    ("ENABLE_API_DOCS", "enable_docs", "false", False),
+    ("HF_ENDPOINT", "hub_endpoint", "https://mirror.example", "https://mirror.example"),
+    ("HF_TOKEN", "hub_token", "hf_x", SecretStr("hf_x")),
+]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of whoever runs the tests, no ``.env`` of theirs."""
+    import os
+
+    for name in list(os.environ):
+        if name.upper().startswith("SIGHTLINE_") or name in {alias for alias, *_ in LEGACY}:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_field_is_tried_here() -> None:
+    assert set(WRITTEN) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("field", list(Settings.model_fields))
+def test_every_field_is_set_by_its_variable(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, expected = WRITTEN[field]
+    assert getattr(Settings(), field) != expected
+    monkeypatch.setenv(f"SIGHTLINE_{field.upper()}", written)
+    assert getattr(Settings(), field) == expected
+
+
+@pytest.mark.parametrize("field", list(Settings.model_fields))
+def test_every_field_is_set_by_name_and_described(field: str) -> None:
+    expected = WRITTEN[field][1]
+    assert getattr(Settings(**{field: expected}), field) == expected
+    assert Settings.model_fields[field].description
+
+
+@pytest.mark.parametrize(("variable", "field", "written", "expected"), LEGACY)
+def test_variables_of_the_replaced_services_are_accepted(
+    variable: str, field: str, written: str, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, written)
+    assert getattr(Settings(), field) == expected
+
+
+@pytest.mark.parametrize(("variable", "field", "written", "expected"), LEGACY)
+def test_our_own_variable_wins(
+    variable: str, field: str, written: str, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, written)
+    monkeypatch.setenv(f"SIGHTLINE_{field.upper()}", WRITTEN[field][0])
+    assert getattr(Settings(), field) == WRITTEN[field][1]
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.setenv(f"SIGHTLINE_{field.upper()}", "")
+    assert Settings() == Settings(_env_file=None)
+    assert Settings().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("port", "eighty"),
+        ("port", "70000"),
+        ("log_format", "xml"),
+        ("queue_items", "0"),
+        ("precision", "f8"),
+        ("fetch_ports", "80,http"),
+        ("fetch_allow_networks", "10.0.0.1/8"),
+        ("request_timeout_s", "0"),
+        ("offline", "maybe"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(field: str, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"SIGHTLINE_{field.upper()}", written)
+    with pytest.raises(ValidationError, match=f"(?i){field}"):
+        Settings()
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API_KEYS", "s3cret")
+    monkeypatch.setenv("SIGHTLINE_HUB_TOKEN", "hf_s3cret")
+    assert "s3cret" not in repr(Settings())
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("SIGHTLINE_PORT=8100\nSIGHTLINE_DEVICE=cuda\nSOMETHING_ELSE=1\n")
+    monkeypatch.setenv("SIGHTLINE_PORT", "8200")
+    assert (Settings().port, Settings().device) == (8200, "cuda")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def _reads_environment(tree: ast.Module) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            return any(alias.name in {"environ", "environb", "getenv"} for alias in node.names)
+    return False
+
+
+def test_nothing_else_reads_the_environment() -> None:
+    """The command line may set variables for what it starts, exporters are programs of their own."""
+    exempt = ("cli/", "export/")
+    readers = [
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if _reads_environment(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert [reader for reader in readers if not reader.startswith(exempt)] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("import os\nos.environ['X']", True), ("from os import getenv", True), ("import os\nos.getcwd()", False)],
+)
+def test_a_reader_of_the_environment_is_recognised(code: str, expected: bool) -> None:
+    assert _reads_environment(ast.parse(code)) is expected
