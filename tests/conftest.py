@@ -131,7 +131,9 @@ def settings_with(models_dir: Path, **changes: object) -> Settings:
 def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
     app = create_app(settings)
-    config = uvicorn.Config(wrapped(app, settings), port=0, log_config=None, access_log=False)
+    config = uvicorn.Config(
+        wrapped(app, settings), port=0, log_config=None, access_log=False, server_header=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

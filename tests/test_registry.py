@@ -64,7 +64,9 @@ def test_a_plug_in_cannot_replace_what_is_built_in(plug: Plug) -> None:
     name = next(iter(models.catalogue()), None)
     if name is None:
         pytest.skip("no model is built in yet")
-    with pytest.raises(ConfigurationError, match=rf"'{name}'.*sightline\.models\..* and .*plugins\.models\.mine"):
+    with pytest.raises(
+        ConfigurationError, match=rf"'{name}'.*sightline\.models\..* and .*plugins\.models\.mine"
+    ):
         models.catalogue(plug(mine=MODEL.format(name=name)))
 
 
@@ -134,5 +136,7 @@ def test_an_operation_without_a_name_is_refused(tmp_path: Path) -> None:
         "    async def run(self, scene, params, models): ...\n"
         "OPERATIONS = (Nameless(),)\n"
     )
-    with pytest.raises(ConfigurationError, match=r"operations\.mine\.OPERATIONS holds an entry without a name"):
+    with pytest.raises(
+        ConfigurationError, match=r"operations\.mine\.OPERATIONS holds an entry without a name"
+    ):
         operations.catalogue(tmp_path)

@@ -1,4 +1,4 @@
-"""A plug-in folder with one model that computes, one that is pulled from a hub on loopback, and an operation."""
+"""A plug-in folder with a model that computes, one that is pulled from a loopback hub, and operations."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Anything(BaseModel, extra="allow"):
         ({"labels": list(range(12))}, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (12)"),
         (
             {"count": 2, "places": [{"name": "Ulm", "lat": 48.4}, {"name": "Bonn", "lat": 50.7}]},
-            "count 2\nplaces: \n1. name Ulm, lat 48.4\n2. name Bonn, lat 50.7",
+            "count 2\nplaces:\n1. name Ulm, lat 48.4\n2. name Bonn, lat 50.7",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sightline import operations
+from sightline.imaging import ImageLimits, Picture, View, encode_png, open_picture
+from sightline.models import ModelCard, ModelDefinition
+from sightline.runtime.analyzer import Analyzer
+from sightline.runtime.engine import Engine
 from sightline.runtime.telemetry import Unmeasured
+from sightline.settings import Settings
+from sightline.types import Capability, Detection
+from sightline.weights.sources import Artifact
+from sightline.weights.store import Store
 
 WAIT_S = 10.0
 
@@ -146,3 +155,136 @@ def scale_onnx(tmp_path: Path) -> Path:
         [helper.make_tensor_value_info("y", TensorProto.INT64, ["n", 2])],
         [numpy_helper.from_array(np.array([2], np.int64), "two")],
     )
+
+
+Define = Callable[..., ModelDefinition]
+
+
+@pytest.fixture
+def define() -> Define:
+    """Makes a definition of whatever model it is given, or of what ``load(files, graphs)`` returns."""
+
+    def definition(
+        name: str,
+        model: Any = None,
+        *capabilities: Capability,
+        load: Callable[..., Any] | None = None,
+        files: Sequence[Artifact] = (),
+        space: str | None = None,
+        max_batch: int = 4,
+    ) -> ModelDefinition:
+        card = ModelCard(
+            name=name,
+            capabilities=frozenset(capabilities),
+            description="For tests.",
+            licence="MIT",
+            homepage="https://example.org",
+            preprocessing="none",
+            parameters=0,
+            multiply_adds=0,
+            artifacts=tuple(files),
+            space=space,
+            max_batch=max_batch,
+        )
+        return ModelDefinition(card, load or (lambda files, graphs: model))
+
+    return definition
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings that read nothing and write below the test's own folder."""
+
+    def settings(**fields: Any) -> Settings:
+        usual = {"models_dir": tmp_path / "models", "threads": 1, "precision": "f32", "offline": True}
+        return Settings(_env_file=None, **{**usual, **fields})
+
+    return settings
+
+
+class Finder:
+    """A detector that finds what ``find(view)`` returns; ``seen`` has the box of every view it got."""
+
+    def __init__(self, find: Callable[[View], list[Detection]]) -> None:
+        self.find = find
+        self.seen: list[list[int] | None] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def prepare(self, subject: View) -> View:
+        subject.pixels()
+        return subject
+
+    def infer(self, items: Sequence[View]) -> list[list[Detection]]:
+        self.seen += [item.box.as_list() if item.box else None for item in items]
+        self.entered.release()
+        assert self.gate.wait(WAIT_S)
+        return [self.find(item) for item in items]
+
+
+class MeanColour:
+    """An embedder: the mean colour, float32 [3]."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def prepare(self, subject: View) -> Any:
+        return subject.pixels().astype(np.float32).mean((0, 1))
+
+    def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        self.count += len(items)
+        return items
+
+
+class Counting:
+    """A reader of texts: how many characters and words, float32 [2]."""
+
+    def prepare(self, subject: str) -> Any:
+        return np.array([len(subject), len(subject.split())], np.float32)
+
+    def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        return items
+
+
+@pytest.fixture
+def finder() -> Callable[[Callable[[View], list[Detection]]], Finder]:
+    return Finder
+
+
+@pytest.fixture
+def mean_colour() -> MeanColour:
+    return MeanColour()
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def photo() -> Picture:
+    """64 × 48 pixels of noise from a fixed seed."""
+    pixels = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
+    return open_picture(encode_png(pixels), ImageLimits(10**6, 10**6, 10**4))
+
+
+@pytest.fixture
+async def start(configure: Any, recorder: Recorder) -> AsyncIterator[Callable[..., Analyzer]]:
+    """Starts an analyzer over the given models and, besides those built in, operations."""
+    started: list[Analyzer] = []
+
+    def make(*definitions: ModelDefinition, extra: Sequence[Any] = (), **fields: Any) -> Analyzer:
+        settings = configure(**fields)
+        known = {definition.name: definition for definition in definitions}
+        store = Store.from_settings(settings)
+        engine = Engine(settings, known, store, recorder)
+        answering = {**operations.catalogue(), **{operation.name: operation for operation in extra}}
+        analyzer = Analyzer(settings, answering, known, engine, store, recorder)
+        engine.start()
+        started.append(analyzer)
+        return analyzer
+
+    yield make
+    for analyzer in started:
+        await analyzer.__aexit__(None, None, None)

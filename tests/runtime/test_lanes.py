@@ -140,7 +140,9 @@ class _Fragile:
 
 @settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 12), data=st.data())
-def test_only_poisonous_items_fail_and_each_good_one_is_computed_once(count: int, data: st.DataObject) -> None:
+def test_only_poisonous_items_fail_and_each_good_one_is_computed_once(
+    count: int, data: st.DataObject
+) -> None:
     poisonous = data.draw(st.sets(st.integers(0, count - 1)))
     model, slots, lane = _Fragile(poisonous), Slots(1, Unmeasured()), a_lane(max_batch=8)
     slots.add(lane)
@@ -158,7 +160,9 @@ def test_only_poisonous_items_fail_and_each_good_one_is_computed_once(count: int
     assert sorted(model.computed) == [item for item in range(count) if item not in poisonous]
 
 
-def test_a_models_own_error_reaches_the_caller(slots: Slots, lane: Lane, held_model: Any, recorder: Any) -> None:
+def test_a_models_own_error_reaches_the_caller(
+    slots: Slots, lane: Lane, held_model: Any, recorder: Any
+) -> None:
     held_model.poison[1] = InvalidImage("a picture without a horizon")
     with pytest.raises(InvalidImage, match="horizon"):
         slots.submit(lane, a_work(held_model, 1)).result(WAIT_S)

@@ -16,7 +16,7 @@ from sightline.runtime.report import error_report, picture_report
 from sightline.types import ModelRef, Provenance
 
 if TYPE_CHECKING:
-    from sightline.cli.analyze import Seen
+    from sightline.cli.looking import Seen
 
 _STYLES = {Status.OK: "green", Status.SKIPPED: "yellow", Status.ERROR: "bold red"}
 
@@ -35,14 +35,17 @@ class Tables:
     """A table per photo, one row per task."""
 
     def show(self, seen: Seen) -> None:
+        console = stdout()
         title = Text(printable(seen.source or "no photo"), style="bold")
         if seen.picture is not None:
             facts = seen.picture.facts
             title.append(f"  {facts.format} {facts.width}×{facts.height}", style="dim")
         if seen.error is not None:
-            stdout().print(title, Text(f"  {seen.error}\n", style="red"), sep="\n")
+            title.append(f"\n  {printable(str(seen.error))}\n", style="red")
+        console.print(title, soft_wrap=True)
+        if seen.error is not None:
             return
-        rows = table(("Task", "Status", "Answer", "Model", "ms"), title=title, numbers=("ms",))
+        rows = table(("Task", "Status", "Answer", "Model", "ms"), numbers=("ms",))
         for outcome in seen.outcomes:
             rows.add_row(
                 printable(outcome.id),
@@ -51,7 +54,7 @@ class Tables:
                 _model(outcome.answer.model if outcome.answer else None),
                 _time(outcome),
             )
-        stdout().print(rows)
+        console.print(rows)
 
 
 class CropFolder:

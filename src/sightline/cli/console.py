@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 # Rich takes 80 columns where there is no terminal, which breaks fingerprints and commands in files and pipes.
 _PIPED_WIDTH = 160
@@ -22,9 +21,9 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
 
-def table(columns: Iterable[str], *, title: Text | None = None, numbers: Iterable[str] = ()) -> Table:
+def table(columns: Iterable[str], *, numbers: Iterable[str] = ()) -> Table:
     """An empty table. Columns named in ``numbers`` are set flush right."""
-    made = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return made

@@ -33,7 +33,9 @@ def _fields(fields: Mapping[str, Any]) -> str:
     nested = {name: value for name, value in fields.items() if isinstance(value, Mapping | list) and value}
     flat = [f"{name} {_value(value)}" for name, value in fields.items() if name not in nested]
     lines = [", ".join(flat)] if flat else []
-    lines += [f"{name}: {_value(value)}" for name, value in nested.items()]
+    for name, value in nested.items():
+        words = _value(value)
+        lines.append(f"{name}:{words}" if words.startswith("\n") else f"{name}: {words}")
     return "\n".join(lines)
 
 

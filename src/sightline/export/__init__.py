@@ -2,7 +2,8 @@
 
 They run in an environment of their own, thrown away afterwards (``sightline.weights.exporting`` makes it):
 
-    python -m sightline.export FAMILY --model NAME --weights canonical|random --seed N --size full|tiny --out .
+    python -m sightline.export FAMILY --model NAME --out FOLDER
+        [--weights canonical|random] [--seed N] [--size full|tiny]
 
 To add a family, add a module here with ``export(order: Order) -> None`` and its locked requirements as
 ``requirements/FAMILY.txt``. It writes the artifacts of the model's card into ``order.output`` under their

@@ -20,7 +20,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from sightline.errors import ExportFailed, SourceMissing, SourceUnreachable, UnknownModel
+from sightline.errors import SourceMissing, SourceUnreachable, UnknownModel
 from sightline.export import Order, onnx_file
 from sightline.export.clip_towers import ImageTower, TextTower
 from sightline.export.clip_vocabulary import stand_in
@@ -55,7 +55,7 @@ def export(order: Order) -> None:
     Raises:
         UnknownModel: the family has no model of that name.
         SourceUnreachable, SourceMissing: the original weights cannot be had.
-        ExportFailed: the file does not compute what the original does.
+        ExportFailed: a file does not compute what the original does.
     """
     tower = next((tower for tower in TOWERS if tower.name == order.model), None)
     if tower is None:
@@ -161,8 +161,9 @@ def _require_hub(wanted: str) -> None:
     """Ask once, with little patience: the hub's client repeats a failed request for half a minute."""
     if constants.HF_HUB_OFFLINE:
         raise SourceUnreachable(f"{wanted} is not in the hub client's cache, and this is offline mode")
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310  as configured
     try:
-        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE_S)
+        urllib.request.urlopen(request, timeout=_PATIENCE_S).close()  # noqa: S310
     except urllib.error.HTTPError:
         pass  # an answer, whatever it says
     except OSError:

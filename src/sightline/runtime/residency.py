@@ -256,8 +256,9 @@ class Residency:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             now = time.monotonic()
-            for name, resident in list(self._residents.items()):
-                if self._idle_unload_s and now - resident.last_used > self._idle_unload_s:
+            # Names only: a variable that held a model would keep it in memory until the next round.
+            for name in list(self._residents):
+                if self._idle_unload_s and now - self._residents[name].last_used > self._idle_unload_s:
                     self._unload_if_unused(name)
             # Models that were in use when the budget was passed may be idle now.
             newest = max(self._residents, key=lambda name: self._residents[name].last_used, default=None)
@@ -289,7 +290,6 @@ class Residency:
             task.cancel()
         await asyncio.to_thread(self._loader.shutdown, wait=True, cancel_futures=True)
         self._residents.clear()
-        await asyncio.to_thread(_return_memory)
 
 
 def _return_memory() -> None:

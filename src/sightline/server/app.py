@@ -132,14 +132,19 @@ class _Server(uvicorn.Server):
         self._signalled = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.
         self._begin_drain()
-        if sig == signal.SIGTERM and self._lame_duck_s and not self._signalled:
-            self._signalled = True
-            loop = asyncio.get_event_loop()
-            loop.call_later(self._lame_duck_s, super().handle_exit, sig, frame)
-            _log.info("draining: not ready from now, closing in %.0f s", self._lame_duck_s)
-            return
-        super().handle_exit(sig, frame)
+        lame_duck_s = self._lame_duck_s if sig == signal.SIGTERM and not self._signalled else 0.0
+        self._signalled = True
+        if lame_duck_s:
+            _log.info("draining: not ready from now, closing in %.0f s", lame_duck_s)
+            asyncio.get_event_loop().call_later(lame_duck_s, self._close_door)
+        else:
+            self.force_exit = self.should_exit
+            self._close_door()
+
+    def _close_door(self) -> None:
+        self.should_exit = True
 
 
 def _refuse_open_public_address(settings: Settings) -> None:

@@ -82,7 +82,10 @@ class Metrics:
             "sightline_items_refused_total", "Items refused by a full queue.", "model"
         )
         self._load_s = self._histogram(
-            "sightline_model_load_seconds", "Loading a model, download included.", LOAD_SECONDS, "model"
+            "sightline_model_load_seconds",
+            "Loading a model, download included. In seconds.",
+            LOAD_SECONDS,
+            "model",
         )
         self._loaded = Gauge(
             "sightline_model_loaded", "1 while the model is in memory.", ("model",), registry=self.registry

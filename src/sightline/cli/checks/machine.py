@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _AREA = "machine"
 # Flags of /proc/cpuinfo that decide how fast graphs run, slowest first.
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
-# All models together take about 4 GB of disk; loaded, the largest takes about 2 GB of memory.
+# Rules of thumb, not measured: room for all models on disk, and for two of the largest in memory.
 _DISK_BYTES = 5_000_000_000
 _MEMORY_BYTES = 4_000_000_000
 _CGROUP = Path("/sys/fs/cgroup")
@@ -127,7 +127,7 @@ def _disk(models_dir: Path) -> Finding:
     text = f"{models_dir}, {megabytes(free)} free"
     if free < _DISK_BYTES:
         return Finding(
-            _AREA, subject, State.NOTICE, f"{text}; all models take {megabytes(_DISK_BYTES)}",
+            _AREA, subject, State.NOTICE, f"{text}; too little for all models",
             "free some space, or set SIGHTLINE_MODELS_DIR to a larger disk",
         )  # fmt: skip
     return Finding(_AREA, subject, State.OK, text)

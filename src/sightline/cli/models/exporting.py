@@ -98,6 +98,8 @@ def _export(settings: Settings, definition: ModelDefinition, weights: Weights, s
             size=size.value,
             output=Path(folder),
             offline=settings.offline,
+            hub_endpoint=settings.hub_endpoint,
+            hub_token=settings.hub_token.get_secret_value() if settings.hub_token else None,
             log=lambda line: log.print(line, style="dim", markup=False, soft_wrap=True),
         )
         installed = open_store(settings).adopt(wanted(definition), Path(folder), provenance, origin)

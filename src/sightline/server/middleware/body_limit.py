@@ -107,7 +107,8 @@ class _Exchange:
             return {"type": "http.disconnect"}
         if message["type"] == "http.request":
             self._num_bytes += len(message.get("body", b""))
-            self._body_ended = not message.get("more_body", False)
+        # A client that left sends no more either, and nobody need wait for it to hear the answer.
+        self._body_ended = not message.get("more_body", False)
         if self._num_bytes > self._bounds.max_bytes:
             await self._refuse(_too_large(self._scope, self._bounds.max_bytes))
             return {"type": "http.disconnect"}

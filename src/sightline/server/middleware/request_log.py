@@ -110,7 +110,7 @@ class _Exchange:
 
     @property
     def total_s(self) -> float:
-        """Seconds until the last byte of the answer was out; holding the connection after it does not count."""
+        """Seconds until the answer's last byte was out; holding the connection after it does not count."""
         return (self._answered_at or time.monotonic()) - self._started_at
 
     async def receive(self) -> Message:

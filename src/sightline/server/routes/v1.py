@@ -13,14 +13,16 @@ from starlette.responses import Response
 
 from sightline.errors import (
     DeadlineExceeded,
+    ImageError,
     InvalidRequest,
+    ModelLoading,
     ModelUnavailable,
     Overloaded,
     SightlineError,
 )
 from sightline.imaging import Picture
 from sightline.operations import Operation
-from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status
+from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome
 from sightline.runtime.engine import Context
 from sightline.runtime.report import error_report, picture_report
 from sightline.runtime.residency import wanted
@@ -31,8 +33,8 @@ from sightline.server.request_facts import note_outcomes, note_picture
 
 router = APIRouter(prefix="/v1", tags=["v1"])
 
-# When every task of a request failed for one of these, the request itself is answered with it.
-WHOLE_REQUEST_ERRORS = (Overloaded, ModelUnavailable, DeadlineExceeded)
+# When every task on an image failed for one of these, the image is answered with it instead of its tasks.
+SHARED_FAILURES = (ImageError, Overloaded, ModelUnavailable, ModelLoading, DeadlineExceeded)
 
 
 def analyzer_of(request: Request) -> Analyzer:
@@ -63,8 +65,8 @@ async def _analyze_all(
     context = Context.lasting(analyzer.settings.request_timeout_s)
     if not body.images:
         outcomes = await analyzer.analyze(None, tasks, context)
-        _refuse_if_nothing_answered(outcomes)
         note_outcomes(request, outcomes)
+        raise_shared_failure(outcomes)
         return [{"index": 0, "source": None, **picture_report(None, outcomes)}]
     alone = len(body.images) == 1
 
@@ -75,8 +77,7 @@ async def _analyze_all(
             note_picture(request, picture)
             outcomes = await analyzer.analyze(picture, tasks, context, crops=body.crops)
             note_outcomes(request, outcomes)
-            if alone:
-                _refuse_if_nothing_answered(outcomes)
+            raise_shared_failure(outcomes)
         except SightlineError as error:
             if alone:
                 raise
@@ -94,15 +95,15 @@ async def open_source(analyzer: Analyzer, source: ImageSource) -> Picture:
     return picture
 
 
-def _refuse_if_nothing_answered(outcomes: Sequence[Outcome]) -> None:
-    """Overload and the like, when they left nothing to answer with, are the request's failure."""
-    errors = [outcome.error for outcome in outcomes if outcome.status is Status.ERROR]
-    if len(errors) != len(outcomes):
-        return
-    for kind in WHOLE_REQUEST_ERRORS:
-        if errors and all(isinstance(error, kind) for error in errors):
-            assert errors[0] is not None
-            raise errors[0]
+def raise_shared_failure(outcomes: Sequence[Outcome]) -> None:
+    """Raise the first outcome's error if all tasks failed for one reason that is not their own.
+
+    A photo that is damaged past its header, a full queue: the request is at fault, or the server is.
+    """
+    first = outcomes[0].error if outcomes else None
+    for kind in SHARED_FAILURES:
+        if isinstance(first, kind) and all(isinstance(outcome.error, kind) for outcome in outcomes):
+            raise first
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -19,7 +19,7 @@ from sightline.errors import (
     InputError,
     InvalidParameters,
     InvalidRequest,
-    Overloaded,
+    ModelUnavailable,
     SightlineError,
     TargetNotFound,
     UnknownOperation,
@@ -32,7 +32,7 @@ from sightline.server import schemas
 from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
 
 router = APIRouter(tags=["image-embed"])
 
@@ -139,9 +139,12 @@ async def _answer(
     context = Context.lasting(analyzer.settings.request_timeout_s)
     outcomes = await analyzer.analyze(picture, bound, context, crops=True)
     note_outcomes(request, outcomes)
-    overloads = [outcome.error for outcome in outcomes if isinstance(outcome.error, Overloaded)]
-    if overloads and len(overloads) == len(outcomes):
-        raise overloads[0]
+    try:
+        raise_shared_failure(outcomes)
+    except ImageError as error:
+        return _refusal(f"Could not process image: {error}")
+    except ModelUnavailable:
+        pass  # the contract has a place for it: each task's own error
     results |= {outcome.id: _written(outcome) for outcome in outcomes}
     headers = {WARNING_HEADER: "; ".join(said)} if (said := _warnings(outcomes)) else None
     return json_response({"image_url": label, "results": results}, headers=headers)

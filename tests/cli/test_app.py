@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from sightline import __version__
+from sightline.cli.app import app
+
+
+def test_help_names_every_command(started) -> None:
+    process = started("--help")
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (0, "")
+    for command in ("serve", "analyze", "operations", "models", "doctor"):
+        assert f" {command} " in stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve"], ["analyze"], ["operations"], ["doctor"],
+        *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
+    ],
+)  # fmt: skip
+def test_every_command_teaches_by_example(sightline, command: list[str]) -> None:
+    result = sightline(*command, "--help")
+    assert result.exit_code == 0
+    assert f"sightline {' '.join(command)}" in result.stdout.partition("Example")[2]
+
+
+def test_no_command_at_all_shows_the_help(sightline) -> None:
+    result = sightline()
+    assert "First steps" in result.output
+
+
+def test_version(sightline) -> None:
+    assert sightline("--version").stdout == f"sightline {__version__}\n"
+
+
+def test_commands_are_found_by_this_test() -> None:
+    """A command added later must be added above."""
+    assert len(app.registered_commands) == 4

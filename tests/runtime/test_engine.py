@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sightline.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidImage,
+    ModelUnavailable,
+    Overloaded,
+    SightlineError,
+    UnknownModel,
+)
+from sightline.imaging import Picture, View
+from sightline.runtime import engine as engine_module
+from sightline.runtime import residency as residency_module
+from sightline.runtime.engine import Context, Engine
+from sightline.runtime.telemetry import begin_trace
+from sightline.types import Capability, PixelBox, Priority, Provenance
+
+WAIT_S = 10.0
+
+
+def soon(seconds: float = WAIT_S, priority: Priority = Priority.INTERACTIVE) -> Context:
+    return Context.lasting(seconds, priority)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - other threads bring it about
+            await asyncio.sleep(0.005)
+
+
+def empty(engine: Engine) -> bool:
+    return all((load.items, load.num_bytes, load.queued) == (0, 0, 0) for load in engine.loads().values())
+
+
+class Length:
+    """``str`` → number of characters, at a pace; a text with ``!`` fails."""
+
+    def __init__(self, infer_s: float = 0.0) -> None:
+        self.infer_s = infer_s
+
+    def prepare(self, subject: str) -> str:
+        if "?" in subject:
+            raise InvalidImage("a questionable input")
+        return subject
+
+    def infer(self, items: Any) -> list[int]:
+        time.sleep(self.infer_s)
+        if any("!" in item for item in items):
+            raise ValueError("loud")
+        return [len(item) for item in items]
+
+
+async def test_a_subject_is_prepared_computed_and_signed(start: Any, define: Any, recorder: Any) -> None:
+    engine = start(define("length", Length())).engine
+    trace = begin_trace()
+    inference = await engine.infer("length", "four", soon())
+    assert inference.output == 4
+    assert (inference.model.name, inference.model.provenance) == ("length", Provenance.BUILT_IN)
+    assert engine.ref("length") == inference.model
+    assert min(trace.load_ms, trace.prepare_ms, trace.queue_ms, trace.infer_ms) >= 0
+    assert trace.prepare_ms > 0
+    assert recorder.counts["waited"] == 1
+
+
+async def test_an_unknown_model_is_said(start: Any, define: Any) -> None:
+    with pytest.raises(UnknownModel, match="'width'; there are length"):
+        await start(define("length", Length())).engine.infer("width", "x", soon())
+
+
+async def test_the_deadline_covers_waiting_for_a_slot(start: Any, define: Any, held_model: Any) -> None:
+    engine = start(define("held", held_model)).engine
+    held_model.gate.clear()
+    busy = asyncio.create_task(engine.infer("held", "1", soon()))
+    assert await asyncio.to_thread(held_model.entered.acquire, timeout=WAIT_S)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer("held", "2", soon(0.05))
+    assert time.monotonic() - started < 2
+    assert engine.loads()["held"].items == 1
+    assert engine.loads()["held"].queued == 0
+    held_model.gate.set()
+    await busy
+    assert empty(engine)
+    assert held_model.batches == [["1"]]
+
+
+async def test_the_deadline_covers_computing(start: Any, define: Any, held_model: Any) -> None:
+    engine = start(define("held", held_model)).engine
+    held_model.gate.clear()
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer("held", "1", soon(0.05))
+    assert empty(engine)
+    held_model.gate.set()
+    assert (await engine.infer("held", "2", soon())).output == "2" * 10
+
+
+async def test_a_deadline_that_has_passed_computes_nothing(start: Any, define: Any, held_model: Any) -> None:
+    engine = start(define("held", held_model)).engine
+    await engine.infer("held", "warm", soon())
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer("held", "late", soon(-1))
+    assert ["late"] not in held_model.batches
+
+
+async def test_a_full_lane_refuses_at_once_and_others_do_not_notice(
+    start: Any, define: Any, held_model: Any, held_models: Any, recorder: Any
+) -> None:
+    engine = start(
+        define("held", held_model), define("other", held_models()), queue_items=2, compute_slots=2
+    ).engine
+    held_model.gate.clear()
+    waiting = [asyncio.create_task(engine.infer("held", "1", soon())) for _ in range(2)]
+    await until(lambda: engine.loads()["held"].items == 2)
+    started = time.monotonic()
+    with pytest.raises(Overloaded) as caught:
+        await engine.infer("held", "1", soon())
+    assert time.monotonic() - started < 0.5
+    assert caught.value.retry_after_s >= 1
+    assert recorder.counts["refused"] == 1
+    assert (await engine.infer("other", "2", soon())).output
+    held_model.gate.set()
+    await asyncio.gather(*waiting)
+    assert empty(engine)
+
+
+async def test_bulk_work_cannot_fill_a_lane(start: Any, define: Any, held_model: Any) -> None:
+    engine = start(define("held", held_model), queue_items=4).engine
+    held_model.gate.clear()
+    bulk = [asyncio.create_task(engine.infer("held", "1", soon(priority=Priority.BULK))) for _ in range(3)]
+    done, _ = await asyncio.wait(bulk, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(done.pop().exception(), Overloaded)
+    interactive = asyncio.create_task(engine.infer("held", "2", soon()))
+    await until(lambda: engine.loads()["held"].items == 3)
+    held_model.gate.set()
+    assert (await interactive).output
+    await asyncio.gather(*bulk, return_exceptions=True)
+
+
+async def test_a_part_of_a_picture_counts_as_the_picture_it_keeps_decoded(
+    start: Any, define: Any, finder: Any, photo: Picture
+) -> None:
+    model = finder(lambda view: [])
+    model.gate.clear()
+    engine = start(define("faces", model)).engine
+    asking = [
+        asyncio.create_task(engine.infer("faces", view, soon()))
+        for view in (View(photo, PixelBox(0, 0, 2, 2)), View(photo, PixelBox(0, 0, 640, 480)))
+    ]
+    await until(lambda: engine.loads()["faces"].items == 2)
+    assert engine.loads()["faces"].num_bytes == 3 * 64 * 48 + 3 * 640 * 480
+    model.gate.set()
+    await asyncio.gather(*asking)
+    assert empty(engine)
+
+
+@pytest.mark.parametrize("error", [ValueError("/secret"), SystemExit(1), StopIteration()])
+async def test_a_model_that_cannot_prepare_fails_its_item_alone(
+    start: Any, define: Any, recorder: Any, error: BaseException
+) -> None:
+    class Picky(Length):
+        def prepare(self, subject: str) -> str:
+            if subject == "bad":
+                raise error
+            return subject
+
+    engine = start(define("picky", Picky())).engine
+    bad, good = await asyncio.gather(
+        engine.infer("picky", "bad", soon()), engine.infer("picky", "good", soon()), return_exceptions=True
+    )
+    assert isinstance(bad, InferenceFailed)
+    assert "secret" not in str(bad)
+    assert good.output == 4  # type: ignore[union-attr]
+    assert recorder.counts["failed"] == 1
+    assert empty(engine)
+
+
+async def test_an_image_error_of_preparing_reaches_the_caller(start: Any, define: Any) -> None:
+    with pytest.raises(InvalidImage, match="questionable"):
+        await start(define("length", Length())).engine.infer("length", "what?", soon())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_is_left_over_whatever_happens(configure: Any, define: Any, data: st.DataObject) -> None:
+    """Good, bad, late and cancelled requests at random moments: every place in the lane is given back."""
+    kinds = st.sampled_from(["good", "loud!", "what?"])
+    plan = data.draw(
+        st.lists(st.tuples(kinds, st.integers(0, 12), st.booleans(), st.booleans()), max_size=25)
+    )
+
+    async def run() -> None:
+        chosen = configure(queue_items=12, compute_slots=2)
+        known = {"length": define("length", Length(0.002))}
+        engine = Engine(chosen, known, engine_module.Store.from_settings(chosen))
+        engine.start()
+        tasks = []
+        for text, moment, cancelled, bulk in plan:
+            patience_s = moment / 2000 if moment % 3 == 0 else WAIT_S
+            priority = Priority.BULK if bulk else Priority.INTERACTIVE
+            task = asyncio.create_task(engine.infer("length", text, soon(patience_s, priority)))
+            tasks.append(task)
+            await asyncio.sleep(moment / 5000)
+            if cancelled:
+                task.cancel()
+        for (text, _, cancelled, _), outcome in zip(
+            plan, await asyncio.gather(*tasks, return_exceptions=True), strict=True
+        ):
+            if isinstance(outcome, asyncio.CancelledError):
+                assert cancelled
+            elif isinstance(outcome, BaseException):
+                assert isinstance(outcome, SightlineError)
+            else:
+                assert (text, outcome.output) == ("good", 4)
+        assert empty(engine)
+        assert (await engine.infer("length", "fine", soon())).output == 4
+        await engine.close()
+
+    asyncio.run(run())
+
+
+# -- finding models ----------------------------------------------------------------------------------------
+
+
+async def test_models_are_found_by_capability_and_space(start: Any, define: Any) -> None:
+    engine = start(
+        define("clip-a", 1, Capability.IMAGE_EMBEDDING, space="a"),
+        define("clip-b", 1, Capability.IMAGE_EMBEDDING, space="b"),
+    ).engine
+    assert engine.find(Capability.IMAGE_EMBEDDING) == "clip-a"
+    assert engine.find(Capability.IMAGE_EMBEDDING, "b") == "clip-b"
+    assert engine.has(Capability.IMAGE_EMBEDDING)
+    assert not engine.has(Capability.CAPTION)
+    with pytest.raises(UnknownModel, match=r"no model 'c' gives image_embedding; these do: a, b"):
+        engine.find(Capability.IMAGE_EMBEDDING, "c")
+    with pytest.raises(ModelUnavailable, match="caption"):
+        engine.find(Capability.CAPTION)
+
+
+# -- life --------------------------------------------------------------------------------------------------
+
+
+async def test_ready_means_preloaded(start: Any, define: Any, held_model: Any) -> None:
+    import threading
+
+    gate = threading.Event()
+
+    def load(files: Any, graphs: Any) -> Any:
+        assert gate.wait(WAIT_S)
+        return held_model
+
+    engine = start(define("first", load=load), define("second", held_model), preload=("first",)).engine
+    assert engine.alive
+    assert not engine.ready
+    gate.set()
+    await until(lambda: engine.ready)
+    assert engine.ref("second") is None
+
+
+async def test_all_models_can_be_preloaded(start: Any, define: Any) -> None:
+    engine = start(define("a", 1), define("b", 2), preload=("all",)).engine
+    await until(lambda: engine.ready)
+    assert engine.ref("a")
+    assert engine.ref("b")
+
+
+async def test_a_preload_that_failed_is_tried_again(
+    start: Any, define: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency_module, "RETRY_FAILED_LOAD_S", 0.0)
+    monkeypatch.setattr(engine_module, "RETRY_FAILED_LOAD_S", 0.01)
+    calls: list[int] = []
+
+    def load(files: Any, graphs: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ValueError
+        return "model"
+
+    engine = start(define("moody", load=load), preload=("moody",)).engine
+    await until(lambda: engine.ready)
+    assert len(calls) == 3
+
+
+def test_preloading_a_model_there_is_not_stops_the_start(configure: Any, define: Any) -> None:
+    chosen = configure(preload=("a", "typo"))
+    with pytest.raises(ConfigurationError, match="SIGHTLINE_PRELOAD names typo; models are a, or 'all'"):
+        Engine(chosen, {"a": define("a", 1)}, engine_module.Store.from_settings(chosen))
+
+
+async def test_a_missing_device_stops_the_start(start: Any, define: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no device 'abacus'"):
+        start(define("a", 1), device="abacus")
+
+
+async def test_a_slot_that_hangs_makes_the_engine_not_alive(
+    start: Any, define: Any, held_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "STUCK_S", 0.05)
+    engine = start(define("held", held_model)).engine
+    held_model.gate.clear()
+    hanging = asyncio.create_task(engine.infer("held", "1", soon()))
+    await until(lambda: not engine.alive)
+    assert not engine.ready
+    held_model.gate.set()
+    await hanging
+    await until(lambda: engine.alive)
+
+
+async def test_closing_finishes_what_is_computed_and_refuses_the_rest(
+    configure: Any, define: Any, held_model: Any
+) -> None:
+    chosen = configure()
+    engine = Engine(chosen, {"held": define("held", held_model)}, engine_module.Store.from_settings(chosen))
+    engine.start()
+    held_model.gate.clear()
+    running = asyncio.create_task(engine.infer("held", "1", soon()))
+    assert await asyncio.to_thread(held_model.entered.acquire, timeout=WAIT_S)
+    waiting = asyncio.create_task(engine.infer("held", "2", soon()))
+    await until(lambda: engine.loads()["held"].queued == 1)
+    closing = asyncio.create_task(engine.close())
+    with pytest.raises(SightlineError, match="shut down"):
+        await waiting
+    held_model.gate.set()
+    assert (await running).output == "1" * 10
+    await closing
+    assert not engine.alive
+    with pytest.raises(SightlineError, match="shut down"):
+        await engine.infer("held", "3", soon())

@@ -1,0 +1,159 @@
+"""The server as a process: starting, refusing to start, and stopping without dropping anybody."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+SIGHTLINE = str(Path(sys.executable).with_name("sightline"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(models_dir, **changes):
+    return {
+        **os.environ,
+        "SIGHTLINE_MODELS_DIR": str(models_dir),
+        "SIGHTLINE_OFFLINE": "1",
+        "SIGHTLINE_ALLOW_RANDOM_WEIGHTS": "1",
+        "SIGHTLINE_PRELOAD": "mtcnn,clip-vit-b-32",
+        **changes,
+    }
+
+
+class Process:
+    def __init__(self, env):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [SIGHTLINE, "serve", "--port", str(self.port)], env=env, stderr=subprocess.PIPE, text=True
+        )
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
+
+    def wait_for(self, path, status, within_s=30.0):
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.stderr.read()
+            try:
+                if self.client.get(path).status_code == status:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"{path} never answered {status}")
+
+    def close(self):
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def started(models_dir):
+    processes = []
+
+    def start(**changes):
+        processes.append(Process(environment(models_dir, **changes)))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()
+
+
+def test_it_becomes_ready_when_the_preloaded_models_are(started):
+    server = started()
+    server.wait_for("/livez", 200)
+    server.wait_for("/readyz", 200)
+    body = server.client.get("/readyz").json()
+    assert body["models"]["mtcnn"] == "ready"
+    assert body["models"]["clip-vit-l-14"] == "missing"
+
+
+def test_it_is_not_ready_while_a_preloaded_model_is_missing(started):
+    server = started(SIGHTLINE_PRELOAD="clip-vit-l-14")
+    server.wait_for("/livez", 200)
+    assert server.client.get("/readyz").status_code == 503
+
+
+def test_terminated_it_is_unready_at_once_serves_on_and_exits_with_zero(started):
+    server = started(SIGHTLINE_LAME_DUCK_S="1.5")
+    server.wait_for("/readyz", 200)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("/readyz", 503, within_s=1.0)
+    assert server.client.get("/livez").status_code == 200
+    assert server.process.wait(timeout=10) == 0
+
+
+def test_requests_under_way_are_answered(started, portrait):
+    server = started(SIGHTLINE_LAME_DUCK_S="0.5")
+    server.wait_for("/readyz", 200)
+    files = [("image", ("a.jpg", portrait, "image/jpeg"))] * 8
+    statuses = []
+
+    def ask():
+        url = f"http://127.0.0.1:{server.port}/v1/analyze"
+        statuses.append(httpx2.post(url, files=files, timeout=30, trust_env=False).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert server.process.wait(timeout=25) == 0
+    assert statuses == [200] * 4
+
+
+def test_interrupted_it_skips_the_lame_duck(started):
+    server = started(SIGHTLINE_LAME_DUCK_S="60")
+    server.wait_for("/livez", 200)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(timeout=10) == 0
+
+
+def test_second_signal_ends_the_lame_duck(started):
+    server = started(SIGHTLINE_LAME_DUCK_S="60")
+    server.wait_for("/livez", 200)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("/readyz", 503)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=10) == 0
+
+
+def test_public_address_without_a_key_is_refused(models_dir):
+    done = subprocess.run(
+        [SIGHTLINE, "serve", "--host", "0.0.0.0"],
+        env=environment(models_dir),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "SIGHTLINE_API_KEYS" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_preload_is_refused(models_dir):
+    done = subprocess.run(
+        [SIGHTLINE, "serve"],
+        env=environment(models_dir, SIGHTLINE_PRELOAD="clup"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "mtcnn" in done.stderr
