@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from sightline.fetching import Fetcher, FetchPolicy, Resolver
 
-TLS = Path(__file__).parent / "tls"
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 _witnesses: list[list[Any]] = []
@@ -38,6 +37,12 @@ def connects() -> Iterator[list[Any]]:
     _witnesses.append(witness)
     yield witness
     _witnesses.remove(witness)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Signs the certificate of ``photos.example``; nobody trusts it unless told to."""
+    return trustme.CA()
 
 
 @dataclass
@@ -81,7 +86,7 @@ class Server:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+async def serve(authority: trustme.CA) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     """``await serve(answer, tls=False)``. At the end no client may have left a connection open."""
     running: list[tuple[Server, asyncio.Server]] = []
 
@@ -90,7 +95,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
         context = None
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+            authority.issue_cert("photos.example").configure_cert(context)
             context.sni_callback = lambda _socket, name, _context: server.server_names.append(name)
         listener = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=context)
         server.port = listener.sockets[0].getsockname()[1]

@@ -6,11 +6,11 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import trustme
 
 from sightline import __version__
 from sightline.errors import FetchFailed, FetchTimeout, UrlRefused
@@ -19,7 +19,6 @@ from sightline.fetching.backend import BLOCKED
 from sightline.settings import Settings
 
 LIMIT_BYTES = 1000
-CERTIFICATE = Path(__file__).parent / "tls" / "certificate.pem"
 CLOSED = (
     "127.0.0.1", "127.255.255.254", "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255",
     "192.168.0.1", "192.168.1.254", "169.254.169.254", "100.64.0.1", "100.100.100.200", "168.63.129.16",
@@ -127,9 +126,11 @@ async def test_environment_proxies_are_not_asked(
 
 
 @pytest.fixture
-def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test certificate, for photos.example only, is one this machine trusts."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+def trusted(monkeypatch: pytest.MonkeyPatch, authority: trustme.CA) -> Iterator[None]:
+    """The authority of the test certificate, for photos.example only, is one this machine trusts."""
+    with authority.cert_pem.tempfile() as path:
+        monkeypatch.setenv("SSL_CERT_FILE", path)
+        yield
 
 
 @pytest.mark.usefixtures("trusted")
