@@ -117,7 +117,7 @@ async def test_a_full_lane_refuses_at_once_and_others_do_not_notice(
     start: Any, define: Any, held_model: Any, held_models: Any, recorder: Any
 ) -> None:
     engine = start(
-        define("held", held_model), define("other", held_models()), queue_items=2, compute_slots=2
+        define("held", held_model), define("other", held_models()), queue_items=2, compute_slots=3
     ).engine
     held_model.gate.clear()
     waiting = [asyncio.create_task(engine.infer("held", "1", soon())) for _ in range(2)]

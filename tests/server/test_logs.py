@@ -178,6 +178,7 @@ def test_uvicorn_goes_through_the_one_handler(stderr: _Stderr) -> None:
     import uvicorn.config
 
     logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)  # what uvicorn does when left alone
+    logging.getLogger("uvicorn.access").propagate = True  # and what it does with log_config=None
     configure_logging(Settings(log_format="json"))
     logging.getLogger("uvicorn.error").info("started")
     logging.getLogger("uvicorn").warning("odd")

@@ -1,4 +1,4 @@
-"""Making an exporter's environment: what is said when it cannot be made. Success is tests/export's business."""
+"""Making an exporter's environment: what is said when it cannot be made. tests/export has what succeeds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def test_offline_without_a_cache_says_so(tmp_path: Path) -> None:
 
 def test_an_index_that_does_not_answer_is_named_in_one_line(tmp_path: Path) -> None:
     message, lines = run(tmp_path, offline=False)
-    assert message.startswith("The exporter failed: ")
+    assert message.startswith("The exporter failed: Failed to fetch")
+    assert "refused" in message.lower()
     assert "\n" not in message
     assert str(tmp_path) not in message
     assert len(lines) > 1

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sightline.errors import ConfigurationError, ModelBroken
 from sightline.models import Graph, TensorSpec
+from sightline.runtime import intermediate
 from sightline.settings import GraphRuntime, Precision, Settings
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ class OpenVinoGraph:
             config["INFERENCE_PRECISION_HINT"] = "bf16" if cpu_computes_bf16() else "f32"
         if family == "CPU":
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": slots, "ENABLE_CPU_PINNING": False}
-        if cache_dir is not None:
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            config["CACHE_DIR"] = str(cache_dir)
-        compiled = core.compile_model(str(path), device, config)
+        elif cache_dir is not None:
+            config["CACHE_DIR"] = str(cache_dir)  # kernels of devices that compile them
+        half = config.get("INFERENCE_PRECISION_HINT") in ("bf16", "f16")
+        model = intermediate.read(core, path, cache_dir, half=half)
+        compiled = core.compile_model(model, device, config)
+        del model
         self.inputs = tuple(_openvino_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_openvino_spec(port) for port in compiled.outputs)
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()

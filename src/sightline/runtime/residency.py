@@ -201,7 +201,7 @@ class Residency:
             resident = await loop.run_in_executor(self._loader, self._load_blocking, definition)
         except SightlineError as error:
             self._failures[name] = Failure(type(error)(str(error)), time.monotonic())
-            _log.warning("%s did not load: %s", name, error)
+            _log.warning("%s did not load: %s", name, str(error))
             raise
         finally:
             del self._loading[name]

@@ -1,6 +1,6 @@
 """The ASGI application and the process that serves it.
 
-A request passes, outermost first: request log, security headers, API key, body limits, routes. All but the
+A request passes, outermost first: security headers, request log, API key, body limits, routes. All but the
 routes are plain ASGI in ``middleware``, outside FastAPI, so that they hold for every response there is.
 """
 
@@ -85,9 +85,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     """The app behind its middleware, as it is served."""
     wrapped: ASGIApp = BodyLimit(app, max_bytes=settings.request_max_bytes)
     wrapped = ApiKey(wrapped, keys=settings.api_keys)
-    wrapped = SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
-    logged: ASGIApp = RequestLog(wrapped, observe=app.state.metrics.request_finished)
-    return logged
+    wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
+    return SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
 
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:

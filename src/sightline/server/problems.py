@@ -40,6 +40,13 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.DeadlineExceeded: 504,
 }
 LOADING_RETRY_AFTER_S = 5
+# What HTTP itself refuses before any of our errors could arise: code and meaning.
+HTTP_CODES: Mapping[int, tuple[str, str]] = {
+    401: ("unauthorized", "an API key is needed, or the one given is wrong"),
+    404: ("not_found", "there is nothing at this path"),
+    405: ("method_not_allowed", "the path is right and the method is not"),
+    408: ("request_timeout", "the body came too slowly"),
+}
 
 
 def status_of(error: SightlineError) -> int:
@@ -111,7 +118,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        code = HTTP_CODES.get(error.status_code, ("invalid_request", ""))[0]
         return problem_response(
             request.url.path,
             error.status_code,
@@ -127,7 +134,7 @@ def install(app: FastAPI) -> None:
         return problem_response(request.url.path, 422, "invalid_request", found, request_id_of(request))
 
     async def on_anything_else(request: Request, error: Exception) -> Response:
-        # Starlette logs the trace; the caller gets none of it.
+        # The request log writes the trace; the caller gets none of it.
         return problem_response(
             request.url.path, 500, "internal_error", "internal error", request_id_of(request)
         )
@@ -146,13 +153,17 @@ def described_codes() -> dict[str, dict[str, Any]]:
         for line in tree.splitlines()
         if len(words := line.replace("│", " ").replace("├──", " ").replace("└──", " ").split()) > 1
     }
-    return {
+    ours = {
         kind.code: {
             "code": kind.code,
             "status": status_of(kind("", 1) if kind is Overloaded else kind("")),
             "meaning": meanings.get(kind.__name__, ""),
         }
         for kind in _tree(SightlineError)
+    }
+    return ours | {
+        code: {"code": code, "status": status, "meaning": meaning}
+        for status, (code, meaning) in HTTP_CODES.items()
     }
 
 

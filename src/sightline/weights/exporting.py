@@ -33,7 +33,8 @@ _ENVIRONMENT = {
 }
 _FAMILY = re.compile(r"[a-z][a-z0-9_]*")
 _PATH = re.compile(r"(?<![\w:/.])(?:/[^\s:'\"`]+|[A-Za-z]:\\[^\s'\"`]+)")
-_DRAWN = re.compile(r"^[\s×╰│├─▶·]+")
+_BLAME = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)\b")
+_REASON = re.compile(r"(cause|Caused by|hint): ")
 
 
 def run_exporter(
@@ -132,8 +133,9 @@ def _last_word(lines: Sequence[str], status: int) -> str:
     if status < 0 or status > 128:  # uv answers 128 + signal for its child
         number = -status if status < 0 else status - 128
         return f"it was stopped by signal {number}" + (", as when memory runs out" if number == 9 else "")
-    tidy = [_DRAWN.sub("", line) for line in lines]
-    blamed = [line for line in tidy if re.match(r"(error: |[\w.]*(Error|Exception|Interrupt)\b)", line)]
-    # A trace ends with its exception; uv says what failed first and why in the lines that follow.
-    word = (blamed or tidy or [f"status {status}"])[-1].removeprefix("error: ")
+    tidy = [line.strip(" ×╰─▶│├") for line in lines] or [f"status {status}"]
+    blamed = next((line for line in reversed(tidy) if _BLAME.match(line)), tidy[-1])
+    word = blamed.removeprefix("error: ")
+    if reason := _REASON.match(tidy[-1]):  # uv says first what failed, and last why
+        word = f"{word}: {tidy[-1][reason.end() :]}"
     return _PATH.sub("…", word)[:300]
