@@ -15,6 +15,7 @@ from skimage import data
 
 torch = pytest.importorskip("torch", reason="parity is checked in the parity environment (make parity)")
 transformers = pytest.importorskip("transformers")
+transforms = pytest.importorskip("torchvision.transforms")
 
 from sightline.export import Order  # noqa: E402
 from sightline.export.clip import export, reference  # noqa: E402
@@ -88,12 +89,20 @@ def image_vectors(model: Any, images: list[Image.Image]) -> np.ndarray:
 
 
 def original_image_vectors(original: Any, images: list[Image.Image]) -> np.ndarray:
-    processor = transformers.CLIPImageProcessorPil(
-        size={"shortest_edge": 224}, crop_size=224, resample=Image.Resampling.BICUBIC
+    """Prepared as OpenAI's ``clip.load`` does, by torchvision.
+
+    The processor of transformers crops half a pixel further to the left where a margin is odd.
+    """
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(224, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(clip.MEAN, clip.STD),
+        ]
     )
     with torch.no_grad():
-        pixels = processor(images, return_tensors="pt")["pixel_values"]
-        return original(pixel_values=pixels).image_embeds.numpy()
+        return original(pixel_values=torch.stack([prepare(image) for image in images])).image_embeds.numpy()
 
 
 def cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -230,8 +230,8 @@ async def test_a_remembered_failure_keeps_nothing_of_those_who_asked(reside: Res
     for _ in range(3):
         with pytest.raises(ModelBroken):
             await ask()
-    gc.collect()
-    assert [reference() for reference in gone] == [None] * 3
+    # The loader's thread may hold the first error for a moment longer.
+    await until(lambda: gc.collect() >= 0 and [reference() for reference in gone] == [None] * 3)
 
 
 async def test_missing_weights_say_how_to_get_them(reside: Reside, define: Any) -> None:
