@@ -23,7 +23,7 @@ check: $(VENV)/.dev  ## lint, types, import rules
 	$(BIN)/lint-imports
 
 parity: $(PARITY)/.done  ## compare full-size models with the reference libraries (downloads torch, 6 GB)
-	$(PARITY)/bin/pytest -m parity tests/parity
+	$(PARITY)/bin/pytest -m parity tests/parity tests/export
 
 bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same weights
 	$(PARITY)/bin/python -m bench
@@ -31,11 +31,11 @@ bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same we
 docs: $(VENV)/.dev  ## renew the generated pages of docs/
 	$(BIN)/python docs/tables.py
 
-lock:  ## renew requirements/*.txt from pyproject.toml and requirements/*.in
+lock:  ## renew the locked requirements
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/base.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --group dev -c requirements/dev.txt -o requirements/parity.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o requirements/export-clip.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o src/sightline/export/requirements/clip.txt
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)

@@ -110,12 +110,16 @@ class Settings(BaseSettings):
     # Computing
     graph_runtime: GraphRuntime = Field(GraphRuntime.AUTO, description="auto, openvino or onnxruntime.")
     device: str = Field("cpu", description="cpu, gpu, or a device name of the graph runtime.")
-    precision: Precision = Field(Precision.AUTO, description="auto, f32, bf16 or f16.")
-    threads: int = Field(0, ge=0, description="Threads of one inference. 0: one per physical core.")
+    precision: Precision = Field(
+        Precision.AUTO, description="auto, f32, bf16 or f16; ONNX Runtime computes as the file says."
+    )
+    threads: int = Field(
+        0, ge=0, description="Threads that compute, all slots together. 0: one per usable core."
+    )
     compute_slots: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
-    worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: cores + 2.")
+    worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: usable cores + 2.")
     queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
-    queue_mib: int = Field(512, ge=1, description="Decoded megabytes that may wait per model.")
+    queue_mib: int = Field(512, ge=1, description="Megabytes that waiting items may keep per model.")
     request_timeout_s: float = Field(30.0, gt=0, description="Longest a request may take, queueing included.")
 
     # Images and requests

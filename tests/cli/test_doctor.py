@@ -129,11 +129,12 @@ def test_a_precision_that_is_only_imitated_is_noticed(monkeypatch) -> None:
 
 def test_a_container_s_limits_count(monkeypatch, tmp_path) -> None:
     from sightline.cli.checks import State, machine
+    from sightline.runtime import cores
 
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text("1000000000\n")
     (tmp_path / "memory.current").write_text("400000000\n")
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cores, "CGROUP", tmp_path)
     found = {finding.subject: finding for finding in machine.check(None)}
     assert found["cores"].state is State.NOTICE
     assert found["cores"].fix == "SIGHTLINE_THREADS=1"

@@ -70,6 +70,11 @@ class Picture:
     def height(self) -> int:
         return self.facts.height
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory it takes now: the file until all pixels are decoded, and what is decoded."""
+        return len(self._data) + sum(pixels.nbytes for pixels in list(self._decoded.values()))
+
     def rgb(self) -> Pixels:
         """All pixels, uint8 [height, width, 3], read-only.
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-
-import psutil
 
 from sightline.errors import (
     ConfigurationError,
@@ -28,8 +27,9 @@ from sightline.errors import (
 from sightline.imaging import View
 from sightline.models import Catalogue, Model
 from sightline.operations import Inference
+from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
-from sightline.runtime.lanes import Lane, LaneLoad, Slots, Work
+from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, Unmeasured, current_trace
 from sightline.settings import MIB, Settings
@@ -69,7 +69,7 @@ class Engine:
         self._catalogue = catalogue
         self._preload = _preload_names(settings, catalogue)
         self._workers = ThreadPoolExecutor(
-            max_workers=settings.worker_threads or (psutil.cpu_count() or 1) + 2,
+            max_workers=settings.worker_threads or math.ceil(usable_cores()) + 2,
             thread_name_prefix="worker",
         )
         self._slots = Slots(settings.compute_slots, self._telemetry)
@@ -145,19 +145,20 @@ class Engine:
         if lane is None:
             raise UnknownModel(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
         try:
-            with lane.admitted(_held_bytes(subject), context.priority):
+            with lane.admitted(_held_bytes(subject), context.priority) as place:
                 async with self.residency.using(model, context.deadline) as resident:
-                    return await self._compute(lane, resident, subject, context)
+                    return await self._compute(lane, place, resident, subject, context)
         except Overloaded:
             self._telemetry.item_refused(model)
             raise
 
     async def _compute(
-        self, lane: Lane, resident: Resident, subject: View | str, context: Context
+        self, lane: Lane, place: Place, resident: Resident, subject: View | str, context: Context
     ) -> Inference:
         started = time.monotonic()
         async with until(context):
             item = await self.work(self._prepare, lane.model, resident.model, subject)
+            place.hold(_held_bytes(subject) + int(getattr(item, "nbytes", 0)))
             work = Work(resident.model, item, context.deadline, context.priority)
             del item
             output = await asyncio.wrap_future(self._slots.submit(lane, work))
@@ -238,11 +239,8 @@ class Engine:
 
 
 def _held_bytes(subject: View | str) -> int:
-    """Memory an item stands for: a part of a picture keeps all of the picture decoded."""
-    if isinstance(subject, str):
-        return len(subject)
-    picture = subject.picture
-    return max(subject.num_bytes, 3 * picture.width * picture.height)
+    """Memory an item keeps from being freed: a part of a picture keeps all that is decoded of it."""
+    return len(subject) if isinstance(subject, str) else subject.picture.held_bytes
 
 
 class until:  # noqa: N801 - reads as a statement: async with until(context)

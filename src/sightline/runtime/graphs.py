@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from sightline.errors import ConfigurationError, ModelBroken
 from sightline.models import Graph, TensorSpec
 from sightline.runtime import intermediate
+from sightline.runtime.cores import usable_cores
 from sightline.settings import GraphRuntime, Precision, Settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Graphs:
     def __init__(self, settings: Settings, cache_dir: Path | None = None) -> None:
         self._settings = settings
         self._cache_dir = cache_dir
-        self.threads = settings.threads or psutil.cpu_count(logical=False) or 1
+        self.threads = settings.threads or max(1, int(usable_cores()))
 
     def __call__(
         self, path: Path, *, precision: Precision | None = None, runtime: GraphRuntime | None = None

@@ -83,6 +83,27 @@ class _Held:
         self.num_bytes += num_bytes
 
 
+class Place:
+    """One item's place in a lane, while it has one."""
+
+    def __init__(self, held: tuple[_Held, ...], lock: threading.Lock, num_bytes: int) -> None:
+        self._held = held
+        self._lock = lock
+        self._num_bytes = num_bytes
+
+    def hold(self, num_bytes: int) -> None:
+        """Say how much memory the item keeps by now. Nobody is refused who is in; the next one may be."""
+        with self._lock:
+            for places in self._held:
+                places.take(0, num_bytes - self._num_bytes)
+            self._num_bytes = num_bytes
+
+    def give_back(self) -> None:
+        with self._lock:
+            for places in self._held:
+                places.take(-1, -self._num_bytes)
+
+
 class Lane:
     """One model's queue. Admission is counted from before decoding until the answer is there."""
 
@@ -98,8 +119,8 @@ class Lane:
         self.queues: Mapping[Priority, deque[Work]] = {priority: deque() for priority in Priority}
 
     @contextmanager
-    def admitted(self, num_bytes: int, priority: Priority = Priority.INTERACTIVE) -> Iterator[None]:
-        """Hold a place for one item of ``num_bytes`` decoded bytes.
+    def admitted(self, num_bytes: int, priority: Priority = Priority.INTERACTIVE) -> Iterator[Place]:
+        """Hold a place for one item that keeps ``num_bytes`` of memory now, and may keep more once decoded.
 
         Bulk work gets ``BULK_SHARE`` of the places and of the bytes at most. A lone item larger than the
         whole byte budget is let in when nothing else waits.
@@ -115,12 +136,11 @@ class Lane:
                 self._busy_since = time.monotonic()
             for places in held:
                 places.take(1, num_bytes)
+        place = Place(held, self._lock, num_bytes)
         try:
-            yield
+            yield place
         finally:
-            with self._lock:
-                for places in held:
-                    places.take(-1, -num_bytes)
+            place.give_back()
 
     @property
     def load(self) -> LaneLoad:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 
 from sightline.cli.checks import Finding, State
 from sightline.cli.console import megabytes
+from sightline.runtime import cores
 
 if TYPE_CHECKING:
     from sightline.settings import Settings
@@ -25,7 +25,6 @@ _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_i
 # Rules of thumb, not measured: room for all models on disk, and for two of the largest in memory.
 _DISK_BYTES = 5_000_000_000
 _MEMORY_BYTES = 4_000_000_000
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def check(settings: Settings | None) -> Iterator[Finding]:
@@ -67,8 +66,8 @@ def _cpu_facts() -> dict[str, str]:
 
 def _cores(settings: Settings | None) -> Finding:
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    threads = (settings.threads if settings else 0) or physical
-    usable = _usable_cores()
+    usable = cores.usable_cores()
+    threads = (settings.threads if settings else 0) or max(1, int(usable))
     text = f"{physical} cores, {psutil.cpu_count() or 1} threads; one inference uses {threads}"
     if usable < threads:
         return Finding(
@@ -78,24 +77,13 @@ def _cores(settings: Settings | None) -> Finding:
     return Finding(_AREA, "cores", State.OK, text)
 
 
-def _usable_cores() -> float:
-    """What affinity and the container's quota leave."""
-    cores = float(psutil.cpu_count() or 1)
-    if sys.platform == "linux":
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    quota, _, period = _cgroup("cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period):
-        cores = min(cores, int(quota) / int(period))
-    return cores
-
-
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     total, available = int(memory.total), int(memory.available)
-    limit = _cgroup("memory.max")
+    limit = cores.cgroup("memory.max")
     if limit.isdigit() and int(limit) < total:
         total = int(limit)
-        available = min(available, total - int(_cgroup("memory.current") or 0))
+        available = min(available, total - int(cores.cgroup("memory.current") or 0))
     text = f"{megabytes(available)} free of {megabytes(total)}"
     if available < _MEMORY_BYTES:
         return Finding(
@@ -103,13 +91,6 @@ def _memory() -> Finding:
             f"SIGHTLINE_MEMORY_BUDGET_MIB={max(256, available // 2**21)}",
         )  # fmt: skip
     return Finding(_AREA, "memory", State.OK, text)
-
-
-def _cgroup(name: str) -> str:
-    try:
-        return (_CGROUP / name).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _disk(models_dir: Path) -> Finding:

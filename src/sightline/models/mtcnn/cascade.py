@@ -54,6 +54,11 @@ class Photo:
     sums: AreaSums | None = None
 
     @property
+    def nbytes(self) -> int:
+        """Memory beyond the picture's own pixels."""
+        return self.table_bytes if self.sums is not None else 0
+
+    @property
     def table_bytes(self) -> int:
         return AreaSums.num_bytes(self.pixels)
 
