@@ -17,9 +17,6 @@ from sightline.export import Order
 
 def main(arguments: Sequence[str]) -> int:
     """Run one exporter. Status 0, or 1 after a line ``error: …`` on standard error."""
-    log = logging.getLogger("sightline")  # the libraries tell far too much
-    log.addHandler(logging.StreamHandler(sys.stderr))
-    log.setLevel(logging.INFO)
     options = _parser().parse_args(arguments)
     order = Order(
         model=options.model,
@@ -64,4 +61,7 @@ def _exporter(family: str) -> Callable[[Order], None]:
 
 
 if __name__ == "__main__":
+    _log = logging.getLogger("sightline")  # the libraries tell far too much
+    _log.addHandler(logging.StreamHandler(sys.stderr))
+    _log.setLevel(logging.INFO)
     sys.exit(main(sys.argv[1:]))
