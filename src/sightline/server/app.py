@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -129,6 +130,13 @@ class _Server(uvicorn.Server):
         self._lame_duck_s = lame_duck_s
         self._begin_drain = begin_drain
         self._signalled = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze, or open %s/docs", base, base)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.

@@ -30,6 +30,8 @@ LEVELS: Mapping[str, int] = {
 _CAPPED = ("httpx", "httpcore", "httpx2", "httpcore2")
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "fields", "taskName"}
+# Uvicorn's second copy of a message, with terminal codes in it.
+_STANDARD |= {"color_message"}
 
 
 def configure_logging(settings: Settings) -> None:
