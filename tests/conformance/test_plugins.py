@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from sightline.cli.app import app
 from sightline.errors import ConfigurationError
 from sightline.imaging import encode_png
 from sightline.runtime.analyzer import Analyzer, Status, Task
+from sightline.server.app import create_app
 from sightline.settings import Settings
 
+PNG = {"content-type": "image/png"}
+WHITE = encode_png(np.full((30, 40, 3), 255, np.uint8))
 MODEL = """
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
@@ -116,3 +123,38 @@ async def test_a_broken_plug_in_stops_the_start_and_is_named(plugins: Path) -> N
     (plugins / "models" / "broken.py").write_text("import nowhere_to_be_found")
     with pytest.raises(ConfigurationError, match=r"'broken\.py' does not import: ModuleNotFoundError"):
         Analyzer.create(settings(plugins))
+
+
+def test_the_server_has_routes_schema_metrics_and_lists_for_them(plugins: Path) -> None:
+    with TestClient(create_app(settings(plugins))) as client:
+        assert "/v1/operations/measure_brightness" in client.get("/openapi.json").json()["paths"]
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+        assert "MeasureBrightnessTask" in schemas
+        listed = [each["name"] for each in client.get("/v1/operations").json()["operations"]]
+        assert "measure_brightness" in listed
+        assert "brightness" in [each["name"] for each in client.get("/v1/models").json()["models"]]
+        assert "measure_brightness" in client.get("/available_operations/").json()["operations"]
+        answer = client.post("/v1/operations/measure_brightness", content=WHITE, headers=PNG).json()
+        assert answer["images"][0]["results"]["measure_brightness"]["data"] == {"percent": 100.0}
+        legacy = {"operation_id": "it", "type": "measure_brightness"}
+        form = {"tasks_json": json.dumps([legacy])}
+        answer = client.post("/analyze_image_upload/", files={"image_file": WHITE}, data=form).json()
+        assert answer["results"]["it"]["data"] == {"percent": 100.0}
+        metrics = client.get("/metrics").text
+        assert 'sightline_tasks_total{operation="measure_brightness",status="ok"} 2.0' in metrics
+        assert 'sightline_model_loaded{model="brightness"} 1.0' in metrics
+
+
+def test_the_command_line_lists_and_runs_them(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "white.png"
+    photo.write_bytes(WHITE)
+    monkeypatch.setenv("SIGHTLINE_PLUGINS_DIR", str(plugins))
+    monkeypatch.setenv("SIGHTLINE_MODELS_DIR", str(tmp_path / "store"))
+    run = CliRunner().invoke
+    assert "measure_brightness" in run(app, ["operations"]).output
+    assert "brightness" in run(app, ["models", "list", "--json"]).output
+    done = run(app, ["analyze", str(photo), "--task", "measure_brightness", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["results"]["measure_brightness"]["data"] == {"percent": 100.0}

@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     problems.install(app)
     schemas.install(app, analyzer.operations)
-    for router in ROUTERS:
+    for router in (*ROUTERS, v1.operation_router(analyzer.operations)):
         app.include_router(router)
     if settings.enable_docs:
         docs_page.install(app)

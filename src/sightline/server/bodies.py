@@ -49,8 +49,8 @@ class AnalyzeBody:
     crops: bool
 
 
-async def read_analyze(request: Request, settings: Settings) -> AnalyzeBody:
-    """Read a ``/v1/analyze`` body of any accepted form.
+async def read_analyze(request: Request, settings: Settings, operation: str | None = None) -> AnalyzeBody:
+    """Read a ``/v1/analyze`` body of any accepted form; ``operation`` is one that the path names.
 
     Raises:
         UnsupportedContent: a content type that is none of the forms.
@@ -71,7 +71,7 @@ async def read_analyze(request: Request, settings: Settings) -> AnalyzeBody:
             f"content type {kind[:100] or 'none'!r} is not read here; send multipart/form-data with files "
             "named 'image', application/json, or one raw image as image/*"
         )
-    return _with_query(body, request, settings)
+    return _with_query(body, request, settings, operation)
 
 
 def media_type(request: Request) -> str:
@@ -243,18 +243,20 @@ def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> Non
         )
 
 
-def _with_query(body: AnalyzeBody, request: Request, settings: Settings) -> AnalyzeBody:
+def _with_query(
+    body: AnalyzeBody, request: Request, settings: Settings, operation: str | None
+) -> AnalyzeBody:
     """Apply ``?operation=…&crops=…``; other query parameters belong to the operation."""
     query = request.query_params
     crops = _flag(query["crops"], "crops") if "crops" in query else body.crops
     params = {name: value for name, value in query.items() if name not in QUERY_WORDS}
-    operation = query.get("operation")
+    operation = operation or query.get("operation")
     if operation is None:
         if params:
             raise InvalidRequest(f"query parameter {next(iter(params))[:50]!r} needs ?operation= beside it")
         return AnalyzeBody(body.images, body.tasks, crops)
     if body.tasks is not None:
-        raise InvalidRequest("name tasks in the body or an operation in the query, not both")
+        raise InvalidRequest("name tasks in the body or an operation in the address, not both")
     return AnalyzeBody(body.images, read_tasks([{"operation": operation, "params": params}], settings), crops)
 
 

@@ -167,6 +167,35 @@ def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]]) -> None
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def operation_route(operation: Operation[Any, Any]) -> dict[str, Any]:
+    """What OpenAPI says of an operation's own route: its parameters in the query, images in the body."""
+    schema = operation.Params.model_json_schema()
+    required = set(schema.get("required", ()))
+    definitions = schema.get("$defs", {})
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": property_.get("description", ""),
+            "schema": _inlined({k: v for k, v in property_.items() if k != "description"}, definitions),
+        }
+        for name, property_ in schema.get("properties", {}).items()
+    ]
+    body = ANALYZE["requestBody"] if operation.needs_picture else {"content": {}}
+    return {"parameters": parameters, "requestBody": body, "responses": ANALYZE["responses"]}
+
+
+def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
+    """Query parameters cannot share definitions: each reference becomes what it points to."""
+    if isinstance(part, dict):
+        if reference := part.get("$ref"):
+            rest = {key: value for key, value in part.items() if key != "$ref"}
+            return {**_inlined(definitions[reference.removeprefix("#/$defs/")], definitions), **rest}
+        return {key: _inlined(value, definitions) for key, value in part.items()}
+    return [_inlined(each, definitions) for each in part] if isinstance(part, list) else part
+
+
 def _components(operations: Iterable[Operation[Any, Any]]) -> dict[str, Any]:
     components: dict[str, Any] = {"Problem": _PROBLEM}
     tasks, results = [], []

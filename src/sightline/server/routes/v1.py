@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -49,8 +49,34 @@ async def analyze(request: Request) -> Response:
     An image that fails and a task that fails are entries of the answer; they disturb nothing else. A request
     with a single image that cannot be read is refused as a whole, as is one whose tasks do not exist.
     """
+    return await _analyze(request)
+
+
+def operation_router(operations: Mapping[str, Operation[Any, Any]]) -> APIRouter:
+    """``POST /v1/operations/<name>`` for each operation: ``/v1/analyze`` with that one task."""
+    router = APIRouter(prefix="/v1/operations", tags=["operations"])
+    for operation in operations.values():
+        router.add_api_route(
+            f"/{operation.name}",
+            _answering(operation.name),
+            methods=["POST"],
+            name=operation.name,
+            summary=operation.description,
+            openapi_extra=schemas.operation_route(operation),
+        )
+    return router
+
+
+def _answering(operation: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await _analyze(request, operation)
+
+    return answer
+
+
+async def _analyze(request: Request, operation: str | None = None) -> Response:
     analyzer = analyzer_of(request)
-    body = await read_analyze(request, analyzer.settings)
+    body = await read_analyze(request, analyzer.settings, operation)
     tasks = [analyzer.bind(task) for task in (body.tasks or analyzer.default_tasks())]
     if not body.images and any(task.operation.needs_picture for task in tasks):
         raise InvalidRequest("the request has no image; send one as a file 'image', a 'url', or 'base64'")
