@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, SecretStr
-
 from sightline import models, operations
 from sightline.server.problems import described_codes
-from sightline.settings import Settings
+from sightline.settings import Settings, described
 
 HERE = Path(__file__).parent
 
@@ -28,32 +26,16 @@ def pages() -> dict[str, str]:
 
 def settings_page() -> str:
     rows = [
-        f"| {_names(name, field.validation_alias)} | {_default(name, field)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
+        f"| {', '.join(f'`{name}`' for name in each.variables)} | `{each.default}` | {each.meaning} |"
+        for each in described(Settings(_env_file=None))
     ]
     return _page(
         "Settings",
         "Environment variables; a `.env` file in the working directory is read too. Lists are "
-        "comma-separated. Options of `sightline serve` go before them.",
+        "comma-separated. Options of commands go before them. `sightline settings` shows what they are now.",
         "| variable | default | meaning |\n|---|---|---|",
         rows,
     )
-
-
-def _names(name: str, alias: Any) -> str:
-    names = list(alias.choices) if isinstance(alias, AliasChoices) else [f"SIGHTLINE_{name.upper()}"]
-    return ", ".join(f"`{each}`" for each in names)
-
-
-def _default(name: str, field: Any) -> str:
-    if name == "models_dir":
-        return "`~/.cache/sightline`"
-    value = field.get_default()
-    if value in ((), None) or isinstance(value, SecretStr):
-        return "none"
-    if isinstance(value, tuple):
-        return f"`{','.join(map(str, value))}`"
-    return f"`{getattr(value, 'value', value)}`"
 
 
 def models_page() -> str:

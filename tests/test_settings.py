@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 import sightline
-from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.settings import GraphRuntime, Precision, Settings, described, unknown_variables
 
 SOURCE = Path(sightline.__file__).parent
 
@@ -183,3 +183,19 @@ def test_nothing_else_reads_the_environment() -> None:
 )
 def test_a_reader_of_the_environment_is_recognised(code: str, expected: bool) -> None:
     assert _reads_environment(ast.parse(code)) is expected
+
+
+def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API_KEYS", "hunter2-hunter2")
+    monkeypatch.setenv("SIGHTLINE_THREADS", "7")
+    found = {each.variables[0]: each for each in described(Settings(_env_file=None))}
+    assert len(found) == len(Settings.model_fields)
+    assert all(each.meaning for each in found.values())
+    assert found["SIGHTLINE_API_KEYS"].value == "set"
+    assert (found["SIGHTLINE_THREADS"].value, found["SIGHTLINE_THREADS"].default) == ("7", "0")
+    assert "hunter2" not in repr(found)
+
+
+def test_misspelt_variables_are_found() -> None:
+    given = {"SIGHTLINE_PORT": "1", "SIGHTLINE_PROT": "1", "PORT": "1", "HOME": "/", "SIGHTLINE_": ""}
+    assert unknown_variables(given) == ["SIGHTLINE_", "SIGHTLINE_PROT"]

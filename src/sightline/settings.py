@@ -6,10 +6,13 @@ that name is accepted too. A ``.env`` file in the working directory is read when
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic.functional_validators import BeforeValidator
@@ -138,3 +141,54 @@ class Settings(BaseSettings):
     fetch_max_redirects: int = Field(3, ge=0, description="Redirects followed, each checked again.")
     fetch_ports: Ports = Field((80, 443), description="Ports a URL may name.")
     fetch_allow_networks: Networks = Field((), description="Private networks (CIDR) that URLs may reach.")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting as people read it: ``value`` and ``default`` as they would be written in the environment."""
+
+    variables: tuple[str, ...]
+    value: str
+    default: str
+    meaning: str
+
+
+def described(settings: Settings) -> list[Described]:
+    """Every setting in the order of the class. Secrets are "set" or "none"."""
+    return [
+        Described(
+            variables=_variables(name, field.validation_alias),
+            value=_written(getattr(settings, name)),
+            default="~/.cache/sightline" if name == "models_dir" else _written(field.get_default()),
+            meaning=field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """``SIGHTLINE_*`` variables that are no setting: misspelt, most likely."""
+    known = {
+        variable
+        for name, field in Settings.model_fields.items()
+        for variable in _variables(name, field.validation_alias)
+    }
+    return sorted(name for name in environment if name.startswith("SIGHTLINE_") and name not in known)
+
+
+def _variables(name: str, alias: Any) -> tuple[str, ...]:
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices)
+    return (f"SIGHTLINE_{name.upper()}",)
+
+
+def _written(value: Any) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, SecretStr) or (isinstance(value, tuple) and isinstance(value[0], SecretStr)):
+        return "set"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -39,3 +39,12 @@ def test_version(sightline) -> None:
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
     assert len(app.registered_commands) == 4
+
+
+def test_settings_are_listed_with_what_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_THREADS", "7")
+    done = CliRunner().invoke(app, ["settings", "--json"])
+    assert done.exit_code == 0, done.output
+    threads = next(each for each in json.loads(done.stdout) if "SIGHTLINE_THREADS" in each["variables"])
+    assert (threads["value"], threads["default"]) == ("7", "0")
+    assert "SIGHTLINE_THREADS" in CliRunner().invoke(app, ["settings"]).stdout

@@ -13,6 +13,7 @@ from sightline.cli.doctor import doctor
 from sightline.cli.operations import operations
 from sightline.cli.problems import Commands
 from sightline.cli.serve import serve
+from sightline.cli.settings import settings
 
 app = typer.Typer(
     name="sightline",
@@ -54,4 +55,5 @@ app.command()(serve)
 app.command()(analyze)
 app.command()(operations)
 app.add_typer(models.app, name="models")
+app.command()(settings)
 app.command()(doctor)

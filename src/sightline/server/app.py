@@ -33,7 +33,7 @@ from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.routes import health, v1
 from sightline.server.routes.compat import image_embed
-from sightline.settings import Settings
+from sightline.settings import Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +117,8 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_s)),
     )
+    if unknown := unknown_variables():
+        _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
     _Server(config, settings.lame_duck_s, begin_drain=lambda: setattr(app.state, "draining", True)).run()
