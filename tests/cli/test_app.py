@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sightline import __version__
@@ -17,7 +19,7 @@ def test_help_names_every_command(started) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["serve"], ["analyze"], ["operations"], ["doctor"],
+        ["serve"], ["analyze"], ["operations"], ["settings"], ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
     ],
 )  # fmt: skip
@@ -38,13 +40,13 @@ def test_version(sightline) -> None:
 
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
-    assert len(app.registered_commands) == 4
+    assert len(app.registered_commands) == 5
 
 
-def test_settings_are_listed_with_what_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_listed_with_what_they_are_now(sightline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTLINE_THREADS", "7")
-    done = CliRunner().invoke(app, ["settings", "--json"])
+    done = sightline("settings", "--json")
     assert done.exit_code == 0, done.output
     threads = next(each for each in json.loads(done.stdout) if "SIGHTLINE_THREADS" in each["variables"])
     assert (threads["value"], threads["default"]) == ("7", "0")
-    assert "SIGHTLINE_THREADS" in CliRunner().invoke(app, ["settings"]).stdout
+    assert "SIGHTLINE_THREADS" in sightline("settings").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import typer
 
@@ -24,16 +25,7 @@ def settings(as_json: AsJson = False) -> None:
 
     found = described(settings_from())
     if as_json:
-        entries = [
-            {
-                "variables": each.variables,
-                "value": each.value,
-                "default": each.default,
-                "meaning": each.meaning,
-            }
-            for each in found
-        ]
-        typer.echo(json.dumps(entries, indent=2))
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2))
         return
     shown = table(["Variable", "Value", "Meaning"])
     for each in found:
