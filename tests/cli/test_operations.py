@@ -33,9 +33,9 @@ def test_all_of_them_by_default_built_in_ones_too(sightline) -> None:
 
 def test_json_is_complete(sightline) -> None:
     (data,) = json.loads(sightline("operations", "brightness", "--json").stdout)
-    assert data["needs_picture"] is True
+    assert data["needs_image"] is True
     assert data["params"]["properties"]["above"]["maximum"] == 255
-    assert data["example"] == {"above": 3.5}
+    assert data["example"] == {"operation": "brightness", "params": {"above": 3.5}}
 
 
 def test_examples_can_be_given_back(sightline, photo) -> None:

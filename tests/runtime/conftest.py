@@ -19,7 +19,7 @@ from sightline.imaging import ImageLimits, Picture, View, encode_png, open_pictu
 from sightline.models import ModelCard, ModelDefinition
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Engine
-from sightline.runtime.telemetry import Unmeasured
+from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
 from sightline.types import Capability, Detection
 from sightline.weights.sources import Artifact
@@ -28,7 +28,7 @@ from sightline.weights.store import Store
 WAIT_S = 10.0
 
 
-class Recorder(Unmeasured):
+class Recorder(Telemetry):
     """Telemetry that can be asked."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sightline.errors import DeadlineExceeded, InferenceFailed, InvalidImage, SightlineError
 from sightline.runtime import lanes
 from sightline.runtime.lanes import INTERACTIVE_BATCHES_IN_A_ROW, Lane, Slots, Work
-from sightline.runtime.telemetry import Unmeasured
+from sightline.runtime.telemetry import Telemetry
 from sightline.types import Priority
 
 WAIT_S = 10.0
@@ -144,7 +144,7 @@ def test_only_poisonous_items_fail_and_each_good_one_is_computed_once(
     count: int, data: st.DataObject
 ) -> None:
     poisonous = data.draw(st.sets(st.integers(0, count - 1)))
-    model, slots, lane = _Fragile(poisonous), Slots(1, Unmeasured()), a_lane(max_batch=8)
+    model, slots, lane = _Fragile(poisonous), Slots(1, Telemetry()), a_lane(max_batch=8)
     slots.add(lane)
     try:
         futures = [slots.submit(lane, a_work(model, item)) for item in range(count)]
@@ -287,7 +287,7 @@ def test_cancelling_at_any_moment_loses_nobody_else(cancelled: set[int], pauses:
             time.sleep(0.0005)
             return [item * 10 for item in items]
 
-    model, slots, lane = Quick(), Slots(2, Unmeasured()), a_lane(max_batch=3)
+    model, slots, lane = Quick(), Slots(2, Telemetry()), a_lane(max_batch=3)
     slots.add(lane)
     try:
         futures = []

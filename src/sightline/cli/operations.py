@@ -32,6 +32,7 @@ def operations(
       [cyan]sightline operations --json[/]
     """
     from sightline.operations import catalogue
+    from sightline.runtime.report import operation_report
 
     known = catalogue(settings_from().plugins_dir)
     for name in names or ():
@@ -39,23 +40,10 @@ def operations(
             raise UnknownOperation(f"there is no operation {name!r}; there are {', '.join(known)}")
     chosen = [known[name] for name in names or known]
     if as_json:
-        stdout().print_json(json.dumps([_as_data(operation) for operation in chosen]))
+        stdout().print_json(json.dumps([operation_report(operation) for operation in chosen]))
         return
     for operation in chosen:
         _show(operation)
-
-
-def _as_data(operation: Operation[Any, Any]) -> dict[str, Any]:
-    return {
-        "name": operation.name,
-        "description": operation.description,
-        "needs": [capability.value for capability in operation.needs],
-        "needs_picture": operation.needs_picture,
-        "targets": [target.value for target in operation.targets],
-        "default_target": operation.default_target.value if operation.default_target else None,
-        "params": operation.Params.model_json_schema(),
-        "example": dict(operation.example),
-    }
 
 
 def _show(operation: Operation[Any, Any]) -> None:

@@ -26,7 +26,7 @@ from sightline.imaging import ImageLimits, Picture, open_picture
 from sightline.operations import Answer, Operation, Params
 from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.scene import Scene
-from sightline.runtime.telemetry import Telemetry, Trace, Unmeasured, begin_trace
+from sightline.runtime.telemetry import Telemetry, Trace, begin_trace
 from sightline.settings import Settings
 from sightline.weights.store import Store
 
@@ -104,7 +104,7 @@ class Analyzer:
         Raises:
             ConfigurationError: a setting or a plug-in is wrong.
         """
-        telemetry = telemetry or Unmeasured()
+        telemetry = telemetry or Telemetry()
         known_models = models.catalogue(settings.plugins_dir)
         known_operations = operations.catalogue(settings.plugins_dir)
         store = Store.from_settings(settings)

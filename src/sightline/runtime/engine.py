@@ -31,7 +31,7 @@ from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
-from sightline.runtime.telemetry import Step, Telemetry, Unmeasured, current_trace
+from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
 from sightline.types import Capability, ModelRef, Priority
 from sightline.weights.store import Store
@@ -65,7 +65,7 @@ class Engine:
         store: Store,
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._telemetry = telemetry or Unmeasured()
+        self._telemetry = telemetry or Telemetry()
         self._catalogue = catalogue
         self._preload = _preload_names(settings, catalogue)
         self._workers = ThreadPoolExecutor(

@@ -8,6 +8,7 @@ from typing import Any
 
 from sightline.errors import Overloaded, SightlineError
 from sightline.imaging import Picture
+from sightline.operations import Operation
 from sightline.runtime.analyzer import Outcome
 from sightline.runtime.telemetry import Trace
 from sightline.types import ModelRef, Provenance, Region
@@ -61,6 +62,21 @@ def warnings_of(outcome: Outcome) -> list[str]:
     if outcome.answer and outcome.answer.model and outcome.answer.model.provenance is Provenance.RANDOM:
         warnings.append(RANDOM_WEIGHTS_WARNING)
     return warnings
+
+
+def operation_report(operation: Operation[Any, Any]) -> dict[str, Any]:
+    """What can be asked: parameters and result as JSON schema, targets, an example."""
+    return {
+        "name": operation.name,
+        "description": operation.description,
+        "needs": [capability.value for capability in operation.needs],
+        "needs_image": operation.needs_picture,
+        "targets": [target.value for target in operation.targets],
+        "default_target": operation.default_target.value if operation.default_target else None,
+        "params": operation.Params.model_json_schema(),
+        "result": operation.Result.model_json_schema(),
+        "example": {"operation": operation.name, "params": dict(operation.example)},
+    }
 
 
 def error_report(error: SightlineError) -> dict[str, Any]:

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
-class Telemetry(Protocol):
-    """Called from event loop and slot threads alike; must be quick and must not raise. Times in seconds."""
+class Telemetry:
+    """Does nothing; a subclass measures what it wants. Times in seconds.
 
-    def batch_computed(self, model: str, size: int, infer_s: float) -> None: ...
-
-    def item_failed(self, model: str) -> None: ...
-
-    def item_waited(self, model: str, prepare_s: float, queue_s: float) -> None: ...
-
-    def item_refused(self, model: str) -> None: ...
-
-    def model_loaded(self, model: str, load_s: float) -> None: ...
-
-    def model_unloaded(self, model: str) -> None: ...
-
-    def task_finished(self, operation: str, status: str, total_s: float) -> None: ...
-
-
-class Unmeasured:
-    """Telemetry that goes nowhere."""
+    Called from the event loop and slot threads alike: methods must be quick and must not raise.
+    """
 
     def batch_computed(self, model: str, size: int, infer_s: float) -> None: ...
 

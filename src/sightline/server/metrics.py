@@ -27,6 +27,7 @@ from sightline.errors import SightlineError
 from sightline.runtime.analyzer import Status
 from sightline.runtime.lanes import LaneLoad
 from sightline.runtime.residency import ModelState
+from sightline.runtime.telemetry import Telemetry
 from sightline.server.middleware.request_log import METHODS, OTHER_METHOD
 
 # From a cached vector (ms) to the request time-out (30 s) and the model loads it may wait for.
@@ -51,8 +52,8 @@ class Measured(Protocol):
     def loads(self) -> Mapping[str, LaneLoad]: ...
 
 
-class Metrics:
-    """All metrics of one process, in a registry of their own. Implements ``runtime.telemetry.Telemetry``."""
+class Metrics(Telemetry):
+    """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -24,7 +24,7 @@ from sightline.imaging import Picture
 from sightline.operations import Operation
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome
 from sightline.runtime.engine import Context
-from sightline.runtime.report import error_report, picture_report
+from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
 from sightline.server import problems, schemas
 from sightline.server.bodies import AnalyzeBody, ImageSource, read_analyze
@@ -141,21 +141,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 async def operations(request: Request) -> Response:
     """Every operation with its parameters, targets and an example."""
     analyzer = analyzer_of(request)
-    return json_response({"operations": [_operation(each) for each in analyzer.operations.values()]})
-
-
-def _operation(operation: Operation[Any, Any]) -> dict[str, Any]:
-    return {
-        "name": operation.name,
-        "description": operation.description,
-        "needs": [capability.value for capability in operation.needs],
-        "needs_image": operation.needs_picture,
-        "targets": [target.value for target in operation.targets],
-        "default_target": operation.default_target.value if operation.default_target else None,
-        "params": operation.Params.model_json_schema(),
-        "result": operation.Result.model_json_schema(),
-        "example": {"operation": operation.name, "params": dict(operation.example)},
-    }
+    return json_response({"operations": [operation_report(each) for each in analyzer.operations.values()]})
 
 
 @router.get("/models", summary="What answers, and how it stands")
