@@ -8,6 +8,7 @@ of 810. Float16 keeps three more bits of each weight than the bf16 arithmetic re
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import openvino
+
+_log = logging.getLogger(__name__)
 
 
 def read(core: openvino.Core, path: Path, cache_dir: Path | None, *, half: bool) -> openvino.Model:
@@ -27,8 +30,13 @@ def read(core: openvino.Core, path: Path, cache_dir: Path | None, *, half: bool)
         return core.read_model(path)
     copy = cache_dir / f"{_place(path)}-{_state(path, core, half)}.xml"
     if not copy.exists():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        _write(core.read_model(path), copy, half=half)
+        model = core.read_model(path)
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _write(model, copy, half=half)
+        except (OSError, RuntimeError) as error:  # a read-only folder, a full disk: slower starts, no more
+            _log.warning("no copy of %s could be kept (%s); every start will convert it", path.name, error)
+            return model
         _remove_older(copy, prefix=f"{_place(path)}-")
     return core.read_model(copy, copy.with_suffix(".bin"))
 
