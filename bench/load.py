@@ -6,23 +6,30 @@ import asyncio
 import json
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 BOUNDARY = "sightline-bench-boundary"
+# A run goes on past its time until there are this many answers.
+FEWEST = 12
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to post an image. ``field`` is the form's name for the file."""
+    """Where to post an image, as the form's file ``image`` beside other ``fields``."""
 
     name: str
     port: int
     path: str
-    field: str = "image"
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, image: bytes) -> bytes:
+        fields = "".join(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in self.fields.items()
+        )
         part = (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{self.field}"; filename="a.jpg"\r\n'
+            f'{fields}--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
             "Content-Type: image/jpeg\r\n\r\n"
         ).encode()
         body = part + image + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -42,9 +49,12 @@ class Measured:
     p50_ms: float
     p99_ms: float
 
+    def __str__(self) -> str:
+        return f"{self.per_s:8.1f} images/s   p50 {self.p50_ms:7.1f} ms   p99 {self.p99_ms:7.1f} ms"
+
 
 async def measure(target: Target, images: list[bytes], *, concurrency: int, seconds: float) -> Measured:
-    """Post images in turn from ``concurrency`` clients; the first second is warm-up and not counted.
+    """Post images in turn from ``concurrency`` clients; what begins in the first second is not counted.
 
     Raises:
         RuntimeError: any answer other than 200.
@@ -57,7 +67,7 @@ async def measure(target: Target, images: list[bytes], *, concurrency: int, seco
     async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
         turn = number
-        while (began := time.perf_counter()) < stop:
+        while (began := time.perf_counter()) < stop or len(latencies) < FEWEST:
             writer.write(requests[turn % len(requests)])
             turn += 1
             await _answer(reader)

