@@ -32,6 +32,7 @@ class Capability(StrEnum):
     GEOLOCATION = "geolocation"
     ANIMAL_BOXES = "animal_boxes"
     SPECIES = "species"
+    PLACES = "places"
 
 
 class Priority(StrEnum):
@@ -138,6 +139,36 @@ class PictureFacts:
     height: int
     num_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A point on Earth in degrees (WGS 84): latitude -90 to 90, longitude -180 to 180, east positive.
+
+    Data only: whoever reads one from outside checks the ranges.
+    """
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The town nearest to a coordinate, and how far away its centre is along the surface of the Earth.
+
+    ``region`` is the first-level division, such as a state, and "" where there is none; ``country_code`` is
+    ISO 3166-1 alpha-2 (and XK for Kosovo). Nearest is not inside: near a border it can be the other side's.
+    """
+
+    name: str
+    region: str
+    country_code: str
+    distance_km: float
+
+    @property
+    def label(self) -> str:
+        """ "City, Region, CC", without the region where there is none."""
+        return ", ".join(part for part in (self.name, self.region, self.country_code) if part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
 from sightline.imaging import Picture, View
-from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
+from sightline.types import Capability, Coordinate, Detection, FaceContext, ModelRef, Region, Target
 
 
 class Params(BaseModel):
@@ -110,7 +110,7 @@ class Scene(Protocol):
         """The pixels of a region, undecoded until a model prepares them."""
         ...
 
-    async def infer(self, model: str, subject: View | str) -> Inference:
+    async def infer(self, model: str, subject: View | str | Coordinate) -> Inference:
         """One model on one subject, through its lane.
 
         Raises:
