@@ -18,12 +18,12 @@ import uvicorn
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from sightline.models import clip, mtcnn
+from sightline.models import clip, mtcnn, places
 from sightline.runtime.residency import wanted
 from sightline.server.app import create_app, wrapped
 from sightline.settings import Settings
 from sightline.types import Provenance
-from sightline.weights.store import Store
+from sightline.weights.store import Installed, Store
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,13 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_clip_graph(folder / "image.onnx")
     store.adopt(wanted(tower), folder, Provenance.RANDOM, "seed 7")
     return root
+
+
+@pytest.fixture(scope="session")
+def installed_places(models_dir: Path) -> Installed:
+    """The towns and outlines of the world, in the same store."""
+    (definition,) = places.MODELS
+    return Store(models_dir).pull(wanted(definition))
 
 
 @pytest.fixture

@@ -31,13 +31,13 @@ from sightline.server.middleware.api_key import ApiKey
 from sightline.server.middleware.body_limit import BodyLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
-from sightline.server.routes import health, v1
+from sightline.server.routes import health, places, v1
 from sightline.server.routes.compat import image_embed
 from sightline.settings import Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
 
-ROUTERS = (health.router, v1.router, image_embed.router)
+ROUTERS = (health.router, v1.router, places.router, image_embed.router)
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
 CLIENT_CLOSED_REQUEST = 499
 

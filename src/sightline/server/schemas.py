@@ -87,6 +87,42 @@ ANALYZE: dict[str, Any] = {
     },
 }
 
+PLACES: dict[int | str, dict[str, Any]] = {
+    "200": {
+        "description": "The place, which data answered, and its licence.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["latitude", "longitude", "place", "model", "licence", "source"],
+                    "properties": {
+                        "latitude": {"type": "number"},
+                        "longitude": {"type": "number"},
+                        "place": {
+                            "type": "object",
+                            "properties": {
+                                "label": {"type": "string", "examples": ["Suva, Central, FJ"]},
+                                "name": {"type": "string"},
+                                "region": {"type": "string", "description": "Empty where there is none."},
+                                "country_code": {"type": "string", "description": "ISO 3166-1 alpha-2."},
+                                "distance_km": {"type": "number"},
+                            },
+                        },
+                        "model": {"type": "object", "description": "name, fingerprint and provenance."},
+                        "licence": {"type": "string"},
+                        "source": {"type": "string", "format": "uri"},
+                    },
+                }
+            }
+        },
+    },
+    **{status: ANALYZE["responses"][status] for status in ("401", "429", "503", "504")},
+    "422": {
+        **ANALYZE["responses"]["422"],
+        "description": "A coordinate is missing, no number or out of range.",
+    },
+}
+
 _EMBED_TASKS = {
     "type": "array",
     "items": {
