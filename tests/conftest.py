@@ -25,6 +25,9 @@ from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights.store import Installed, Store
 
+# Names that settings have besides SIGHTLINE_*.
+REPLACED_VARIABLES = ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT", "CSRF_SECRET", "NEXTJS_DOMAIN")
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     import os
 
     for name in list(os.environ):
-        if name.startswith("SIGHTLINE_") or name in ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT"):
+        if name.startswith("SIGHTLINE_") or name in REPLACED_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -139,7 +142,12 @@ def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
     app = create_app(settings)
     config = uvicorn.Config(
-        wrapped(app, settings), port=0, log_config=None, access_log=False, server_header=False
+        wrapped(app, settings),
+        port=0,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

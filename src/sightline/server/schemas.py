@@ -174,6 +174,52 @@ IMAGE_EMBED_UPLOAD: dict[str, Any] = {
     "responses": _DETAIL,
 }
 
+_DETAIL_BODY = {
+    "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
+}
+
+
+def _details(**descriptions: str) -> dict[str, Any]:
+    """Refusals of a replaced service's route by status: ``_400="…"``."""
+    return {
+        status.removeprefix("_"): {"description": description, "content": _DETAIL_BODY}
+        for status, description in descriptions.items()
+    }
+
+
+_UNAUTHORIZED = "The API key is missing or wrong."
+_TOO_MANY = "Too many requests, or busy; Retry-After says when to come back."
+GEOCLIP_TOKEN: dict[str, Any] = {"responses": _details(_401=_UNAUTHORIZED, _429=_TOO_MANY)}
+GEOCLIP_GEOLOCATE: dict[str, Any] = {
+    "parameters": [{"name": "X-CSRF-Token", "in": "header", "required": True, "schema": {"type": "string"}}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "Exactly one of the two.",
+                    "properties": {
+                        "image": {**_IMAGE_FILE, "description": "PNG, JPEG or WebP, at most 5 MB."},
+                        "image_data": {"type": "string", "description": "The same as a base64 data URI."},
+                    },
+                }
+            },
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "properties": {"image_data": {"type": "string"}}}
+            },
+        },
+    },
+    "responses": _details(
+        _400="No image, more than one, not PNG, JPEG or WebP, or malformed base64.",
+        _401=_UNAUTHORIZED,
+        _403="The CSRF token is missing, invalid or expired.",
+        _413="The image is larger than 5 MB.",
+        _429=_TOO_MANY,
+        _500="No answer could be computed.",
+    ),
+}
+
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457.",
