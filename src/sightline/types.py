@@ -172,6 +172,37 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class LocationCandidate:
+    """One place a picture may have been taken at, and the probability a geolocation model gives it."""
+
+    coordinate: Coordinate
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocationCluster:
+    """A region with ``mass`` of all probability; within ``radius_km`` of ``centre`` lie 90 % of it."""
+
+    centre: Coordinate
+    mass: float
+    radius_km: float
+
+
+@dataclass(frozen=True, slots=True)
+class Geolocation:
+    """What a geolocation model says of one picture.
+
+    ``candidates`` (most probable first) and ``clusters`` (heaviest first) are the leading ones, not all. The
+    radii are around the first candidate and hold 50 % and 90 % of the probability of all places.
+    """
+
+    candidates: tuple[LocationCandidate, ...]
+    clusters: tuple[LocationCluster, ...]
+    radius_50_km: float
+    radius_90_km: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """Which model answered. The fingerprint covers weights and preprocessing: equal means comparable."""
 

@@ -17,16 +17,28 @@ from numpy.typing import NDArray
 
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.imaging import View, center_crop, resize_short_side
-from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition, TensorSpec
+from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition
+from sightline.models.clip_graphs import (
+    IMAGE_SIZE,
+    MEAN,
+    STD,
+    VIT_L_14_BYTES,
+    VIT_L_14_GRAPH,
+    VIT_L_14_SHA256,
+    ImageGraph,
+    Pixels,
+    normalise,
+    only_input,
+    output_index,
+)
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported, HubFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-IMAGE_SIZE = 224
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+__all__ = ["CONTEXT_TOKENS", "END_TOKEN", "IMAGE_SIZE", "MEAN", "MODELS", "STD", "TOWERS", "normalise"]
+
 CONTEXT_TOKENS = 77
 END_TOKEN = 49407
 
@@ -34,7 +46,6 @@ END_TOKEN = 49407
 # computing 77 tokens for a text of eight costs five times as much.
 _LENGTH_STEP = 8
 
-Pixels = NDArray[np.uint8]
 TokenIds = NDArray[np.int64]
 
 
@@ -61,7 +72,6 @@ class Tower:
 
 
 _B32 = "Xenova/clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
-_L14 = "Xenova/clip-vit-large-patch14", "c307790166907339eed5a9a53a249af534102536"
 
 # Both models read with the same byte-pair vocabulary.
 TOKENIZER = Artifact(
@@ -115,9 +125,9 @@ TOWERS = (
         parameters=303_966_208,
         multiply_adds=81_000_000_000,
         max_batch=4,
-        graph=HubFile(_L14[0], "onnx/vision_model.onnx", _L14[1]),
-        graph_sha256="ff49f8aa57c7abfd26e382eb083e4dbf988505223a9bd3767dbfd4e729206709",
-        graph_bytes=1_216_438_437,
+        graph=VIT_L_14_GRAPH,
+        graph_sha256=VIT_L_14_SHA256,
+        graph_bytes=VIT_L_14_BYTES,
     ),
     Tower(
         name="clip-vit-l-14-text",
@@ -129,25 +139,17 @@ TOWERS = (
         parameters=123_650_304,
         multiply_adds=6_650_000_000,
         max_batch=32,
-        graph=HubFile(_L14[0], "onnx/text_model.onnx", _L14[1]),
+        graph=HubFile(VIT_L_14_GRAPH.repo, "onnx/text_model.onnx", VIT_L_14_GRAPH.revision),
         graph_sha256="a86051a90491b97e2ea1d0351ef664926735bca7536034384f901915ee91fd69",
     ),
 )
 
 
 class ClipImage:
-    """Pictures to float32 ``[dimensions]``.
-
-    Two signatures of graph are accepted: ours, uint8 ``[N, 224, 224, 3]`` that normalises inside, and the
-    published one, normalised float32 ``[N, 3, 224, 224]``.
-    """
+    """Pictures to float32 ``[dimensions]``."""
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._input = _only_input(graph, "pixel_values")
-        self._output = _output_index(graph, "image_embeds")
-        if self._input.dtype not in ("uint8", "float32") or len(self._input.shape) != 4:
-            raise ModelBroken("A CLIP image graph reads uint8 [N, 224, 224, 3] or float32 [N, 3, 224, 224]")
+        self._graph = ImageGraph(graph)
 
     def prepare(self, subject: View) -> Pixels:
         """uint8 [224, 224, 3]: shorter side to 224 bicubic, middle square."""
@@ -156,10 +158,7 @@ class ClipImage:
         return center_crop(pixels, IMAGE_SIZE).copy()
 
     def infer(self, items: Sequence[Pixels]) -> list[Embedding]:
-        batch: NDArray[Any] = np.stack(items)
-        if self._input.dtype == "float32":
-            batch = normalise(batch)
-        return _rows(self._graph.run({self._input.name: batch})[self._output])
+        return _rows(self._graph.run(np.stack(items)))
 
 
 class ClipText:
@@ -168,8 +167,8 @@ class ClipText:
     def __init__(self, graph: Graph, tokenizer: Tokenizer) -> None:
         self._graph = graph
         self._tokenizer = tokenizer
-        self._input = _only_input(graph, "input_ids", "attention_mask")
-        self._output = _output_index(graph, "text_embeds")
+        self._input = only_input(graph, "input_ids", "attention_mask")
+        self._output = output_index(graph, "text_embeds")
         if not self._input.dtype.startswith("int") or len(self._input.shape) != 2:
             raise ModelBroken("A CLIP text graph reads integer token ids [N, L]")
 
@@ -204,30 +203,6 @@ class ClipText:
             return fixed
         longest = max(len(ids) for ids in items)
         return min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, CONTEXT_TOKENS)
-
-
-def normalise(pixels: Pixels) -> NDArray[np.float32]:
-    """uint8 [N, H, W, 3] to the float32 [N, 3, H, W] of the reference: ``(pixels / 255 - mean) / std``."""
-    scale = 1.0 / (255.0 * np.array(STD))
-    offset = -np.array(MEAN) / np.array(STD)
-    scaled = pixels * scale.astype(np.float32) + offset.astype(np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-def _only_input(graph: Graph, usual_name: str, *optional: str) -> TensorSpec:
-    specs = [spec for spec in graph.inputs if spec.name not in optional]
-    if len(specs) != 1:
-        raise ModelBroken(f"A CLIP graph has one input, {usual_name}; this one has {len(specs)}")
-    return specs[0]
-
-
-def _output_index(graph: Graph, name: str) -> int:
-    names = [spec.name for spec in graph.outputs]
-    if name in names:
-        return names.index(name)
-    if len(names) != 1:
-        raise ModelBroken(f"A CLIP graph has an output {name}; this one has {', '.join(names)}")
-    return 0
 
 
 def _rows(output: NDArray[Any]) -> list[Embedding]:

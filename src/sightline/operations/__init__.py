@@ -144,12 +144,13 @@ ResultT = TypeVar("ResultT", bound=Result)
 class Answer(Generic[ResultT]):
     """What an operation found. ``region`` is the part of the picture it worked on, for answers about a part.
 
-    A detection has none: its box is its data.
+    A detection has none: its box is its data. ``warnings`` say what a reader must know to not misread it.
     """
 
     data: ResultT | None
     model: ModelRef | None = None
     region: Region | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
