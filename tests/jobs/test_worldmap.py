@@ -15,7 +15,6 @@ from PIL import Image
 from sightline.errors import ModelUnavailable
 from sightline.jobs.worldmap import (
     BEST,
-    EARTH_RADIUS_KM,
     HEIGHT,
     LAND,
     OTHER,
@@ -32,6 +31,7 @@ from sightline.jobs.worldmap import (
 from sightline.models.places.land import read_land
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Settings
+from sightline.sphere import EARTH_RADIUS_KM
 from sightline.types import Coordinate
 
 PARIS = Coordinate(48.8566, 2.3522)

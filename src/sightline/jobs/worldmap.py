@@ -19,6 +19,7 @@ from sightline.imaging.drawing import Canvas, Colour, Point
 from sightline.models.places.land import LAND_FILE, read_land
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.residency import wanted
+from sightline.sphere import EARTH_RADIUS_KM, unit_vectors
 from sightline.types import Coordinate
 
 WIDTH, HEIGHT = 1600, 800
@@ -35,7 +36,6 @@ OTHER: Colour = (36, 90, 160)
 # Circles from the inside out, then again.
 RINGS: tuple[Colour, ...] = ((196, 30, 58), (232, 126, 36))
 
-EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG), as for the distances of places
 _GRID_DEGREES = 30
 _CIRCLE_POINTS = 720
 _DOT, _LABEL = 4.0, 11.0
@@ -107,7 +107,7 @@ def circle_points(centre: Coordinate, radius_km: float) -> list[Coordinate]:
     angle, bearings = radius_km / EARTH_RADIUS_KM, np.linspace(0, 2 * math.pi, _CIRCLE_POINTS + 1)
     phi, lam = math.radians(centre.latitude), math.radians(centre.longitude)
     # As vectors, so that a pole is a centre like any other.
-    here = np.array([math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)])
+    here = unit_vectors(np.array([centre.latitude, centre.longitude]))
     north = np.array([-math.sin(phi) * math.cos(lam), -math.sin(phi) * math.sin(lam), math.cos(phi)])
     east = np.array([-math.sin(lam), math.cos(lam), 0.0])
     aside = np.outer(np.cos(bearings), north) + np.outer(np.sin(bearings), east)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import InvalidParameters
-from sightline.models.places.gazetteer import EARTH_RADIUS_KM, Gazetteer
-from sightline.models.places.towns import Towns, unit_vectors
+from sightline.models.places.gazetteer import Gazetteer
+from sightline.models.places.towns import Towns
+from sightline.sphere import EARTH_RADIUS_KM, unit_vectors
 from sightline.types import Coordinate, Place
 
 # Coordinate, nearest town, and the kilometres to it that an atlas gives, roughly.
@@ -129,7 +130,7 @@ coordinates = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
 @settings(max_examples=200, deadline=None)
 @given(st.lists(coordinates, min_size=1, max_size=200), coordinates)
 def test_no_town_is_nearer_however_few_there_are(points, here) -> None:
-    vectors = unit_vectors([point[0] for point in points], [point[1] for point in points])
+    vectors = unit_vectors(np.array(points))
     order = np.argsort(vectors[:, 2], kind="stable")
     few = Towns(vectors[order], [str(i) for i in order], [("", "XX")], np.zeros(len(order), np.uint16))
     found = place(Gazetteer(few), *here)
@@ -144,7 +145,7 @@ def test_every_town_is_nearest_to_itself(world, towns) -> None:
 
 
 def test_of_two_towns_at_one_point_the_first_answers() -> None:
-    vectors = np.repeat(unit_vectors([10.0], [20.0]), 3, axis=0)
+    vectors = np.repeat(unit_vectors(np.array([[10.0, 20.0]])), 3, axis=0)
     twins = Towns(vectors, ["big", "middle", "small"], [("", "XX")], np.zeros(3, np.uint16))
     assert place(Gazetteer(twins), 10.0, 20.0).name == "big"
 

@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.errors import InvalidParameters
-from sightline.models.places.towns import Towns, unit_vectors
+from sightline.models.places.towns import Towns
+from sightline.sphere import EARTH_RADIUS_KM, unit_vectors
 from sightline.types import Coordinate, Place
-
-# Mean radius of the Earth (IUGG), the sphere that great-circle distances are usually told on. The true Earth
-# is flattened: distances on it differ by up to 0.6 %.
-EARTH_RADIUS_KM = 6371.0088
 
 # Every so-many-th town, in the order of latitude and so at any longitude, bounds the distance beforehand.
 _SAMPLE_STEP = 64
@@ -42,7 +39,7 @@ class Gazetteer:
         """
         if not (abs(subject.latitude) <= 90 and abs(subject.longitude) <= 180):
             raise InvalidParameters("latitude is from -90 to 90 and longitude from -180 to 180 degrees")
-        return unit_vectors(subject.latitude, subject.longitude)
+        return unit_vectors(np.array([subject.latitude, subject.longitude]))
 
     def infer(self, items: Sequence[NDArray[np.float64]]) -> list[Place]:
         return [self._place(item) for item in items]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from sightline.sphere import unit_vectors
 from sightline.weights.sources import Report
 
 # No name holds these: building makes one blank of any white space.
@@ -47,22 +48,15 @@ class Towns:
             )
 
 
-def unit_vectors(latitudes: ArrayLike, longitudes: ArrayLike) -> NDArray[np.float64]:
-    """Degrees as float64 vectors of length 1, coordinates in the last axis; see :class:`Towns`."""
-    phi, lam = np.radians(latitudes), np.radians(longitudes)
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
-
-
 def build_towns(inputs: Mapping[str, Path], output: Path, report: Report) -> None:
     """``geocode.gz``, a JSON list of GeoNames records, as the arrays of :class:`Towns`."""
     with gzip.open(inputs["geocode.gz"]) as file:
         records = json.load(file)
     report("towns.npz", 0, len(records))
-    latitudes = np.array([record["latitude"] for record in records], np.float64)
-    longitudes = np.array([record["longitude"] for record in records], np.float64)
-    if not (np.all(np.abs(latitudes) <= 90) and np.all(np.abs(longitudes) <= 180)):
+    degrees = np.array([(record["latitude"], record["longitude"]) for record in records], np.float64)
+    if not np.all(np.abs(degrees) <= (90, 180)):
         raise ValueError("a town is at no place on Earth")
-    vectors = unit_vectors(latitudes, longitudes)
+    vectors = unit_vectors(degrees)
     populations = np.array([record["population"] for record in records], np.int64)
     order = np.lexsort((-populations, vectors[:, 2]))
     names = [_tidy(records[index]["city"]) for index in order]
