@@ -18,12 +18,15 @@ import uvicorn
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from sightline.models import clip, mtcnn
+from sightline.models import clip, mtcnn, places
 from sightline.runtime.residency import wanted
 from sightline.server.app import create_app, wrapped
 from sightline.settings import Settings
 from sightline.types import Provenance
-from sightline.weights.store import Store
+from sightline.weights.store import Installed, Store
+
+# Names that settings have besides SIGHTLINE_*.
+REPLACED_VARIABLES = ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT", "CSRF_SECRET", "NEXTJS_DOMAIN")
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     import os
 
     for name in list(os.environ):
-        if name.startswith("SIGHTLINE_") or name in ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT"):
+        if name.startswith("SIGHTLINE_") or name in REPLACED_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -106,6 +109,13 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def installed_places(models_dir: Path) -> Installed:
+    """The towns and outlines of the world, in the same store."""
+    (definition,) = places.MODELS
+    return Store(models_dir).pull(wanted(definition))
+
+
 @pytest.fixture
 def settings(models_dir: Path) -> Settings:
     """Settings under which nothing is downloaded and random weights are answered with."""
@@ -132,7 +142,12 @@ def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
     app = create_app(settings)
     config = uvicorn.Config(
-        wrapped(app, settings), port=0, log_config=None, access_log=False, server_header=False
+        wrapped(app, settings),
+        port=0,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.types import Box, PixelBox
+from sightline.types import Box, Coordinate, PixelBox, Place
 
 coordinate = st.floats(-1e6, 1e6)
 
@@ -40,3 +40,18 @@ def test_a_pixel_box_measures_itself() -> None:
 def test_values_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         PixelBox(0, 0, 1, 1).x_min = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("place", "label"),
+    [
+        (Place("Suva", "Central", "FJ", 1.0), "Suva, Central, FJ"),
+        (Place("Vatican City", "", "VA", 0.0), "Vatican City, VA"),
+    ],
+)
+def test_a_places_label_leaves_out_a_missing_region(place: Place, label: str) -> None:
+    assert place.label == label
+
+
+def test_equal_coordinates_are_one_key() -> None:
+    assert len({Coordinate(1.0, 2.0), Coordinate(1.0, 2.0), Coordinate(2.0, 1.0)}) == 2

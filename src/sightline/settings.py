@@ -78,6 +78,25 @@ class Settings(BaseSettings):
         description="Keys accepted in X-API-Key or as a bearer token, comma-separated. Empty: no key asked.",
     )
     insecure: bool = Field(False, description="Allow a public address without an API key.")
+    csrf_secrets: Secrets = Field(
+        (),
+        validation_alias=AliasChoices("SIGHTLINE_CSRF_SECRETS", "CSRF_SECRET"),
+        description="Secrets of CSRF tokens, comma-separated, newest first. Empty: a random one per process.",
+    )
+    cors_origins: Names = Field(
+        (),
+        validation_alias=AliasChoices("SIGHTLINE_CORS_ORIGINS", "NEXTJS_DOMAIN"),
+        description="Origins whose pages may call /api, e.g. https://example.org, comma-separated.",
+    )
+    trusted_proxies: Networks = Field(
+        (), description="Proxies (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    api_limits: Names = Field(
+        ("50/hour", "200/day"), description="Requests to /api per client, all routes together; off: no limit."
+    )
+    geolocate_limits: Names = Field(
+        ("10/minute",), description="Requests to /api/geolocate per client; off: no limit."
+    )
     enable_docs: bool = Field(
         True,
         validation_alias=AliasChoices("SIGHTLINE_ENABLE_DOCS", "ENABLE_API_DOCS"),

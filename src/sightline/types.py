@@ -32,6 +32,7 @@ class Capability(StrEnum):
     GEOLOCATION = "geolocation"
     ANIMAL_BOXES = "animal_boxes"
     SPECIES = "species"
+    PLACES = "places"
 
 
 class Priority(StrEnum):
@@ -138,6 +139,67 @@ class PictureFacts:
     height: int
     num_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A point on Earth in degrees (WGS 84): latitude -90 to 90, longitude -180 to 180, east positive.
+
+    Data only: whoever reads one from outside checks the ranges.
+    """
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The town nearest to a coordinate, and how far away its centre is along the surface of the Earth.
+
+    ``region`` is the first-level division, such as a state, and "" where there is none; ``country_code`` is
+    ISO 3166-1 alpha-2 (and XK for Kosovo). Nearest is not inside: near a border it can be the other side's.
+    """
+
+    name: str
+    region: str
+    country_code: str
+    distance_km: float
+
+    @property
+    def label(self) -> str:
+        """ "City, Region, CC", without the region where there is none."""
+        return ", ".join(part for part in (self.name, self.region, self.country_code) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class LocationCandidate:
+    """One place a picture may have been taken at, and the probability a geolocation model gives it."""
+
+    coordinate: Coordinate
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocationCluster:
+    """A region with ``mass`` of all probability; within ``radius_km`` of ``centre`` lie 90 % of it."""
+
+    centre: Coordinate
+    mass: float
+    radius_km: float
+
+
+@dataclass(frozen=True, slots=True)
+class Geolocation:
+    """What a geolocation model says of one picture.
+
+    ``candidates`` (most probable first) and ``clusters`` (heaviest first) are the leading ones, not all. The
+    radii are around the first candidate and hold 50 % and 90 % of the probability of all places.
+    """
+
+    candidates: tuple[LocationCandidate, ...]
+    clusters: tuple[LocationCluster, ...]
+    radius_50_km: float
+    radius_90_km: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ transformers = pytest.importorskip("transformers")
 from sightline.errors import ExportFailed  # noqa: E402
 from sightline.export import Order, onnx_file  # noqa: E402
 from sightline.export.clip import export, reference  # noqa: E402
-from sightline.models import clip  # noqa: E402
+from sightline.models import clip, geoclip  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import GraphRuntime, Settings  # noqa: E402
 from sightline.weights.exporting import run_exporter  # noqa: E402
+from sightline.weights.sources import Exported  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
@@ -52,6 +53,23 @@ def test_a_random_tower_loads_as_its_model(tower: clip.Tower, tmp_path: Path) ->
     assert first.shape == (tower.dimensions,)
     assert 0.1 < np.linalg.norm(first) < 1000
     assert np.linalg.norm(first - second) > 1e-3 * np.linalg.norm(first), "it must look at what it is given"
+
+
+def test_the_backbone_of_another_familys_model(tmp_path: Path) -> None:
+    """GeoCLIP's is CLIP's large image tower: one seed, the same numbers."""
+    (graph,) = (each for each in geoclip.CARD.artifacts if Exported("clip") in each.sources)
+    vectors = []
+    for name in (geoclip.CARD.name, "clip-vit-l-14"):
+        export(order(name, tmp_path / name))
+        assert [path.name for path in (tmp_path / name).iterdir()] == [graph.name]
+        (properties,) = (
+            {p.key: p.value for p in onnx.load(path).metadata_props} for path in (tmp_path / name).iterdir()
+        )
+        assert properties["model"] == name
+        run = Graphs(Settings(graph_runtime=GraphRuntime.ONNXRUNTIME))(tmp_path / name / graph.name).run
+        vectors.append(run({"pixels": np.full((1, 224, 224, 3), 90, np.uint8)})[0])
+    assert vectors[0].shape == (1, 768)
+    np.testing.assert_array_equal(*vectors)
 
 
 def test_a_seed_decides(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from sightline.errors import Overloaded
 from sightline.imaging import Picture
-from sightline.runtime.analyzer import Task
-from sightline.runtime.report import RANDOM_WEIGHTS_WARNING, error_report, picture_report
+from sightline.operations import Answer, catalogue
+from sightline.runtime.analyzer import Outcome, Status, Task
+from sightline.runtime.report import RANDOM_WEIGHTS_WARNING, error_report, outcome_report, picture_report
+from sightline.runtime.telemetry import Trace
 from sightline.types import Box, Capability, Detection, Provenance
 
 SPACE = "clip-vit-b-32"
@@ -54,6 +56,18 @@ async def test_an_answer_is_reported_whole(report: dict[str, Any]) -> None:
         "no person detector is installed, so the face was looked for in the whole image"
     ]
     assert "error" not in face
+
+
+def test_what_an_operation_warns_of_is_reported() -> None:
+    outcome = Outcome(
+        "where",
+        catalogue()["geolocate"],
+        Status.OK,
+        1.0,
+        Trace(),
+        Answer(None, warnings=("no names",)),
+    )
+    assert outcome_report(outcome)["warnings"] == ["no names"]
 
 
 async def test_a_failure_is_reported_with_its_code(report: dict[str, Any]) -> None:

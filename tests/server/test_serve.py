@@ -157,3 +157,16 @@ def test_unknown_preload_is_refused(models_dir):
     )
     assert done.returncode == 2
     assert "mtcnn" in done.stderr
+
+
+def test_a_forwarded_address_is_believed_from_trusted_proxies_only(started):
+    for trusted, second in (("", 429), ("127.0.0.0/8", 403)):
+        server = started(
+            SIGHTLINE_PRELOAD="", SIGHTLINE_GEOLOCATE_LIMITS="1/minute", SIGHTLINE_TRUSTED_PROXIES=trusted
+        )
+        server.wait_for("/livez", 200)
+        codes = [
+            server.client.post("/api/geolocate", headers={"X-Forwarded-For": address}).status_code
+            for address in ("198.51.100.1", "198.51.100.2")
+        ]
+        assert codes == [403, second]

@@ -7,7 +7,7 @@ import pytest
 
 from sightline.errors import DigestMismatch, OfflineRefused, SourceMissing, SourceUnreachable
 from sightline.types import Provenance
-from sightline.weights.sources import WheelFile
+from sightline.weights.sources import Built, Exported, HubFile, WheelFile
 from sightline.weights.wheels import fetch_member
 
 PNET = WheelFile("facenet-pytorch", "2.5.3", "facenet_pytorch/data/pnet.pt")
@@ -55,6 +55,35 @@ def test_members_of_one_wheel_share_its_download(index, tmp_path):
     fetch_member(WheelFile("toy-weights", "1.0", "toy/more.bin"), tmp_path / "more", tmp_path / "wheels")
     assert (tmp_path / "weights").read_bytes() == b"weights"
     assert (tmp_path / "more").read_bytes() == b"more"
+
+
+def test_random_weights_take_their_other_files_from_wheels(index, store, wanted, artifact, hub, tmp_path):
+    """A random backbone with its real heads: what lies in a wheel is the same for all weights."""
+
+    def build(inputs, output, report):
+        output.write_bytes(inputs["raw.bin"].read_bytes() * 2)
+        report("head", 1, 1)
+
+    card = wanted(
+        artifact("model.onnx", HubFile("org/repo", "model.onnx"), Exported("demo")),
+        artifact("raw.bin", WheelFile("toy-weights", "1.0", "toy/weights.bin"), intermediate=True),
+        artifact("head.bin", Built(("raw.bin",), build)),
+    )
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.onnx").write_bytes(b"random")
+    told = []
+    adopted = store.adopt(
+        card,
+        tmp_path / "exported",
+        Provenance.RANDOM,
+        "seed 1",
+        lambda label, done, total: told.append(label),
+    )
+    assert adopted.provenance is Provenance.RANDOM
+    assert adopted.files["model.onnx"].read_bytes() == b"random"
+    assert adopted.files["head.bin"].read_bytes() == b"weightsweights"
+    assert told == ["raw.bin", "raw.bin", "head"]
+    assert hub.seen == []
 
 
 def test_what_is_not_there_is_missing(index, tmp_path):

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sightline.cli.console import printable, stderr
+from sightline.cli.console import stderr
 from sightline.cli.options import ModelsDir, Offline, settings_from
-from sightline.cli.problems import FAILED, debugging
+from sightline.cli.session import UNBOUNDED, exit_with, leave_on_interrupt, quiet_log
 from sightline.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from sightline.cli.looking import Complaints
     from sightline.runtime.analyzer import BoundTask
     from sightline.settings import Settings
-
-# This process bounds its own work by the photos under way; it must not be refused on top of that.
-_UNBOUNDED = 1_000_000
 
 
 def analyze(
@@ -74,15 +67,11 @@ def analyze(
     import asyncio
 
     settings = settings_from(
-        models_dir=models_dir, offline=offline, queue_items=_UNBOUNDED, queue_mib=_UNBOUNDED
+        models_dir=models_dir, offline=offline, queue_items=UNBOUNDED, queue_mib=UNBOUNDED
     )
-    with _quiet_log(), _leave_on_interrupt():
+    with quiet_log(), leave_on_interrupt():
         complaints = asyncio.run(_run(settings, photos or [], task or [], json_lines, crops, timeout))
-    lines = list(complaints.lines())
-    for line in lines:
-        stderr().print(printable(line), style="red", markup=False, soft_wrap=True)
-    if lines:
-        raise typer.Exit(FAILED)
+    exit_with(complaints)
 
 
 async def _run(
@@ -121,34 +110,3 @@ def _sources(photos: list[str], tasks: Sequence[BoundTask]) -> Sequence[str | No
     if photos or not wanting:
         return photos or [None]
     raise InvalidRequest(f"which photo? {wanting[0]} needs one, as in: sightline analyze photo.jpg")
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """The answers say what the log would; only ``debug`` adds to that."""
-    log = logging.getLogger("sightline")
-    before = log.level
-    if debugging():
-        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
-    else:
-        log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-@contextmanager
-def _leave_on_interrupt() -> Iterator[None]:
-    """Ctrl-C ends the process at once: threads that read, download or compute cannot be interrupted, and
-    the store survives being killed at any time."""
-
-    def leave(signum: int, frame: object) -> None:
-        stderr().show_cursor(True)
-        os._exit(130)
-
-    before = signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -38,24 +38,26 @@ _FULL: dict[str, dict[str, int]] = {
     },
     "clip-vit-l-14-text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
 }
+# Models of other families with one of these towers inside, as their own image.onnx.
+_BACKBONES = {"geoclip": "clip-vit-l-14"}
 _TINY = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 2}
 
 
 def export(order: Order) -> None:
-    """Write the artifacts of one of the four CLIP models.
+    """Write the artifacts of one of the four CLIP models, or the backbone of a model that has one inside.
 
     Raises:
         UnknownModel: the family has no model of that name.
         SourceUnreachable, SourceMissing: the original weights cannot be had.
         ExportFailed: a file does not compute what the original does.
     """
-    tower = next((tower for tower in TOWERS if tower.name == order.model), None)
+    name = _BACKBONES.get(order.model, order.model)
+    tower = next((tower for tower in TOWERS if tower.name == name), None)
     if tower is None:
-        raise UnknownModel(
-            f"the clip exporter has no {order.model!r}; it has {', '.join(tower.name for tower in TOWERS)}"
-        )
+        names = ", ".join([*(tower.name for tower in TOWERS), *_BACKBONES])
+        raise UnknownModel(f"the clip exporter has no {order.model!r}; it has {names}")
     model = reference(tower, order)
-    metadata = {"model": tower.name, "weights": order.weights}
+    metadata = {"model": order.model, "weights": order.weights}
     if order.weights == "random":
         metadata |= {"seed": str(order.seed), "size": order.size}
     path = order.output / tower.graph_name

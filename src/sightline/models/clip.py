@@ -17,19 +17,16 @@ from numpy.typing import NDArray
 
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition
-from sightline.models.embedders import ImageTower, Square, only_input, output_index, rows
+from sightline.models.clip_backbone import SQUARE, VIT_L_14_BYTES, VIT_L_14_GRAPH, VIT_L_14_SHA256
+from sightline.models.embedders import ImageTower, only_input, output_index, rows
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported, HubFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SQUARE = Square(
-    short_side=224,
-    size=224,
-    mean=(0.48145466, 0.4578275, 0.40821073),
-    std=(0.26862954, 0.26130258, 0.27577711),
-)
+__all__ = ["CONTEXT_TOKENS", "END_TOKEN", "MODELS", "SQUARE", "TOKENIZER", "TOWERS", "Tower"]
+
 CONTEXT_TOKENS = 77
 END_TOKEN = 49407
 
@@ -63,7 +60,6 @@ class Tower:
 
 
 _B32 = "Xenova/clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
-_L14 = "Xenova/clip-vit-large-patch14", "c307790166907339eed5a9a53a249af534102536"
 
 # Both models read with the same byte-pair vocabulary.
 TOKENIZER = Artifact(
@@ -117,9 +113,9 @@ TOWERS = (
         parameters=303_966_208,
         multiply_adds=81_000_000_000,
         max_batch=4,
-        graph=HubFile(_L14[0], "onnx/vision_model.onnx", _L14[1]),
-        graph_sha256="ff49f8aa57c7abfd26e382eb083e4dbf988505223a9bd3767dbfd4e729206709",
-        graph_bytes=1_216_438_437,
+        graph=VIT_L_14_GRAPH,
+        graph_sha256=VIT_L_14_SHA256,
+        graph_bytes=VIT_L_14_BYTES,
     ),
     Tower(
         name="clip-vit-l-14-text",
@@ -131,7 +127,7 @@ TOWERS = (
         parameters=123_650_304,
         multiply_adds=6_650_000_000,
         max_batch=32,
-        graph=HubFile(_L14[0], "onnx/text_model.onnx", _L14[1]),
+        graph=HubFile(VIT_L_14_GRAPH.repo, "onnx/text_model.onnx", VIT_L_14_GRAPH.revision),
         graph_sha256="a86051a90491b97e2ea1d0351ef664926735bca7536034384f901915ee91fd69",
     ),
 )

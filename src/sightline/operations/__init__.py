@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
 from sightline.imaging import Picture, View
-from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
+from sightline.types import Capability, Coordinate, Detection, FaceContext, ModelRef, Region, Target
 
 
 class Params(BaseModel):
@@ -110,7 +110,7 @@ class Scene(Protocol):
         """The pixels of a region, undecoded until a model prepares them."""
         ...
 
-    async def infer(self, model: str, subject: View | str) -> Inference:
+    async def infer(self, model: str, subject: View | str | Coordinate) -> Inference:
         """One model on one subject, through its lane.
 
         Raises:
@@ -144,12 +144,13 @@ ResultT = TypeVar("ResultT", bound=Result)
 class Answer(Generic[ResultT]):
     """What an operation found. ``region`` is the part of the picture it worked on, for answers about a part.
 
-    A detection has none: its box is its data.
+    A detection has none: its box is its data. ``warnings`` say what a reader must know to not misread it.
     """
 
     data: ResultT | None
     model: ModelRef | None = None
     region: Region | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
-from sightline.types import Capability, ModelRef, Priority
+from sightline.types import Capability, Coordinate, ModelRef, Priority
 from sightline.weights.store import Store
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Engine:
 
     # -- work ----------------------------------------------------------------------------------------------
 
-    async def infer(self, model: str, subject: View | str, context: Context) -> Inference:
+    async def infer(self, model: str, subject: View | str | Coordinate, context: Context) -> Inference:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
         Raises:
@@ -153,7 +153,7 @@ class Engine:
             raise
 
     async def _compute(
-        self, lane: Lane, place: Place, resident: Resident, subject: View | str, context: Context
+        self, lane: Lane, place: Place, resident: Resident, subject: View | str | Coordinate, context: Context
     ) -> Inference:
         started = time.monotonic()
         async with until(context):
@@ -170,7 +170,7 @@ class Engine:
         )
         return Inference(output, resident.ref)
 
-    def _prepare(self, name: str, model: Model, subject: View | str) -> Any:
+    def _prepare(self, name: str, model: Model, subject: View | str | Coordinate) -> Any:
         if self._closed:
             raise SightlineError("the engine was shut down")
         try:
@@ -238,8 +238,10 @@ class Engine:
         return self.alive and preloaded
 
 
-def _held_bytes(subject: View | str) -> int:
+def _held_bytes(subject: View | str | Coordinate) -> int:
     """Memory an item keeps from being freed: a part of a picture keeps all that is decoded of it."""
+    if isinstance(subject, Coordinate):
+        return 16  # two doubles
     return len(subject) if isinstance(subject, str) else subject.picture.held_bytes
 
 

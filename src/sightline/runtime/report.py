@@ -58,7 +58,7 @@ def outcome_report(outcome: Outcome) -> dict[str, Any]:
 
 def warnings_of(outcome: Outcome) -> list[str]:
     """What a reader must know to not misread the answer."""
-    warnings = list(outcome.trace.warnings)
+    warnings = [*outcome.trace.warnings, *(outcome.answer.warnings if outcome.answer else ())]
     if outcome.answer and outcome.answer.model and outcome.answer.model.provenance is Provenance.RANDOM:
         warnings.append(RANDOM_WEIGHTS_WARNING)
     return warnings

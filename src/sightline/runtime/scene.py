@@ -14,6 +14,7 @@ from sightline.runtime.telemetry import Trace, begin_trace, current_trace
 from sightline.types import (
     Box,
     Capability,
+    Coordinate,
     Detection,
     FaceContext,
     PixelBox,
@@ -69,7 +70,7 @@ class Scene:
             return Region(target, person.box.truncated())
         return Region(Target.WHOLE_IMAGE)
 
-    async def infer(self, model: str, subject: View | str) -> Inference:
+    async def infer(self, model: str, subject: View | str | Coordinate) -> Inference:
         return await self._once(
             ("infer", model, subject), lambda: self._engine.infer(model, subject, self.context)
         )

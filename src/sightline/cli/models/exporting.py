@@ -78,6 +78,7 @@ def export(
 
 
 def _export(settings: Settings, definition: ModelDefinition, weights: Weights, seed: int, size: Size) -> None:
+    from sightline.cli.models.bars import Bars
     from sightline.types import Provenance
     from sightline.weights.exporting import run_exporter
 
@@ -102,6 +103,8 @@ def _export(settings: Settings, definition: ModelDefinition, weights: Weights, s
             hub_token=settings.hub_token.get_secret_value() if settings.hub_token else None,
             log=lambda line: log.print(line, style="dim", markup=False, soft_wrap=True),
         )
-        installed = open_store(settings).adopt(wanted(definition), Path(folder), provenance, origin)
+        want = wanted(definition)
+        with Bars(want) as bars:
+            installed = open_store(settings).adopt(want, Path(folder), provenance, origin, bars)
     marked = " [bold red]random weights[/]" if provenance is Provenance.RANDOM else ""
     stdout().print(f"{escape(installed.model)} is here: fingerprint {installed.fingerprint}{marked}")

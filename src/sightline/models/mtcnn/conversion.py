@@ -1,19 +1,10 @@
-"""The released weights to ONNX, without torch.
-
-The files are in torch's format before 1.6: a few pickles, then the numbers. A pickle can call anything it
-names, so only the three names a tensor needs are allowed, and none of them runs torch's code.
-"""
+"""The released weights to ONNX, without torch."""
 
 from __future__ import annotations
 
-import math
-import pickle
-import struct
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,104 +20,10 @@ from sightline.models.mtcnn.geometry import (
     REFINE_SIZE,
 )
 from sightline.weights.sources import Report
-
-Weights = Mapping[str, NDArray[np.float32]]
-
-# What torch's legacy serialisation writes first.
-_MAGIC = 0x1950A86A20F9469CFC6C
-_PROTOCOL = 1001
+from sightline.weights.torch_files import Weights, read_weights
 
 # Added to a convolution's answer under each pixel past the edge: far below anything the network computes.
 _PAST_EDGE = -1e6
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """Where a tensor lies in its storage; sizes and strides in numbers."""
-
-    storage: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _FloatStorage:
-    """Stands for torch's class of that name inside the pickle."""
-
-
-def _tensor(
-    storage: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
-) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors of 32-bit floats in dictionaries, and nothing else."""
-
-    _allowed = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch", "FloatStorage"): _FloatStorage,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._allowed[module, name]
-        except KeyError:
-            raise ExportFailed(
-                f"refused: the weights file asks for {module}.{name}, which no weights need"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> str:
-        kind, storage, key, *_ = pid
-        if kind != "storage" or storage is not _FloatStorage:
-            raise ExportFailed("the weights file holds numbers that are not 32-bit floats")
-        return str(key)
-
-
-def read_weights(path: Path) -> Weights:
-    """Tensors of a state dictionary saved by torch before 1.6, by name, f32.
-
-    Raises:
-        ExportFailed: the file is something else, is damaged, or asks for code to be run.
-    """
-    with path.open("rb") as file:
-        try:
-            return _read_legacy(file)
-        except ExportFailed:
-            raise
-        except Exception as error:  # a damaged pickle raises nearly anything
-            raise ExportFailed(
-                f"{path.name} is not a weights file of torch: {type(error).__name__}"
-            ) from error
-
-
-def _read_legacy(file: IO[bytes]) -> Weights:
-    magic, protocol, _ = (_Unpickler(file).load() for _ in range(3))
-    if (magic, protocol) != (_MAGIC, _PROTOCOL):
-        raise ExportFailed("not a weights file of torch before 1.6")
-    state, keys = _Unpickler(file).load(), _Unpickler(file).load()
-    storages: dict[str, NDArray[np.float32]] = {}
-    for key in keys:
-        (count,) = struct.unpack("<q", file.read(8))
-        data = file.read(4 * count) if 0 <= count < 1 << 28 else b""
-        if len(data) != 4 * count:
-            raise ExportFailed("the weights file is cut short")
-        storages[key] = np.frombuffer(data, dtype="<f4").astype(np.float32)
-    return {str(name): _materialised(tensor, storages[tensor.storage]) for name, tensor in state.items()}
-
-
-def _materialised(tensor: _Tensor, storage: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A contiguous copy. Strides are checked first: numpy would read past the end without a word."""
-    if len(tensor.shape) != len(tensor.strides) or min(*tensor.shape, 1) < 1 or min(*tensor.strides, 0) < 0:
-        raise ExportFailed("the weights file describes an impossible tensor")
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
-    if tensor.offset < 0 or last >= storage.size or math.prod(tensor.shape) > storage.size:
-        raise ExportFailed("the weights file describes a tensor larger than its numbers")
-    strides = tuple(4 * step for step in tensor.strides)
-    return np.lib.stride_tricks.as_strided(
-        storage[tensor.offset :], tensor.shape, strides, writeable=False
-    ).copy()
 
 
 class _Chain:

@@ -53,7 +53,7 @@ class ApiKey:
     def _admits(self, scope: Scope) -> bool:
         if not self._digests or path_of(scope) in self._open_paths:
             return True
-        given = _given(scope)
+        given = given_key(scope)
         return given is not None and self._knows(given)
 
     def _knows(self, given: bytes) -> bool:
@@ -65,8 +65,8 @@ class ApiKey:
         return known
 
 
-def _given(scope: Scope) -> bytes | None:
-    """The key the request brings; None for none, or for more than one in the same header."""
+def given_key(scope: Scope) -> bytes | None:
+    """The key the request brings, unjudged; None for none, or for more than one in the same header."""
     direct = header_values(scope, b"x-api-key")
     authorization = header_values(scope, b"authorization")
     if len(direct) > 1 or len(authorization) > 1:

@@ -1,0 +1,71 @@
+"""Which pages of other sites may call: CORS for some origins, below one path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sightline.errors import ConfigurationError
+from sightline.server.middleware.scopes import header_values, path_of
+
+ALLOWED_METHODS = ("GET", "POST")
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-CSRF-Token", "X-Request-ID")
+EXPOSED_HEADERS = ("Retry-After", "X-Request-ID", "X-Sightline-Warning")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Cors:
+    """Answers preflights of ``origins`` for ``prefix`` and all below it, and marks responses as theirs.
+
+    Outside the API key, because browsers send preflights without headers. A request of any other origin
+    passes as if this were not here. Nothing is sent that a browser keeps by itself (no cookies), so no
+    credentials are allowed.
+
+    Raises:
+        ConfigurationError: an origin that is not ``http(s)://host[:port]``.
+    """
+
+    def __init__(self, app: ASGIApp, *, prefix: str, origins: Collection[str]) -> None:
+        self._app = app
+        self._prefix = prefix.rstrip("/")
+        self._origins = frozenset(_origin(written) for written in origins)
+        self._shared = CORSMiddleware(
+            app,
+            allow_origins=self._origins,
+            allow_methods=ALLOWED_METHODS,
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._shared if scope["type"] == "http" and self._concerns(scope) else self._app
+        await app(scope, receive, send)
+
+    def _concerns(self, scope: Scope) -> bool:
+        path = path_of(scope)
+        if path != self._prefix and not path.startswith(self._prefix + "/"):
+            return False
+        given = header_values(scope, b"origin")
+        return len(given) == 1 and given[0].decode("latin-1") in self._origins
+
+
+def _origin(written: str) -> str:
+    """``written`` as browsers send it: lowercase, without a slash at the end or the scheme's own port."""
+    wrong = ConfigurationError(
+        f"{written!r} is no origin for SIGHTLINE_CORS_ORIGINS (NEXTJS_DOMAIN): write https://host or "
+        "https://host:port, in ASCII"
+    )
+    try:
+        parts = urlsplit(written.lower())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    beyond = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in _DEFAULT_PORTS or not host or "*" in host or beyond or not written.isascii():
+        raise wrong
+    host = f"[{host}]" if ":" in host else host
+    own_port = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{own_port}"

@@ -1,0 +1,106 @@
+"""Pages of listed origins may call; to everybody else it is as if CORS were not there."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from sightline.errors import ConfigurationError
+from sightline.server.middleware.cors import Cors
+
+ORIGIN = "https://yourdomain.com"
+
+
+async def _refuse(request: Request) -> Response:
+    return PlainTextResponse("no key", 401)
+
+
+APP = Starlette(routes=[Route("/{path:path}", _refuse, methods=["GET", "POST", "OPTIONS"])])
+
+
+def client(*origins: str) -> TestClient:
+    return TestClient(Cors(APP, prefix="/api", origins=origins))
+
+
+def cors_headers(response: object) -> set[str]:
+    return {name for name in response.headers if name.startswith("access-control-")}  # type: ignore[attr-defined]
+
+
+def preflight(origin: str, method: str = "POST", headers: str = "x-api-key, x-csrf-token") -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": headers,
+    }
+
+
+def test_a_preflight_is_answered_before_anything_asks_for_a_key() -> None:
+    answer = client(ORIGIN).options("/api/geolocate", headers=preflight(ORIGIN))
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    allowed = answer.headers["access-control-allow-headers"].lower()
+    assert all(name in allowed for name in ("x-api-key", "x-csrf-token", "content-type"))
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("change", [{"method": "DELETE"}, {"headers": "x-other"}])
+def test_a_preflight_for_what_is_not_allowed_fails(change: dict[str, str]) -> None:
+    answer = client(ORIGIN).options("/api/geolocate", headers=preflight(ORIGIN, **change))
+    assert answer.status_code == 400
+
+
+def test_refusals_can_be_read_by_the_page() -> None:
+    answer = client(ORIGIN).get("/api/get-csrf-token", headers={"Origin": ORIGIN})
+    assert answer.status_code == 401
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+    assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://yourdomain.com", f"{ORIGIN}:8443", f"{ORIGIN}.evil.example", "null", ""],
+)
+def test_other_origins_get_nothing(origin: str) -> None:
+    for headers in (preflight(origin), {"Origin": origin}):
+        answer = client(ORIGIN).options("/api/geolocate", headers=headers)
+        assert (answer.status_code, cors_headers(answer)) == (401, set())
+
+
+@pytest.mark.parametrize("path", ["/v1/analyze", "/apix", "/", "/metrics"])
+def test_other_paths_get_nothing(path: str) -> None:
+    answer = client(ORIGIN).options(path, headers=preflight(ORIGIN))
+    assert (answer.status_code, cors_headers(answer)) == (401, set())
+
+
+def test_without_origins_nobody_is_let_in() -> None:
+    answer = client().options("/api/geolocate", headers=preflight(ORIGIN))
+    assert (answer.status_code, cors_headers(answer)) == (401, set())
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://yourdomain.com/", ORIGIN),
+        ("HTTPS://YourDomain.com:443", ORIGIN),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_origins_are_read_as_people_write_them(written: str, sent: str) -> None:
+    answer = client(written).get("/api/health", headers={"Origin": sent})
+    assert answer.headers["access-control-allow-origin"] == sent
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["yourdomain.com", "*", "null", "https://*.example", "https://a.example/app", "ftp://a.example",
+     "https://user@a.example", "https://a.example:port", "https://bücher.example", "https://[", "https://"],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused_at_start(written: str) -> None:
+    with pytest.raises(ConfigurationError, match="NEXTJS_DOMAIN"):
+        client(written)
