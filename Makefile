@@ -54,8 +54,9 @@ $(VENV)/.dev: $(VENV)/.base requirements/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(PARITY)/.done: $(VENV)/bin/uv requirements/parity.txt
+$(PARITY)/.done: $(VENV)/bin/uv requirements/parity.txt requirements/geoclip.txt
 	$(PYTHON) -m venv $(PARITY)
 	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes -r requirements/parity.txt
+	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes --no-deps -r requirements/geoclip.txt
 	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --no-deps -e .
 	@touch $@

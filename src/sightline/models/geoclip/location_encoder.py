@@ -25,6 +25,8 @@ COORDINATES_FILE = "coordinates_100K.csv"
 # The Equal Earth projection (Šavrič, Patterson, Jenny 2018), and the reference's scale for it.
 _A1, _A2, _A3, _A4 = 1.340264, -0.081106, 0.000893, 0.003796
 _SCALE = 66.50336 / 180
+# The reference's, which is rounded to float32 even where all else is float64; angles magnify the difference.
+_ROOT_3 = float(np.sqrt(np.float32(3)))
 
 _NUM_CAPSULES = 3
 _LAYERS = ("capsule.1", "capsule.3", "capsule.5", "head.0")
@@ -81,9 +83,9 @@ class LocationEncoder:
 def equal_earth(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     """Latitude and longitude [M, 2] to the plane [M, 2], each coordinate about -1 to 1."""
     latitude, longitude = np.radians(degrees).T
-    theta = np.arcsin(np.sqrt(3) / 2 * np.sin(latitude))
+    theta = np.arcsin(_ROOT_3 / 2 * np.sin(latitude))
     slope = 3 * (9 * _A4 * theta**8 + 7 * _A3 * theta**6 + 3 * _A2 * theta**2 + _A1)
-    x = 2 * np.sqrt(3) * longitude * np.cos(theta) / slope
+    x = 2 * _ROOT_3 * longitude * np.cos(theta) / slope
     y = _A4 * theta**9 + _A3 * theta**7 + _A2 * theta**3 + _A1 * theta
     return np.stack((x, y), axis=1) * _SCALE
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.sphere import EARTH_RADIUS_KM, coordinate_of, distances_km, unit_vectors
+from sightline.sphere import EARTH_RADIUS_KM, Vectors, coordinate_of, distances_km, unit_vectors
 from sightline.types import Coordinate, Geolocation, LocationCandidate, LocationCluster
 
 MOST_CANDIDATES = 100
@@ -24,6 +24,9 @@ _CLUSTER_SHARE = 0.9
 
 _MOST_MOVES = 10
 _STILL_KM = 1.0
+_UP = np.array([0, 0, 1])
+# Nine columns of three cubes each: a cube and all its neighbours.
+_COLUMNS = np.array([(x, y, 0) for x in (-1, 0, 1) for y in (-1, 0, 1)])
 
 Probabilities = NDArray[np.float64]
 
@@ -34,12 +37,7 @@ class Points:
     def __init__(self, degrees: NDArray[np.float64]) -> None:
         self._degrees = degrees
         self._vectors = unit_vectors(degrees)
-        # Cubes in space, not squares on a map: none is cut by the antimeridian or squeezed at a pole.
-        cubes = np.floor(self._vectors * (EARTH_RADIUS_KM / CLUSTER_RADIUS_KM)).astype(np.int64)
-        span = int(np.ptp(cubes)) + 1
-        lowest = cubes.min()
-        keys = (cubes - lowest) @ np.array([span * span, span, 1])
-        self._cells: NDArray[np.intp] = np.unique(keys, return_inverse=True)[1]
+        self._regions = _Regions(self._vectors)
 
     def __len__(self) -> int:
         return len(self._degrees)
@@ -57,7 +55,7 @@ class Points:
             candidates=tuple(
                 LocationCandidate(self.coordinate(index), float(probabilities[index])) for index in best
             ),
-            clusters=self._clusters(masses),
+            clusters=self._regions.clusters(masses),
             radius_50_km=radius_50_km,
             radius_90_km=radius_90_km,
         )
@@ -66,13 +64,33 @@ class Points:
         latitude, longitude = self._degrees[index]
         return Coordinate(float(latitude), float(longitude))
 
-    def _clusters(self, masses: Probabilities) -> tuple[LocationCluster, ...]:
-        """Greedy: the heaviest neighbourhood first, then the heaviest of what is left."""
-        left = masses.copy()
+
+class _Regions:
+    """Points by where they are, so that the neighbours of a place are found without looking at all.
+
+    They are sorted into cubes of space, not squares of a map: none is cut by the antimeridian or squeezed at
+    a pole. A cube is as wide as a cluster's radius, so its neighbours are in the 27 around it.
+    """
+
+    def __init__(self, vectors: Vectors) -> None:
+        cubes = _cubes(vectors)
+        # One empty layer around all, so that no neighbour's key is that of a cube on the other side.
+        self._lowest = cubes.min(axis=0) - 1
+        self._span = int(np.ptp(cubes)) + 3
+        keys = self._keys_of(cubes)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._vectors = vectors[self._order]
+        self._cells: NDArray[np.intp] = np.unique(self._keys, return_inverse=True)[1]
+
+    def clusters(self, masses: Probabilities) -> tuple[LocationCluster, ...]:
+        """Greedy: the heaviest neighbourhood first, then the heaviest of what is left; by mass."""
+        left = masses[self._order]
         found: list[LocationCluster] = []
         while len(found) < MOST_CLUSTERS:
             heaviest = np.bincount(self._cells, weights=left).argmax()
-            centre, members = self._settled(np.flatnonzero(self._cells == heaviest), left)
+            first, end = np.searchsorted(self._cells, (heaviest, heaviest + 1))
+            centre, members = self._settled(np.arange(first, end), left)
             mass = float(left[members].sum())
             if mass < LEAST_MASS:
                 break
@@ -82,25 +100,42 @@ class Points:
             left[members] = 0.0
         return tuple(sorted(found, key=lambda cluster: -cluster.mass))
 
-    def _settled(
-        self, members: NDArray[np.intp], masses: Probabilities
-    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def _settled(self, members: NDArray[np.intp], masses: Probabilities) -> tuple[Vectors, NDArray[np.intp]]:
         """Move from some points to the middle of the mass around them, until it stays (mean shift)."""
-        near, still = (np.cos(km / EARTH_RADIUS_KM) for km in (CLUSTER_RADIUS_KM, _STILL_KM))
         centre = self._middle(members, masses)
         for _ in range(_MOST_MOVES):
-            members = np.flatnonzero(self._vectors @ centre >= near)
+            members = self._near(centre)
             if not masses[members].any():
                 break
             before, centre = centre, self._middle(members, masses)
-            if before @ centre >= still:
+            if before @ centre >= np.cos(_STILL_KM / EARTH_RADIUS_KM):
                 break
         return centre, members
 
-    def _middle(self, members: NDArray[np.intp], masses: Probabilities) -> NDArray[np.float64]:
-        weighted: NDArray[np.float64] = masses[members] @ self._vectors[members]
+    def _near(self, centre: Vectors) -> NDArray[np.intp]:
+        """All points within a cluster's radius."""
+        columns = _cubes(centre) + _COLUMNS
+        firsts = np.searchsorted(self._keys, self._keys_of(columns - _UP), side="left")
+        ends = np.searchsorted(self._keys, self._keys_of(columns + _UP), side="right")
+        around = np.concatenate([np.arange(first, end) for first, end in zip(firsts, ends, strict=True)])
+        near: NDArray[np.bool_] = self._vectors[around] @ centre >= np.cos(
+            CLUSTER_RADIUS_KM / EARTH_RADIUS_KM
+        )
+        return around[near]
+
+    def _middle(self, members: NDArray[np.intp], masses: Probabilities) -> Vectors:
+        weighted: Vectors = masses[members] @ self._vectors[members]
         length = float(np.linalg.norm(weighted))
         return weighted / length if length else self._vectors[members[0]]
+
+    def _keys_of(self, cubes: NDArray[np.int64]) -> NDArray[np.int64]:
+        keys: NDArray[np.int64] = (cubes - self._lowest) @ np.array([self._span**2, self._span, 1])
+        return keys
+
+
+def _cubes(vectors: Vectors) -> NDArray[np.int64]:
+    cubes: NDArray[np.int64] = np.floor(vectors * (EARTH_RADIUS_KM / CLUSTER_RADIUS_KM)).astype(np.int64)
+    return cubes
 
 
 def best_indices(values: Probabilities, count: int) -> NDArray[np.intp]:

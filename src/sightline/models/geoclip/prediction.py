@@ -53,7 +53,9 @@ class GeoClip:
 
     def probabilities(self, features: NDArray[np.floating]) -> Floats:
         """Raw CLIP vectors [N, D] to float32 [N, M]: softmax of the scaled cosines over the whole gallery."""
-        logits: Floats = self._head.scale * (self._head.embedded(features) @ self._gallery.T)
+        vectors = self._head.embedded(features) * self._head.scale
+        # One after the other: the product of a few vectors at once first copies all 205 MB of the gallery.
+        logits: Floats = np.stack([self._gallery @ vector for vector in vectors])
         logits -= logits.max(axis=1, keepdims=True)
         odds: Floats = np.exp(logits, out=logits)
         odds /= odds.sum(axis=1, keepdims=True, dtype=np.float64)
