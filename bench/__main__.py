@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import embed
+from bench import embed, geoclip
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
-PARTS = {"embed": embed}
+PARTS = {"embed": embed, "geoclip": geoclip}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

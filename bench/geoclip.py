@@ -1,17 +1,9 @@
-"""``python -m bench.geoclip``: geolocation over HTTP beside the geoclip library, on one random backbone.
-
-Prints a table and writes ``bench/results/geoclip.json``. Both sides have the real heads and 100,000 points,
-and all rates are of this run on this machine.
-"""
+"""Geolocation over HTTP: ours against the geoclip library, on one random backbone with the real heads."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,16 +13,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench import photos
-from bench.__main__ import MODELS_DIR, RESULTS, SEED, machine
+from bench import photos, random_models
 from bench.load import Measured, Target, measure
-from bench.servers import free_port, resident_mib, running
-from sightline.models import geoclip, places
+from bench.servers import free_port, resident_mib, sightline
+from sightline.export import Order
+from sightline.models import geoclip
 from sightline.runtime.graphs import Graphs
-from sightline.runtime.residency import wanted
 from sightline.settings import Settings
-from sightline.types import Provenance
-from sightline.weights.store import Installed, Store
 
 SECONDS = 20.0
 CLIENTS = 8
@@ -39,47 +28,16 @@ LIBRARY_PICTURES = 2
 BATCHES = (1, 2, 4)
 
 
-def main() -> None:
-    store = Store(MODELS_DIR, allow_random=True)
-    report: dict[str, Any] = {"machine": machine(), "build_s": {}}
-    installed = install(store, report["build_s"])
-    report["load_s"] = load_s(installed.files)
-    report["bare_graph_per_s"] = bare_graph_per_s(installed.files)
+def run() -> dict[str, Any]:
+    """Measure both sides."""
+    report: dict[str, Any] = {"build_s": random_models.install(["places", "geoclip"])}
+    files = random_models.files("geoclip")
+    report["load_s"] = load_s(files)
+    report["bare_graph_per_s"] = bare_graph_per_s(files)
     report |= served()
     report["library_per_s"] = library_per_s()
     report["ratios"] = ratios(report)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.with_name("geoclip.json").write_text(json.dumps(report, indent=2) + "\n")
-    show(report)
-
-
-def install(store: Store, build_s: dict[str, float]) -> Installed:
-    """The random backbone with its real heads, and the places. ``build_s`` gets the time of what is built."""
-    (towns,) = places.MODELS
-    store.pull(wanted(towns))
-    (definition,) = geoclip.MODELS
-    installed = store.installed(wanted(definition))
-    if installed is not None:
-        return installed
-    print("exporting geoclip with random weights", flush=True)
-    began: dict[str, float] = {}
-
-    def timed(label: str, done: int, total: int | None) -> None:
-        build_s[label] = time.perf_counter() - began.setdefault(label, time.perf_counter())
-
-    with tempfile.TemporaryDirectory() as folder:
-        export = [
-            sys.executable,
-            "-m",
-            "sightline.export",
-            "clip",
-            "--model",
-            "geoclip",
-            "--weights",
-            "random",
-        ]
-        subprocess.run([*export, "--seed", str(SEED), "--size", "full", "--out", folder], check=True)
-        return store.adopt(wanted(definition), Path(folder), Provenance.RANDOM, f"seed {SEED}", timed)
+    return report
 
 
 def load_s(files: Mapping[str, Path]) -> dict[str, float]:
@@ -111,18 +69,9 @@ def bare_graph_per_s(files: Mapping[str, Path]) -> dict[str, float]:
 
 def served() -> dict[str, Any]:
     port = free_port()
-    env = {
-        "SIGHTLINE_MODELS_DIR": str(MODELS_DIR),
-        "SIGHTLINE_ALLOW_RANDOM_WEIGHTS": "1",
-        "SIGHTLINE_PRELOAD": "geoclip,places",
-        "SIGHTLINE_PORT": str(port),
-        "SIGHTLINE_LAME_DUCK_S": "0",
-        "SIGHTLINE_LOG_LEVEL": "error",
-    }
-    command = [str(Path(sys.executable).with_name("sightline")), "serve"]
     target = Target("ours", port, "/v1/analyze?operation=geolocate")
     images = photos.jpegs(640, 480)
-    with running(command, port, "/readyz", env) as process:
+    with sightline(port, preload=["geoclip", "places"]) as process:
         runs = {
             f"{clients} clients": asdict(
                 asyncio.run(measure(target, images, concurrency=clients, seconds=SECONDS))
@@ -146,11 +95,10 @@ def library_per_s() -> float:
     import geoclip as library
     import torch
 
-    from sightline.export import Order
     from sightline.export.clip import reference
     from sightline.models.clip import TOWERS
 
-    order = Order(model="geoclip", weights="random", seed=SEED, size="full", output=Path())
+    order = Order(model="geoclip", weights="random", seed=random_models.SEED, size="full", output=Path())
     model = library.GeoCLIP(clip_pretrained=False).eval()
     tower = reference(next(tower for tower in TOWERS if tower.name == "clip-vit-l-14"), order)
     model.image_encoder.CLIP.vision_model.load_state_dict(tower.vision_model.state_dict())
@@ -178,19 +126,9 @@ def show(report: Mapping[str, Any]) -> None:
         print(f"installing: {label:24} {seconds:8.1f} s")
     for label, seconds in report["load_s"].items():
         print(f"loading:    {label:24} {seconds:8.2f} s")
-    for name, run in report["ours"].items():
-        shown = Measured(**run)
-        print(
-            f"ours, {name:12} {shown.per_s:8.2f} images/s   p50 {shown.p50_ms:7.0f} ms   "
-            f"p99 {shown.p99_ms:7.0f} ms"
-        )
+    for name, figures in report["ours"].items():
+        print(f"ours, {name:12} {Measured(**figures)}")
     print(f"library            {report['library_per_s']:8.4f} images/s")
     print("bare graph, images/s by batch:", {k: round(v, 2) for k, v in report["bare_graph_per_s"].items()})
     for name, mib in report["resident_mib"].items():
         print(f"resident: {name:10} {mib:7.0f} MiB")
-    for name, ratio in report["ratios"].items():
-        print(f"ratio  {name:42} {ratio:6.2f}")
-
-
-if __name__ == "__main__":
-    main()

