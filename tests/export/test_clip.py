@@ -60,6 +60,7 @@ def test_the_backbone_of_another_familys_model(tmp_path: Path) -> None:
     (graph,) = (each for each in geoclip.CARD.artifacts if Exported("clip") in each.sources)
     vectors = []
     for name in (geoclip.CARD.name, "clip-vit-l-14"):
+        (tmp_path / name).mkdir()
         export(order(name, tmp_path / name))
         assert [path.name for path in (tmp_path / name).iterdir()] == [graph.name]
         (properties,) = (
