@@ -160,4 +160,4 @@ def test_its_own_preparation_of_pixels(
         with Image.open(path) as image:
             theirs = original.image_encoder.preprocess_image(image).numpy()
         item = model.prepare(View(open_picture(path.read_bytes(), ImageLimits(10**8, 10**8, 10**5))))
-        np.testing.assert_allclose(clip.normalise(item[None]), theirs, atol=1e-5, err_msg=path.stem)
+        np.testing.assert_allclose(clip.SQUARE.normalise(item[None]), theirs, atol=1e-5, err_msg=path.stem)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -338,3 +340,27 @@ async def test_closing_finishes_what_is_computed_and_refuses_the_rest(
     assert not engine.alive
     with pytest.raises(SightlineError, match="shut down"):
         await engine.infer("held", "3", soon())
+
+
+async def test_a_look_up_does_not_wait_for_a_busy_slot(start: Any, define: Any) -> None:
+    class Slow(Length):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = threading.Event()
+
+        def infer(self, items: Any) -> Any:
+            assert self.gate.wait(10)
+            return super().infer(items)
+
+    slow, quick = Slow(), define("quick", Length())
+    quick = replace(quick, card=replace(quick.card, looks_up=True))
+    engine = start(define("slow", slow), quick).engine
+    waiting = asyncio.create_task(engine.infer("slow", "text", soon()))
+    await until(lambda: engine.loads()["slow"].items == 1)
+    try:
+        assert (await engine.infer("quick", "four", soon())).output == 4
+        assert not waiting.done()
+    finally:
+        slow.gate.set()
+    await waiting
+    assert empty(engine)

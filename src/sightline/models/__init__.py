@@ -34,6 +34,8 @@ class ModelCard:
         space: embeddings with equal ``space`` are comparable, e.g. a CLIP image and text tower.
         max_batch: most items one ``infer`` call gets.
         exporter: family in ``sightline.export`` that can make the artifacts, if any.
+        looks_up: it answers in microseconds: on a worker thread, without waiting for a compute slot that may
+            be seconds into somebody's batch.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelCard:
     space: str | None = None
     max_batch: int = 16
     exporter: str | None = None
+    looks_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

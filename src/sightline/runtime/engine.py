@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -156,6 +156,11 @@ class Engine:
         self, lane: Lane, place: Place, resident: Resident, subject: View | str | Coordinate, context: Context
     ) -> Inference:
         started = time.monotonic()
+        if self._catalogue[lane.model].card.looks_up:
+            async with until(context):
+                return Inference(
+                    await self.work(self._look_up, lane.model, resident.model, subject), resident.ref
+                )
         async with until(context):
             item = await self.work(self._prepare, lane.model, resident.model, subject)
             place.hold(_held_bytes(subject) + int(getattr(item, "nbytes", 0)))
@@ -171,14 +176,20 @@ class Engine:
         return Inference(output, resident.ref)
 
     def _prepare(self, name: str, model: Model, subject: View | str | Coordinate) -> Any:
+        return self._guarded(name, lambda: model.prepare(subject))
+
+    def _look_up(self, name: str, model: Model, subject: View | str | Coordinate) -> Any:
+        return self._guarded(name, lambda: model.infer([model.prepare(subject)])[0])
+
+    def _guarded(self, name: str, step: Callable[[], Any]) -> Any:
         if self._closed:
             raise SightlineError("the engine was shut down")
         try:
-            return model.prepare(subject)
+            return step()
         except SightlineError:
             raise
         except BaseException as error:  # a panic in Rust is one, and SystemExit would end the event loop
-            _log.exception("%s could not prepare its input", name)
+            _log.exception("%s failed on an input", name)
             self._telemetry.item_failed(name)
             raise InferenceFailed(f"{name} failed on this input ({type(error).__name__})") from None
 

@@ -55,6 +55,7 @@ CARD = ModelCard(
         Artifact(LAND_FILE, (Built(("land.shp",), build_land),)),
     ),
     max_batch=64,
+    looks_up=True,
 )
 
 
