@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sightline.imaging import center_crop, encode_png, resize, resize_short_side
+from sightline.imaging import center_crop, encode_png, middle_square, resize, resize_short_side
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,38 @@ def test_center_crop(height, width, size):
     else:
         seen = min(height, size) * min(width, size)
         assert np.count_nonzero(cropped) == seen * 3
+
+
+@pytest.mark.parametrize("side", [9, 10, 11, 12, 13])
+def test_a_half_pixel_goes_to_the_even_number_or_down(side):
+    pixels = np.arange(side * side * 3, dtype=np.uint8).reshape(side, side, 3)
+    for halves, start in (("even", round((side - 8) / 2)), ("down", (side - 8) // 2)):
+        expected = pixels[start : start + 8, start : start + 8]
+        np.testing.assert_array_equal(center_crop(pixels, 8, halves), expected)
+
+
+@pytest.mark.parametrize("halves", ["even", "down"])
+@pytest.mark.parametrize("size", [(160, 120), (97, 640), (30, 30), (33, 7), (1, 60)])
+def test_a_middle_square_is_resized_and_then_cropped(size, halves, photo):
+    pixels = np.asarray(photo.resize(size))
+    square = middle_square(pixels, 64, 56, halves=halves)
+    np.testing.assert_array_equal(square, center_crop(resize_short_side(pixels, 64), 56, halves))
+    assert square.base is None
+
+
+@given(st.integers(1, 6), st.integers(400, 2000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_middle_of_a_strip_is_the_same_to_two_levels(short, long, upright):
+    pixels = np.random.default_rng(long).integers(0, 256, (short, long, 3), dtype=np.uint8)
+    pixels = pixels.swapaxes(0, 1) if upright else pixels
+    expected = center_crop(resize_short_side(pixels, 36), 32).astype(int)
+    assert np.abs(middle_square(pixels, 36, 32) - expected).max() <= 2
+
+
+def test_the_middle_of_the_longest_strip_takes_little_memory():
+    """All of it at 518 pixels would be 518 × 15,540,000."""
+    pixels = np.full((1, 30_000, 3), 77, np.uint8)
+    assert (middle_square(pixels, 518, 518) == 77).all()
 
 
 def test_png_round_trip(photo):

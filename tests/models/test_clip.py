@@ -62,7 +62,7 @@ def hub_graph(folder: Path, outputs: dict | None = None) -> Path:
 
 def own_graph(folder: Path) -> Path:
     """Our exporter's signature: uint8 [N, 224, 224, 3], normalised inside."""
-    mean, std = np.array(clip.MEAN), np.array(clip.STD)
+    mean, std = np.array(clip.SQUARE.mean), np.array(clip.SQUARE.std)
     head = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
@@ -182,7 +182,7 @@ def test_a_prepared_picture_holds_nothing_but_itself(graphs: Graphs, tmp_path: P
 
 
 def expected_vector(image: Image.Image) -> np.ndarray:
-    normal = (reference_pixels(image) / 255.0 - np.array(clip.MEAN)) / np.array(clip.STD)
+    normal = (reference_pixels(image) / 255.0 - np.array(clip.SQUARE.mean)) / np.array(clip.SQUARE.std)
     patches = normal.reshape(7, 32, 7, 32, 3)
     maps = np.einsum("aibjc,kcij->kab", patches, KERNEL.astype(np.float64))
     return maps.reshape(-1) @ PROJECTION
@@ -217,8 +217,8 @@ def test_vectors_do_not_depend_on_the_batch(
 
 def test_normalise_is_the_reference_formula() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    wanted = ((pixels / 255.0 - np.array(clip.MEAN)) / np.array(clip.STD)).transpose(0, 3, 1, 2)
-    found = clip.normalise(pixels)
+    wanted = ((pixels / 255.0 - np.array(clip.SQUARE.mean)) / np.array(clip.SQUARE.std)).transpose(0, 3, 1, 2)
+    found = clip.SQUARE.normalise(pixels)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 

@@ -98,7 +98,7 @@ def original_image_vectors(original: Any, images: list[Image.Image]) -> np.ndarr
             transforms.Resize(224, transforms.InterpolationMode.BICUBIC),
             transforms.CenterCrop(224),
             transforms.ToTensor(),
-            transforms.Normalize(clip.MEAN, clip.STD),
+            transforms.Normalize(clip.SQUARE.mean, clip.SQUARE.std),
         ]
     )
     with torch.no_grad():

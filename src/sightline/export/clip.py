@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 from transformers import (
     CLIPTextConfig,
@@ -20,18 +16,14 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from sightline.errors import SourceMissing, SourceUnreachable, UnknownModel
-from sightline.export import Order, onnx_file
+from sightline.errors import UnknownModel
+from sightline.export import Order, hub, onnx_file
 from sightline.export.clip_towers import ImageTower, TextTower
 from sightline.export.clip_vocabulary import stand_in
-from sightline.models.clip import CONTEXT_TOKENS, END_TOKEN, IMAGE_SIZE, TOKENIZER, TOWERS, Tower, normalise
+from sightline.models.clip import CONTEXT_TOKENS, END_TOKEN, SQUARE, TOKENIZER, TOWERS, Tower
 from sightline.weights.sources import HubFile
 
 _log = logging.getLogger(__name__)
-
-_PATIENCE_S = 5.0
-_CONFIG_FILE = "config.json"
-_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # Shapes of the published configurations; what is not here is the library's default, which is ViT-B/32.
 _FULL: dict[str, dict[str, int]] = {
@@ -79,7 +71,7 @@ def reference(tower: Tower, order: Order) -> Any:
     """The original in the transformers library, f32, in evaluation mode."""
     kind = CLIPTextModelWithProjection if tower.reads_text else CLIPVisionModelWithProjection
     if order.weights == "canonical":
-        return kind.from_pretrained(_fetch_model(tower), dtype=torch.float32).eval()
+        return hub.load(kind, tower.repo, tower.revision)
     shape: dict[str, Any] = _TINY if order.size == "tiny" else {}
     configuration = CLIPTextConfig if tower.reads_text else CLIPVisionConfig
     shape = {**_FULL[tower.name], **shape, "projection_dim": tower.dimensions}
@@ -92,8 +84,8 @@ def reference(tower: Tower, order: Order) -> Any:
 
 
 def _export_image(model: Any, path: Path, metadata: dict[str, str]) -> None:
-    pixels = torch.randint(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
-    expected = model(pixel_values=torch.from_numpy(normalise(pixels.numpy()))).image_embeds
+    pixels = torch.randint(0, 256, (3, SQUARE.size, SQUARE.size, 3), dtype=torch.uint8)
+    expected = model(pixel_values=torch.from_numpy(SQUARE.normalise(pixels.numpy()))).image_embeds
     onnx_file.write(
         ImageTower(model), {"pixels": pixels}, {"pixels": {0: "batch"}}, "image_embeds", path, metadata
     )
@@ -125,48 +117,5 @@ def _write_tokenizer(order: Order) -> str:
         _log.info("%s is a stand-in with made-up merges", TOKENIZER.name)
         return "stand-in"
     source = next(source for source in TOKENIZER.sources if isinstance(source, HubFile))
-    shutil.copyfile(_fetch(source.repo, source.path, source.revision), target)
+    shutil.copyfile(hub.fetch(source.repo, source.path, source.revision), target)
     return str(source)
-
-
-def _fetch_model(tower: Tower) -> Path:
-    """The folder with the original configuration and weights."""
-    configuration = _fetch(tower.repo, _CONFIG_FILE, tower.revision)
-    for name in _WEIGHTS_FILES:
-        try:
-            _fetch(tower.repo, name, tower.revision)
-        except SourceMissing:
-            continue
-        return configuration.parent
-    raise SourceMissing(f"{tower.repo} at {tower.revision[:12]} holds none of {', '.join(_WEIGHTS_FILES)}")
-
-
-def _fetch(repo: str, path: str, revision: str) -> Path:
-    cached = try_to_load_from_cache(repo, path, revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    _require_hub(f"{repo}/{path}")
-    _log.info("fetching %s from %s", path, repo)
-    try:
-        return Path(hf_hub_download(repo, path, revision=revision))
-    except LocalEntryNotFoundError:
-        raise SourceUnreachable(f"the hub did not send {repo}/{path}") from None
-    except EntryNotFoundError:
-        raise SourceMissing(f"{repo} at {revision[:12]} holds no {path}") from None
-    except OSError as error:  # every other failure of the hub's client and of the network is one
-        raise SourceUnreachable(f"{repo}/{path} could not be fetched: {type(error).__name__}") from error
-
-
-def _require_hub(wanted: str) -> None:
-    """Ask once, with little patience: the hub's client repeats a failed request for half a minute."""
-    if constants.HF_HUB_OFFLINE:
-        raise SourceUnreachable(f"{wanted} is not in the hub client's cache, and this is offline mode")
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310  as configured
-    try:
-        urllib.request.urlopen(request, timeout=_PATIENCE_S).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        pass  # an answer, whatever it says
-    except OSError:
-        raise SourceUnreachable(
-            f"the hub does not answer, and {wanted} is not in its client's cache"
-        ) from None

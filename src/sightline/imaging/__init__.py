@@ -6,7 +6,7 @@ asked. Image libraries are imported at first use. Every failure is an :class:`si
 
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.picture import Picture, View, open_picture
-from sightline.imaging.resizing import center_crop, encode_png, resize, resize_short_side
+from sightline.imaging.resizing import center_crop, encode_png, middle_square, resize, resize_short_side
 
 __all__ = [
     "ImageLimits",
@@ -14,6 +14,7 @@ __all__ = [
     "View",
     "center_crop",
     "encode_png",
+    "middle_square",
     "open_picture",
     "resize",
     "resize_short_side",

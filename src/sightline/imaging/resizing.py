@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Halves = Literal["even", "down"]
+
+# Longer side over shorter from which on a picture counts as a strip.
+_LONG = 64
 
 
 def resize(pixels: Pixels, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
@@ -31,19 +35,39 @@ def resize_short_side(pixels: Pixels, short_side: int, resample: Resample = "bic
     Truncation, not rounding, is what the reference preprocessing of CLIP does.
     """
     height, width = pixels.shape[:2]
-    if width <= height:
-        return resize(pixels, short_side, int(short_side * height / width), resample)
-    return resize(pixels, int(short_side * width / height), short_side, resample)
+    return resize(pixels, *_with_short_side(width, height, short_side), resample)
 
 
-def center_crop(pixels: Pixels, size: int) -> Pixels:
+def center_crop(pixels: Pixels, size: int, halves: Halves = "even") -> Pixels:
     """The middle ``size`` × ``size`` pixels; black is added around a side that is shorter than that.
 
-    The offset is ``int(round((side - size) / 2.0))``, torchvision's rule (halves go to the even number).
+    The offset is half of ``side - size``. A half pixel goes to the even number, as in torchvision
+    (``int(round((side - size) / 2.0))``), or down, as in transformers.
     """
     height, width = pixels.shape[:2]
-    left, top = _center_offset(width, size), _center_offset(height, size)
+    left, top = _center_offset(width, size, halves), _center_offset(height, size, halves)
     return cut(pixels, left, top, left + size, top + size)
+
+
+def middle_square(
+    pixels: Pixels, short_side: int, size: int, resample: Resample = "bicubic", halves: Halves = "even"
+) -> Pixels:
+    """:func:`resize_short_side`, then :func:`center_crop`: uint8 ``[size, size, 3]`` in memory of its own.
+
+    ``size`` is at most ``short_side``. Of a picture more than 64 times as long as wide only the part that is
+    kept is resized: all of a 30,000 × 1 strip would take gigabytes. Its levels may differ by two.
+    """
+    height, width = pixels.shape[:2]
+    if max(height, width) <= _LONG * min(height, width):
+        return center_crop(resize_short_side(pixels, short_side, resample), size, halves).copy()
+    from PIL.Image import Resampling
+
+    new_width, new_height = _with_short_side(width, height, short_side)
+    left, top = _center_offset(new_width, size, halves), _center_offset(new_height, size, halves)
+    across, down = width / new_width, height / new_height
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    image = _as_image(pixels).resize((size, size), Resampling[resample.upper()], box=box)
+    return np.array(image)
 
 
 def cut(pixels: Pixels, x_min: int, y_min: int, x_max: int, y_max: int) -> Pixels:
@@ -71,9 +95,17 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _center_offset(side: int, size: int) -> int:
+def _with_short_side(width: int, height: int, short_side: int) -> tuple[int, int]:
+    if width <= height:
+        return short_side, int(short_side * height / width)
+    return int(short_side * width / height), short_side
+
+
+def _center_offset(side: int, size: int, halves: Halves) -> int:
     if side < size:
         return -((size - side) // 2)
+    if halves == "down":
+        return (side - size) // 2
     return int(round((side - size) / 2.0))  # noqa: RUF046  the rule as it is written everywhere
 
 

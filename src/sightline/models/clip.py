@@ -10,23 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.errors import InvalidParameters, ModelBroken
-from sightline.imaging import View, center_crop, resize_short_side
-from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition, TensorSpec
+from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition
+from sightline.models.embedders import ImageTower, Square, only_input, output_index, rows
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported, HubFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-IMAGE_SIZE = 224
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+SQUARE = Square(
+    short_side=224,
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
 CONTEXT_TOKENS = 77
 END_TOKEN = 49407
 
@@ -34,7 +37,6 @@ END_TOKEN = 49407
 # computing 77 tokens for a text of eight costs five times as much.
 _LENGTH_STEP = 8
 
-Pixels = NDArray[np.uint8]
 TokenIds = NDArray[np.int64]
 
 
@@ -135,31 +137,11 @@ TOWERS = (
 )
 
 
-class ClipImage:
-    """Pictures to float32 ``[dimensions]``.
-
-    Two signatures of graph are accepted: ours, uint8 ``[N, 224, 224, 3]`` that normalises inside, and the
-    published one, normalised float32 ``[N, 3, 224, 224]``.
-    """
+class ClipImage(ImageTower):
+    """Pictures to float32 ``[dimensions]``."""
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._input = _only_input(graph, "pixel_values")
-        self._output = _output_index(graph, "image_embeds")
-        if self._input.dtype not in ("uint8", "float32") or len(self._input.shape) != 4:
-            raise ModelBroken("A CLIP image graph reads uint8 [N, 224, 224, 3] or float32 [N, 3, 224, 224]")
-
-    def prepare(self, subject: View) -> Pixels:
-        """uint8 [224, 224, 3]: shorter side to 224 bicubic, middle square."""
-        pixels = resize_short_side(subject.reduced(IMAGE_SIZE), IMAGE_SIZE, "bicubic")
-        # A copy, so that a queued item holds these 150 kB and not the picture it was cut from.
-        return center_crop(pixels, IMAGE_SIZE).copy()
-
-    def infer(self, items: Sequence[Pixels]) -> list[Embedding]:
-        batch: NDArray[Any] = np.stack(items)
-        if self._input.dtype == "float32":
-            batch = normalise(batch)
-        return _rows(self._graph.run({self._input.name: batch})[self._output])
+        super().__init__(graph, SQUARE)
 
 
 class ClipText:
@@ -168,8 +150,8 @@ class ClipText:
     def __init__(self, graph: Graph, tokenizer: Tokenizer) -> None:
         self._graph = graph
         self._tokenizer = tokenizer
-        self._input = _only_input(graph, "input_ids", "attention_mask")
-        self._output = _output_index(graph, "text_embeds")
+        self._input = only_input(graph, "input_ids", "attention_mask")
+        self._output = output_index(graph, "text_embeds")
         if not self._input.dtype.startswith("int") or len(self._input.shape) != 2:
             raise ModelBroken("A CLIP text graph reads integer token ids [N, L]")
 
@@ -196,7 +178,7 @@ class ClipText:
         for spec in self._graph.inputs:
             if spec.name == "attention_mask":  # attention is causal: what is padded needs no hiding
                 inputs[spec.name] = np.ones(batch.shape, spec.dtype)
-        return _rows(self._graph.run(inputs)[self._output])
+        return rows(self._graph.run(inputs)[self._output])
 
     def _padded_length(self, items: Sequence[TokenIds]) -> int:
         fixed = self._input.shape[1]
@@ -204,35 +186,6 @@ class ClipText:
             return fixed
         longest = max(len(ids) for ids in items)
         return min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, CONTEXT_TOKENS)
-
-
-def normalise(pixels: Pixels) -> NDArray[np.float32]:
-    """uint8 [N, H, W, 3] to the float32 [N, 3, H, W] of the reference: ``(pixels / 255 - mean) / std``."""
-    scale = 1.0 / (255.0 * np.array(STD))
-    offset = -np.array(MEAN) / np.array(STD)
-    scaled = pixels * scale.astype(np.float32) + offset.astype(np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-def _only_input(graph: Graph, usual_name: str, *optional: str) -> TensorSpec:
-    specs = [spec for spec in graph.inputs if spec.name not in optional]
-    if len(specs) != 1:
-        raise ModelBroken(f"A CLIP graph has one input, {usual_name}; this one has {len(specs)}")
-    return specs[0]
-
-
-def _output_index(graph: Graph, name: str) -> int:
-    names = [spec.name for spec in graph.outputs]
-    if name in names:
-        return names.index(name)
-    if len(names) != 1:
-        raise ModelBroken(f"A CLIP graph has an output {name}; this one has {', '.join(names)}")
-    return 0
-
-
-def _rows(output: NDArray[Any]) -> list[Embedding]:
-    """Each vector in memory of its own: one that is kept must not keep the batch."""
-    return [np.array(row, np.float32) for row in output]
 
 
 def _load_image(files: Mapping[str, Path], graphs: GraphLoader) -> ClipImage:
