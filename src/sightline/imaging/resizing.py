@@ -55,7 +55,8 @@ def middle_square(
     """:func:`resize_short_side`, then :func:`center_crop`: uint8 ``[size, size, 3]`` in memory of its own.
 
     ``size`` is at most ``short_side``. Of a picture more than 64 times as long as wide only the part that is
-    kept is resized: all of a 30,000 × 1 strip would take gigabytes. Its levels may differ by two.
+    kept is resized: all of a 30,000 × 1 strip would take gigabytes. Its levels may differ by two, and by more
+    where a value leaves 0 to 255 between Pillow's two passes, whose order follows the sizes.
     """
     height, width = pixels.shape[:2]
     if max(height, width) <= _LONG * min(height, width):
