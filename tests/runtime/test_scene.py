@@ -169,6 +169,29 @@ async def test_a_face_in_a_persons_box_is_moved_and_then_truncated(
     assert detection.landmarks == ((11.0, 7.0),)
 
 
+async def test_all_faces_are_moved_and_the_surest_is_first(
+    start: Any, detectors: Any, photo: Picture
+) -> None:
+    """Faces and the prominent face are one detection."""
+    sure = Detection(Box(1, 2, 3, 4), 0.95, "face", ((2.0, 3.0),))
+    _, face, definitions = detectors([PERSON], found(FACE, sure))
+    async with a_scene(start(*definitions), photo) as scene:
+        faces, one = await asyncio.gather(
+            scene.faces(FaceContext.PROMINENT_PERSON), scene.face(FaceContext.PROMINENT_PERSON)
+        )
+    assert [each.box for each in faces] == [Box(11, 7, 13, 9), Box(9.5, 8.7, 22.6, 25.2)]
+    assert faces[0].landmarks == ((12.0, 8.0),)
+    assert one is faces[0]
+    assert len(face.seen) == 1
+
+
+async def test_without_faces_the_list_is_empty(start: Any, detectors: Any, photo: Picture) -> None:
+    _, _, definitions = detectors([], found())
+    async with a_scene(start(*definitions), photo) as scene:
+        assert await scene.faces(FaceContext.WHOLE_IMAGE) == []
+        assert await scene.face(FaceContext.WHOLE_IMAGE) is None
+
+
 async def test_without_a_face_there_is_nothing_to_work_on(start: Any, detectors: Any, photo: Picture) -> None:
     _, _, definitions = detectors([PERSON], found())
     async with a_scene(start(*definitions), photo) as scene:

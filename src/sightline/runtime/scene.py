@@ -56,8 +56,11 @@ class Scene:
         """See ``operations.Scene.person``. Its box is cut to whole pixels and to the picture."""
         return await self._once("person", self._find_person)
 
+    async def faces(self, context: FaceContext) -> list[Detection]:
+        return await self._once(("faces", context), lambda: self._find_faces(context))
+
     async def face(self, context: FaceContext) -> Detection | None:
-        return await self._once(("face", context), lambda: self._find_face(context))
+        return next(iter(await self.faces(context)), None)
 
     async def region(self, target: Target, context: FaceContext) -> Region:
         if target is Target.PROMINENT_FACE:
@@ -90,16 +93,13 @@ class Scene:
         box = _clamped(best.box.truncated(), self.picture.width, self.picture.height)
         return Detection(box, best.score, best.label, best.landmarks) if box else None
 
-    async def _find_face(self, context: FaceContext) -> Detection | None:
+    async def _find_faces(self, context: FaceContext) -> list[Detection]:
         within = await self._where_to_look(context)
         model = self._engine.find(Capability.FACE_BOXES)
-        found = (await self.infer(model, View(self.picture, within))).output
-        best = max(cast("list[Detection]", found), key=lambda face: face.score, default=None)
-        if best is None or within is None:
-            return best
-        dx, dy = within.x_min, within.y_min
-        landmarks = tuple((x + dx, y + dy) for x, y in best.landmarks)
-        return Detection(best.box.shifted(dx, dy), best.score, best.label, landmarks)
+        found = cast("list[Detection]", (await self.infer(model, View(self.picture, within))).output)
+        if within is not None:
+            found = [_moved(face, within.x_min, within.y_min) for face in found]
+        return sorted(found, key=lambda face: face.score, reverse=True)
 
     async def _where_to_look(self, context: FaceContext) -> PixelBox | None:
         if context is FaceContext.WHOLE_IMAGE:
@@ -131,6 +131,11 @@ class Scene:
 async def _traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
     trace = begin_trace()
     return await find(), trace
+
+
+def _moved(found: Detection, dx: float, dy: float) -> Detection:
+    landmarks = tuple((x + dx, y + dy) for x, y in found.landmarks)
+    return Detection(found.box.shifted(dx, dy), found.score, found.label, landmarks)
 
 
 def _clamped(box: PixelBox, width: int, height: int) -> Box | None:
