@@ -10,14 +10,14 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    for command in ("serve", "analyze", "operations", "models", "doctor"):
+    for command in ("serve", "analyze", "caption", "operations", "models", "doctor"):
         assert f" {command} " in stdout
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ["serve"], ["analyze"], ["operations"], ["doctor"],
+        ["serve"], ["analyze"], ["caption"], ["operations"], ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
     ],
 )  # fmt: skip
@@ -38,4 +38,4 @@ def test_version(sightline) -> None:
 
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
-    assert len(app.registered_commands) == 4
+    assert len(app.registered_commands) == 5

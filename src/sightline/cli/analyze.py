@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,16 +13,13 @@ import typer
 
 from sightline.cli.console import printable, stderr
 from sightline.cli.options import ModelsDir, Offline, settings_from
-from sightline.cli.problems import FAILED, debugging
+from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from sightline.cli.looking import Complaints
+    from sightline.jobs.looking import Complaints
     from sightline.runtime.analyzer import BoundTask
     from sightline.settings import Settings
-
-# This process bounds its own work by the photos under way; it must not be refused on top of that.
-_UNBOUNDED = 1_000_000
 
 
 def analyze(
@@ -73,10 +69,8 @@ def analyze(
     """
     import asyncio
 
-    settings = settings_from(
-        models_dir=models_dir, offline=offline, queue_items=_UNBOUNDED, queue_mib=_UNBOUNDED
-    )
-    with _quiet_log(), _leave_on_interrupt():
+    settings = settings_from(models_dir=models_dir, offline=offline)
+    with quiet_log(), _leave_on_interrupt():
         complaints = asyncio.run(_run(settings, photos or [], task or [], json_lines, crops, timeout))
     lines = list(complaints.lines())
     for line in lines:
@@ -95,14 +89,14 @@ async def _run(
 ) -> Complaints:
     """Prints an answer per photo, in their order."""
     from sightline.cli.answers import CropFolder, JsonLines, Tables
-    from sightline.cli.looking import Complaints, look_at
     from sightline.cli.tasks import read_tasks
+    from sightline.jobs.looking import Complaints, look_at, unrefused
     from sightline.runtime.analyzer import Analyzer
 
     printer = JsonLines() if json_lines else Tables()
     folder = CropFolder(crops) if crops else None
     complaints = Complaints()
-    async with Analyzer.create(settings) as analyzer:
+    async with Analyzer.create(unrefused(settings)) as analyzer:
         bound = [analyzer.bind(task) for task in read_tasks(tasks) or analyzer.default_tasks()]
         sources = _sources(photos, bound)
         with stderr().status("looking…") as status:
@@ -124,28 +118,13 @@ def _sources(photos: list[str], tasks: Sequence[BoundTask]) -> Sequence[str | No
 
 
 @contextmanager
-def _quiet_log() -> Iterator[None]:
-    """The answers say what the log would; only ``debug`` adds to that."""
-    log = logging.getLogger("sightline")
-    before = log.level
-    if debugging():
-        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
-    else:
-        log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-@contextmanager
 def _leave_on_interrupt() -> Iterator[None]:
     """Ctrl-C ends the process at once: threads that read, download or compute cannot be interrupted, and
     the store survives being killed at any time."""
 
     def leave(signum: int, frame: object) -> None:
         stderr().show_cursor(True)
-        os._exit(130)
+        os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, leave)
     try:
