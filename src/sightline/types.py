@@ -28,10 +28,15 @@ class Capability(StrEnum):
     TEXT_EMBEDDING = "text_embedding"
     PERSON_BOXES = "person_boxes"
     FACE_BOXES = "face_boxes"
+    OBJECT_BOXES = "object_boxes"
     CAPTION = "caption"
     GEOLOCATION = "geolocation"
     ANIMAL_BOXES = "animal_boxes"
     SPECIES = "species"
+
+
+# The label of a person among what a model with PERSON_BOXES finds; it may find other things too.
+PERSON = "person"
 
 
 class Priority(StrEnum):

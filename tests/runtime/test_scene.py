@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.errors import InferenceFailed, InvalidRequest, TargetNotFound
+from sightline.errors import InferenceFailed, InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import begin_trace
 from sightline.types import Box, Capability, Detection, FaceContext, PixelBox, Region, Target
+from sightline.weights.sources import Artifact, Exported
 
 WAIT_S = 10.0
 PERSON = Detection(Box(10.9, 5.2, 40.7, 44.9), 0.9, "person")
@@ -209,6 +210,48 @@ async def test_without_a_person_detector_the_answer_says_where_it_looked(
     assert trace.warnings == [
         "no person detector is installed, so the face was looked for in the whole image"
     ]
+
+
+async def test_other_things_than_persons_do_not_count(start: Any, detectors: Any, photo: Picture) -> None:
+    """One detector may find persons and much else; a horse that it is surer of is no person."""
+    horse = Detection(Box(0, 0, 64, 48), 0.99, "horse")
+    _, face, definitions = detectors([horse, PERSON], found(FACE))
+    async with a_scene(start(*definitions), photo) as scene:
+        person = await scene.person()
+        await scene.face(FaceContext.PROMINENT_PERSON)
+    assert person == Detection(Box(10, 5, 40, 44), 0.9, "person")
+    assert face.seen == [[10, 5, 40, 44]]
+
+
+async def test_without_the_person_detectors_weights_a_face_is_found_all_the_same(
+    start: Any, define: Any, finder: Any, photo: Picture
+) -> None:
+    missing = (Artifact("boxes.onnx", (Exported("nothing"),)),)
+    persons = define("persons", finder(found(PERSON)), Capability.PERSON_BOXES, files=missing)
+    analyzer = start(persons, define("faces", finder(found(FACE)), Capability.FACE_BOXES))
+    async with a_scene(analyzer, photo) as scene:
+        trace = begin_trace()
+        assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
+        with pytest.raises(ModelUnavailable, match="persons"):
+            await scene.region(Target.PROMINENT_PERSON, FaceContext.PROMINENT_PERSON)
+    assert trace.warnings == [
+        "the person detector's weights are missing, so the face was looked for in the whole image"
+    ]
+
+
+async def test_a_person_detector_that_fails_is_no_missing_one(
+    start: Any, define: Any, finder: Any, photo: Picture
+) -> None:
+    def fail(view: View) -> list[Detection]:
+        raise ValueError("broken")
+
+    analyzer = start(
+        define("persons", finder(fail), Capability.PERSON_BOXES),
+        define("faces", finder(found(FACE)), Capability.FACE_BOXES),
+    )
+    async with a_scene(analyzer, photo) as scene:
+        with pytest.raises(InferenceFailed):
+            await scene.face(FaceContext.PROMINENT_PERSON)
 
 
 async def test_a_scene_without_a_picture_says_so(start: Any) -> None:

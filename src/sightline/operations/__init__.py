@@ -95,7 +95,8 @@ class Scene(Protocol):
 
     async def faces(self, context: FaceContext) -> list[Detection]:
         """All faces, the most probable first, in pixels of the picture. In person context they are looked for
-        inside the person's box, and in the whole image when there is no person."""
+        inside the person's box, and in the whole image when there is no person or no detector of persons
+        (none installed, or its weights missing: the answer carries a warning then)."""
         ...
 
     async def face(self, context: FaceContext) -> Detection | None:

@@ -28,7 +28,7 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
     Params = DetectBoundingBoxParams
     Result = BoundingBox
     example = {"target": "prominent_face", "face_context": "whole_image"}
-    default_tasks = (TaskTemplate("face", {"target": "prominent_face"}),)
+    default_tasks = (TaskTemplate("person"), TaskTemplate("face", {"target": "prominent_face"}))
     timing_group = "detection"
 
     async def run(self, scene: Scene, params: DetectBoundingBoxParams, models: Models) -> Answer[BoundingBox]:

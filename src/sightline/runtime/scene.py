@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar, cast
 
-from sightline.errors import InvalidRequest, TargetNotFound
+from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.telemetry import Trace, begin_trace, current_trace
 from sightline.types import (
+    PERSON,
     Box,
     Capability,
     Detection,
@@ -87,7 +88,8 @@ class Scene:
     async def _find_person(self) -> Detection | None:
         model = self._engine.find(Capability.PERSON_BOXES)
         found = (await self.infer(model, View(self.picture, None))).output
-        best = max(cast("list[Detection]", found), key=lambda person: person.score, default=None)
+        persons = (thing for thing in cast("list[Detection]", found) if thing.label == PERSON)
+        best = max(persons, key=lambda person: person.score, default=None)
         if best is None:
             return None
         box = _clamped(best.box.truncated(), self.picture.width, self.picture.height)
@@ -104,13 +106,17 @@ class Scene:
     async def _where_to_look(self, context: FaceContext) -> PixelBox | None:
         if context is FaceContext.WHOLE_IMAGE:
             return None
-        if not self._engine.has(Capability.PERSON_BOXES):
-            current_trace().warnings.append(
-                "no person detector is installed, so the face was looked for in the whole image"
-            )
-            return None
-        person = await self.person()
-        return person.box.truncated() if person else None
+        if self._engine.has(Capability.PERSON_BOXES):
+            try:
+                person = await self.person()
+            except ModelUnavailable:
+                reason = "the person detector's weights are missing"
+            else:
+                return person.box.truncated() if person else None
+        else:
+            reason = "no person detector is installed"
+        current_trace().warnings.append(f"{reason}, so the face was looked for in the whole image")
+        return None
 
     # -- remembering ---------------------------------------------------------------------------------------
 
