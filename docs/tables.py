@@ -64,7 +64,8 @@ def _megabytes(card: models.ModelCard) -> str:
 def operations_page() -> str:
     parts = []
     for operation in operations.catalogue().values():
-        targets = ", ".join(f"`{target.value}`" for target in operation.targets) or "none; it reads a text"
+        none = "none; it works on the whole image" if operation.needs_picture else "none; it reads a text"
+        targets = ", ".join(f"`{target.value}`" for target in operation.targets) or none
         parameters = [
             f"| `{name}` | {_shown_default(field)} | {field.description} |"
             for name, field in operation.Params.model_fields.items()

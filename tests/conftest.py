@@ -134,6 +134,64 @@ def settings_with(models_dir: Path, **changes: object) -> Settings:
     )
 
 
+CAPTIONER = """
+import os, time
+from sightline.models import ModelCard, ModelDefinition
+from sightline.types import Capability
+
+class StandIn:
+    def prepare(self, subject):
+        return round(subject.view.pixels().mean()), subject.max_length
+
+    def infer(self, items):
+        with open(os.environ.get("STAND_IN_BATCHES", os.devnull), "a") as file:
+            file.write(f"{len(items)}\\n")
+        time.sleep(float(os.environ.get("STAND_IN_PAUSE_S", "0")))
+        if any(grey == 13 for grey, _ in items):
+            raise ValueError("unlucky")
+        return [f"all of grey {grey} in {length} words" for grey, length in items]
+
+MODELS = (
+    ModelDefinition(
+        ModelCard(
+            name="stand-in", capabilities=frozenset({Capability.CAPTION}), description="d", licence="CC0-1.0",
+            homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0, max_batch=4,
+        ),
+        lambda files, graphs: StandIn(),
+    ),
+)
+"""
+
+
+@pytest.fixture
+def with_captioner() -> Callable[[Path], Path]:
+    """Adds a captioning model to a plug-in folder: ``stand-in`` says how grey a picture is.
+
+    It fails on 13, and obeys two variables of the environment: ``STAND_IN_PAUSE_S`` and ``STAND_IN_BATCHES``,
+    a file for the sizes of its batches.
+    """
+
+    def add(folder: Path) -> Path:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        (folder / "models" / "stand_in.py").write_text(CAPTIONER)
+        return folder
+
+    return add
+
+
+@pytest.fixture
+def grey_image() -> Callable[..., Path]:
+    """Writes a picture of one grey and gives back its path."""
+
+    def write(path: Path, grey: int = 100) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kinds = {".jpg": "JPEG", ".gif": "GIF", ".tif": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
+        Image.new("RGB", (8, 6), (grey, grey, grey)).save(path, kinds.get(path.suffix.lower(), "PNG"))
+        return path
+
+    return write
+
+
 # -- servers -----------------------------------------------------------------------------------------------
 
 

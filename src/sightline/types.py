@@ -28,11 +28,16 @@ class Capability(StrEnum):
     TEXT_EMBEDDING = "text_embedding"
     PERSON_BOXES = "person_boxes"
     FACE_BOXES = "face_boxes"
+    OBJECT_BOXES = "object_boxes"
     CAPTION = "caption"
     GEOLOCATION = "geolocation"
     ANIMAL_BOXES = "animal_boxes"
     SPECIES = "species"
     PLACES = "places"
+
+
+# The label of a person among what a model with PERSON_BOXES finds; it may find other things too.
+PERSON = "person"
 
 
 class Priority(StrEnum):

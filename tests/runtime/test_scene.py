@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.errors import InferenceFailed, InvalidRequest, TargetNotFound
+from sightline.errors import InferenceFailed, InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import begin_trace
 from sightline.types import Box, Capability, Detection, FaceContext, PixelBox, Region, Target
+from sightline.weights.sources import Artifact, Exported
 
 WAIT_S = 10.0
 PERSON = Detection(Box(10.9, 5.2, 40.7, 44.9), 0.9, "person")
@@ -169,6 +170,29 @@ async def test_a_face_in_a_persons_box_is_moved_and_then_truncated(
     assert detection.landmarks == ((11.0, 7.0),)
 
 
+async def test_all_faces_are_moved_and_the_surest_is_first(
+    start: Any, detectors: Any, photo: Picture
+) -> None:
+    """Faces and the prominent face are one detection."""
+    sure = Detection(Box(1, 2, 3, 4), 0.95, "face", ((2.0, 3.0),))
+    _, face, definitions = detectors([PERSON], found(FACE, sure))
+    async with a_scene(start(*definitions), photo) as scene:
+        faces, one = await asyncio.gather(
+            scene.faces(FaceContext.PROMINENT_PERSON), scene.face(FaceContext.PROMINENT_PERSON)
+        )
+    assert [each.box for each in faces] == [Box(11, 7, 13, 9), Box(9.5, 8.7, 22.6, 25.2)]
+    assert faces[0].landmarks == ((12.0, 8.0),)
+    assert one is faces[0]
+    assert len(face.seen) == 1
+
+
+async def test_without_faces_the_list_is_empty(start: Any, detectors: Any, photo: Picture) -> None:
+    _, _, definitions = detectors([], found())
+    async with a_scene(start(*definitions), photo) as scene:
+        assert await scene.faces(FaceContext.WHOLE_IMAGE) == []
+        assert await scene.face(FaceContext.WHOLE_IMAGE) is None
+
+
 async def test_without_a_face_there_is_nothing_to_work_on(start: Any, detectors: Any, photo: Picture) -> None:
     _, _, definitions = detectors([PERSON], found())
     async with a_scene(start(*definitions), photo) as scene:
@@ -186,6 +210,48 @@ async def test_without_a_person_detector_the_answer_says_where_it_looked(
     assert trace.warnings == [
         "no person detector is installed, so the face was looked for in the whole image"
     ]
+
+
+async def test_other_things_than_persons_do_not_count(start: Any, detectors: Any, photo: Picture) -> None:
+    """One detector may find persons and much else; a horse that it is surer of is no person."""
+    horse = Detection(Box(0, 0, 64, 48), 0.99, "horse")
+    _, face, definitions = detectors([horse, PERSON], found(FACE))
+    async with a_scene(start(*definitions), photo) as scene:
+        person = await scene.person()
+        await scene.face(FaceContext.PROMINENT_PERSON)
+    assert person == Detection(Box(10, 5, 40, 44), 0.9, "person")
+    assert face.seen == [[10, 5, 40, 44]]
+
+
+async def test_without_the_person_detectors_weights_a_face_is_found_all_the_same(
+    start: Any, define: Any, finder: Any, photo: Picture
+) -> None:
+    missing = (Artifact("boxes.onnx", (Exported("nothing"),)),)
+    persons = define("persons", finder(found(PERSON)), Capability.PERSON_BOXES, files=missing)
+    analyzer = start(persons, define("faces", finder(found(FACE)), Capability.FACE_BOXES))
+    async with a_scene(analyzer, photo) as scene:
+        trace = begin_trace()
+        assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
+        with pytest.raises(ModelUnavailable, match="persons"):
+            await scene.region(Target.PROMINENT_PERSON, FaceContext.PROMINENT_PERSON)
+    assert trace.warnings == [
+        "the person detector's weights are missing, so the face was looked for in the whole image"
+    ]
+
+
+async def test_a_person_detector_that_fails_is_no_missing_one(
+    start: Any, define: Any, finder: Any, photo: Picture
+) -> None:
+    def fail(view: View) -> list[Detection]:
+        raise ValueError("broken")
+
+    analyzer = start(
+        define("persons", finder(fail), Capability.PERSON_BOXES),
+        define("faces", finder(found(FACE)), Capability.FACE_BOXES),
+    )
+    async with a_scene(analyzer, photo) as scene:
+        with pytest.raises(InferenceFailed):
+            await scene.face(FaceContext.PROMINENT_PERSON)
 
 
 async def test_a_scene_without_a_picture_says_so(start: Any) -> None:

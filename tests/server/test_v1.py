@@ -27,6 +27,8 @@ def upload(client, portrait, tasks=None, **fields):
 def test_photo_alone_is_asked_the_default_tasks(client, portrait):
     response = upload(client, portrait)
     found = results(response)
+    assert list(found)[:2] == ["person", "face"]
+    assert found["person"]["error"]["code"] == "model_unavailable"  # this server has no weights for it
     assert found["face"]["status"] == "ok"
     assert found["face"]["data"]["box"] == FACE_BOX
     assert found["face"]["data"]["score"] > 0.99
@@ -121,12 +123,17 @@ def test_no_face_is_a_skipped_task_and_the_others_answer(client, cup):
     assert found["face"] | {"timing_ms": 0} == found["face"] | {"data": None, "status": "ok", "timing_ms": 0}
 
 
-def test_person_target_is_not_available_yet_and_says_so(client, portrait):
+def test_a_person_without_the_detectors_weights_says_how_to_get_them(client, portrait):
+    """The face is looked for in the whole image then, and says so: nobody needs the larger model for it."""
     person = {"id": "person", "operation": "detect_bounding_box", "params": {"target": "prominent_person"}}
-    found = results(upload(client, portrait, [person, FACE]))
-    assert found["person"]["status"] == "error"
-    assert found["person"]["error"]["code"] == "model_unavailable"
+    found = results(upload(client, portrait, [person, {"id": "all", "operation": "detect_objects"}, FACE]))
+    for task in ("person", "all"):
+        assert found[task]["status"] == "error"
+        assert found[task]["error"]["code"] == "model_unavailable"
+        assert "sightline models export fasterrcnn-resnet50-fpn" in found[task]["error"]["message"]
     assert found["face"]["status"] == "ok"
+    assert found["face"]["data"]["box"] == FACE_BOX
+    assert any("whole image" in warning for warning in found["face"]["warnings"])
 
 
 def test_missing_weights_say_how_to_get_them(client):

@@ -10,11 +10,12 @@ import typer
 
 from sightline.cli.console import stderr
 from sightline.cli.options import ModelsDir, Offline, settings_from
-from sightline.cli.session import UNBOUNDED, exit_with, leave_on_interrupt, quiet_log
+from sightline.cli.problems import quiet_log
+from sightline.cli.session import exit_with, leave_on_interrupt
 from sightline.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from sightline.cli.looking import Complaints
+    from sightline.jobs.looking import Complaints
     from sightline.runtime.analyzer import BoundTask
     from sightline.settings import Settings
 
@@ -66,9 +67,7 @@ def analyze(
     """
     import asyncio
 
-    settings = settings_from(
-        models_dir=models_dir, offline=offline, queue_items=UNBOUNDED, queue_mib=UNBOUNDED
-    )
+    settings = settings_from(models_dir=models_dir, offline=offline)
     with quiet_log(), leave_on_interrupt():
         complaints = asyncio.run(_run(settings, photos or [], task or [], json_lines, crops, timeout))
     exit_with(complaints)
@@ -84,14 +83,14 @@ async def _run(
 ) -> Complaints:
     """Prints an answer per photo, in their order."""
     from sightline.cli.answers import CropFolder, JsonLines, Tables
-    from sightline.cli.looking import Complaints, look_at
     from sightline.cli.tasks import read_tasks
+    from sightline.jobs.looking import Complaints, look_at, unrefused
     from sightline.runtime.analyzer import Analyzer
 
     printer = JsonLines() if json_lines else Tables()
     folder = CropFolder(crops) if crops else None
     complaints = Complaints()
-    async with Analyzer.create(settings) as analyzer:
+    async with Analyzer.create(unrefused(settings)) as analyzer:
         bound = [analyzer.bind(task) for task in read_tasks(tasks) or analyzer.default_tasks()]
         sources = _sources(photos, bound)
         with stderr().status("looking…") as status:

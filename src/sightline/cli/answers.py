@@ -16,7 +16,7 @@ from sightline.runtime.report import error_report, picture_report
 from sightline.types import ModelRef, Provenance
 
 if TYPE_CHECKING:
-    from sightline.cli.looking import Seen
+    from sightline.jobs.looking import Seen
 
 _STYLES = {Status.OK: "green", Status.SKIPPED: "yellow", Status.ERROR: "bold red"}
 

@@ -9,6 +9,7 @@ import typer
 from sightline import __version__
 from sightline.cli import models
 from sightline.cli.analyze import analyze
+from sightline.cli.caption import caption
 from sightline.cli.doctor import doctor
 from sightline.cli.locate import locate
 from sightline.cli.operations import operations
@@ -56,6 +57,7 @@ def sightline(
 app.command()(serve)
 app.command()(analyze)
 app.command()(locate)
+app.command()(caption)
 app.command()(operations)
 app.add_typer(models.app, name="models")
 app.command()(settings)

@@ -9,10 +9,11 @@ import typer
 
 from sightline.cli.console import stderr
 from sightline.cli.options import ModelsDir, Offline, settings_from
-from sightline.cli.session import UNBOUNDED, exit_with, leave_on_interrupt, quiet_log
+from sightline.cli.problems import quiet_log
+from sightline.cli.session import exit_with, leave_on_interrupt
 
 if TYPE_CHECKING:
-    from sightline.cli.looking import Complaints
+    from sightline.jobs.looking import Complaints
     from sightline.runtime.analyzer import Analyzer, BoundTask
     from sightline.settings import Settings
 
@@ -60,9 +61,7 @@ def locate(
     """
     import asyncio
 
-    settings = settings_from(
-        models_dir=models_dir, offline=offline, queue_items=UNBOUNDED, queue_mib=UNBOUNDED
-    )
+    settings = settings_from(models_dir=models_dir, offline=offline)
     with quiet_log(), leave_on_interrupt():
         complaints = asyncio.run(_run(settings, photos, top, map_file, json_lines, timeout))
     exit_with(complaints)
@@ -74,12 +73,12 @@ async def _run(
     """Prints an answer per photo, in their order."""
     from sightline.cli.answers import JsonLines
     from sightline.cli.locations import LocationTables, MapFiles
-    from sightline.cli.looking import Complaints, look_at
+    from sightline.jobs.looking import Complaints, look_at, unrefused
     from sightline.runtime.analyzer import Analyzer
 
     printer = JsonLines() if json_lines else LocationTables()
     complaints = Complaints()
-    async with Analyzer.create(settings) as analyzer:
+    async with Analyzer.create(unrefused(settings)) as analyzer:
         task = _task(analyzer, top)
         maps = await MapFiles.open(analyzer, map_file, len(photos)) if map_file else None
         with stderr().status("looking…") as status:

@@ -15,7 +15,7 @@ from sightline.runtime.report import warnings_of
 from sightline.types import Coordinate
 
 if TYPE_CHECKING:
-    from sightline.cli.looking import Seen
+    from sightline.jobs.looking import Seen
     from sightline.runtime.analyzer import Analyzer
 
 

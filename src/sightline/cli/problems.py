@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -12,6 +15,7 @@ from sightline.errors import ConfigurationError, InputError, SightlineError
 
 FAILED = 1
 MISTAKEN = 2
+INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -53,6 +57,21 @@ def debugging() -> bool:
         return Settings().log_level.lower() == "debug"
     except ValueError:
         return False
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """The answers say what the log would; only ``debug`` adds to that."""
+    log = logging.getLogger("sightline")
+    before = log.level
+    if debugging():
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+    else:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _ended(message: str, exit_code: int) -> typer.Exit:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sightline.errors import ExportFailed
@@ -29,7 +30,7 @@ def write(
     module: nn.Module,
     example: Mapping[str, Tensor],
     free: Mapping[str, Mapping[int, str]],
-    output_name: str,
+    output_names: str | Sequence[str],
     path: Path,
     metadata: Mapping[str, str],
 ) -> None:
@@ -48,7 +49,7 @@ def write(
             dynamo=True,
             dynamic_shapes=tuple(shapes.values()),
             input_names=list(example),
-            output_names=[output_name],
+            output_names=[output_names] if isinstance(output_names, str) else list(output_names),
             opset_version=_OPSET,
             verbose=False,
         )
@@ -59,18 +60,22 @@ def write(
     onnx.save(proto, path)
 
 
-def compare(path: Path, inputs: Mapping[str, Tensor], expected: Tensor) -> None:
-    """Run the file and hold its answer against the original's.
+def compare(path: Path, inputs: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> None:
+    """Run the file and hold its answer, or all of its answers, against the original's.
 
     Raises:
         ExportFailed: they differ by more than f32 arithmetic explains.
     """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
-    wanted = expected.detach().numpy()
+    found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    for answer, original in zip(found, [expected] if isinstance(expected, Tensor) else expected, strict=True):
+        _compare_one(path.name, answer, original.detach().numpy())
+
+
+def _compare_one(name: str, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     if found.shape != wanted.shape:
-        raise ExportFailed(f"{path.name} answers {found.shape} where the original answers {wanted.shape}")
+        raise ExportFailed(f"{name} answers {found.shape} where the original answers {wanted.shape}")
     difference = float(np.abs(found - wanted).max() / np.abs(wanted).max())
     if not difference <= _TOLERANCE:
-        raise ExportFailed(f"{path.name} differs from the original by {difference:.1e} of its largest number")
-    _log.info("%s agrees with the original to %.1e", path.name, difference)
+        raise ExportFailed(f"{name} differs from the original by {difference:.1e} of its largest number")
+    _log.info("%s agrees with the original to %.1e", name, difference)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Long work over many images: photos in a row, captions for a folder. No HTTP routes, no printing."""

@@ -95,8 +95,8 @@ class Model(Protocol):
 
     ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
     many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
-    ``list[types.Detection]`` in pixels of the view, embedders with float32 ``[dimensions]``, places with
-    a ``types.Place`` per coordinate.
+    ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
+    float32 ``[dimensions]``, places with a ``types.Place`` per coordinate.
     """
 
     def prepare(self, subject: Any) -> Any: ...

@@ -93,9 +93,14 @@ class Scene(Protocol):
         """The person with the highest score, in pixels of the picture."""
         ...
 
+    async def faces(self, context: FaceContext) -> list[Detection]:
+        """All faces, the most probable first, in pixels of the picture. In person context they are looked for
+        inside the person's box, and in the whole image when there is no person or no detector of persons
+        (none installed, or its weights missing: the answer carries a warning then)."""
+        ...
+
     async def face(self, context: FaceContext) -> Detection | None:
-        """The most probable face. In person context it is looked for inside the person's box, and in the
-        whole image when there is no person."""
+        """The most probable of :meth:`faces`."""
         ...
 
     async def region(self, target: Target, context: FaceContext) -> Region:

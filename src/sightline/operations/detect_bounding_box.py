@@ -6,25 +6,15 @@ from typing import Any
 
 from pydantic import Field
 
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TaskTemplate
-from sightline.types import Capability, Detection, Target
+from sightline.operations import Answer, Models, Operation, RegionParams, Scene, TaskTemplate
+from sightline.operations.boxes import BoundingBox, written
+from sightline.types import Capability, Target
 
 
 class DetectBoundingBoxParams(RegionParams):
     """Parameters of ``detect_bounding_box``."""
 
     target: Target = Field(Target.PROMINENT_PERSON, description="What to find.")
-
-
-class BoundingBox(Result):
-    """Whole pixels of the upright picture. A face may reach past the picture's edge: it is not clamped."""
-
-    box: list[int] = Field(description="[x_min, y_min, x_max, y_max]", min_length=4, max_length=4)
-    score: float = Field(description="The detector's confidence, 0 to 1.")
-    label: str
-    landmarks: list[tuple[float, float]] = Field(
-        default=[], description="(x, y) of left eye, right eye, nose, left and right mouth corner, for faces."
-    )
 
 
 class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
@@ -38,7 +28,7 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
     Params = DetectBoundingBoxParams
     Result = BoundingBox
     example = {"target": "prominent_face", "face_context": "whole_image"}
-    default_tasks = (TaskTemplate("face", {"target": "prominent_face"}),)
+    default_tasks = (TaskTemplate("person"), TaskTemplate("face", {"target": "prominent_face"}))
     timing_group = "detection"
 
     async def run(self, scene: Scene, params: DetectBoundingBoxParams, models: Models) -> Answer[BoundingBox]:
@@ -49,21 +39,12 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
             model = models.find(Capability.PERSON_BOXES)
             found = await scene.person()
         return Answer(
-            data=_written(found) if found else None,
+            data=written(found) if found else None,
             model=models.ref(model),
         )
 
     def plain(self, result: BoundingBox) -> Any:
         return result.box
-
-
-def _written(found: Detection) -> BoundingBox:
-    return BoundingBox(
-        box=found.box.truncated().as_list(),
-        score=found.score,
-        label=found.label,
-        landmarks=[(round(x, 2), round(y, 2)) for x, y in found.landmarks],
-    )
 
 
 OPERATIONS = (DetectBoundingBox(),)

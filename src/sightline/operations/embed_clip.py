@@ -1,31 +1,20 @@
-"""What a picture looks like, as a CLIP vector."""
+"""What a picture means, as a CLIP vector."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
-from sightline.operations import (
-    Answer,
-    EmbeddingResult,
-    EmbeddingStyle,
-    Models,
-    Operation,
-    RegionParams,
-    Scene,
-    TaskTemplate,
-)
-from sightline.types import Capability, Target
+from sightline.operations import TaskTemplate
+from sightline.operations.embedding import RegionEmbedding, RegionEmbeddingParams
 
 DEFAULT_SPACE = "clip-vit-b-32"
 
 
-class EmbedClipVitB32Params(RegionParams, EmbeddingStyle):
+class EmbedClipVitB32Params(RegionEmbeddingParams):
     """Parameters of ``embed_clip_vit_b_32``."""
 
 
-class EmbedClipParams(EmbedClipVitB32Params):
+class EmbedClipParams(RegionEmbeddingParams):
     """Parameters of ``embed_clip``."""
 
     model: str = Field(
@@ -35,29 +24,7 @@ class EmbedClipParams(EmbedClipVitB32Params):
     )
 
 
-class _ClipEmbedding(Operation[Any, EmbeddingResult]):
-    """Both operations below: one region through the image tower of one space, the vector raw by default."""
-
-    needs = (Capability.IMAGE_EMBEDDING,)
-    targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
-    default_target = Target.WHOLE_IMAGE
-    Result = EmbeddingResult
-    timing_group = "embedding"
-
-    async def run(
-        self, scene: Scene, params: EmbedClipVitB32Params, models: Models
-    ) -> Answer[EmbeddingResult]:
-        space = params.model if isinstance(params, EmbedClipParams) else DEFAULT_SPACE
-        model = models.find(Capability.IMAGE_EMBEDDING, space)
-        region = await scene.region(params.target, params.face_context)
-        inference = await scene.infer(model, scene.view(region))
-        return Answer(params.written(inference.output, space), inference.model, region)
-
-    def plain(self, result: EmbeddingResult) -> Any:
-        return result.vector
-
-
-class EmbedClip(_ClipEmbedding):
+class EmbedClip(RegionEmbedding[EmbedClipParams]):
     """CLIP by request."""
 
     name = "embed_clip"
@@ -65,8 +32,11 @@ class EmbedClip(_ClipEmbedding):
     Params = EmbedClipParams
     example = {"model": DEFAULT_SPACE, "target": "whole_image"}
 
+    def space(self, params: EmbedClipParams) -> str:
+        return params.model
 
-class EmbedClipVitB32(_ClipEmbedding):
+
+class EmbedClipVitB32(RegionEmbedding[EmbedClipVitB32Params]):
     """The operation of the image-embed contract."""
 
     name = "embed_clip_vit_b_32"
@@ -74,6 +44,9 @@ class EmbedClipVitB32(_ClipEmbedding):
     Params = EmbedClipVitB32Params
     example = {"target": "whole_image"}
     default_tasks = (TaskTemplate("clip"),)
+
+    def space(self, params: EmbedClipVitB32Params) -> str:
+        return DEFAULT_SPACE
 
 
 OPERATIONS = (EmbedClip(), EmbedClipVitB32())

@@ -143,26 +143,8 @@ class Analyzer:
     # -- tasks ---------------------------------------------------------------------------------------------
 
     def bind(self, task: Task) -> BoundTask:
-        """Check a task against its operation.
-
-        Raises:
-            UnknownOperation: there is no such operation.
-            InvalidParameters: the parameters do not fit; the message names each and what would.
-        """
-        operation = self.operations.get(task.operation)
-        if operation is None:
-            known = ", ".join(self.operations)
-            raise UnknownOperation(f"there is no operation {task.operation[:100]!r}; there are {known}")
-        target = task.params.get("target")
-        if target is not None and operation.targets and target not in list(operation.targets):
-            allowed = [target.value for target in operation.targets]
-            raise InvalidParameters(
-                f"Unsupported target {str(target)[:100]!r} for {operation.name!r}. Allowed: {allowed}"
-            )
-        try:
-            return BoundTask(task.id, operation, operation.Params.model_validate(dict(task.params)))
-        except ValidationError as error:
-            raise InvalidParameters(f"{operation.name}: {_readable(error)}") from None
+        """See :func:`bind`."""
+        return bind(self.operations, task)
 
     def default_tasks(self) -> list[Task]:
         """What a request that names no task is asking."""
@@ -211,6 +193,29 @@ class Analyzer:
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)
         return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)
+
+
+def bind(operations: Mapping[str, Operation[Any, Any]], task: Task) -> BoundTask:
+    """Check a task against its operation.
+
+    Raises:
+        UnknownOperation: there is no such operation.
+        InvalidParameters: the parameters do not fit; the message names each and what would.
+    """
+    operation = operations.get(task.operation)
+    if operation is None:
+        known = ", ".join(operations)
+        raise UnknownOperation(f"there is no operation {task.operation[:100]!r}; there are {known}")
+    target = task.params.get("target")
+    if target is not None and operation.targets and target not in list(operation.targets):
+        allowed = [target.value for target in operation.targets]
+        raise InvalidParameters(
+            f"Unsupported target {str(target)[:100]!r} for {operation.name!r}. Allowed: {allowed}"
+        )
+    try:
+        return BoundTask(task.id, operation, operation.Params.model_validate(dict(task.params)))
+    except ValidationError as error:
+        raise InvalidParameters(f"{operation.name}: {_readable(error)}") from None
 
 
 def _readable(error: ValidationError) -> str:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar, cast
 
-from sightline.errors import InvalidRequest, TargetNotFound
+from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.telemetry import Trace, begin_trace, current_trace
 from sightline.types import (
+    PERSON,
     Box,
     Capability,
     Coordinate,
@@ -57,8 +58,11 @@ class Scene:
         """See ``operations.Scene.person``. Its box is cut to whole pixels and to the picture."""
         return await self._once("person", self._find_person)
 
+    async def faces(self, context: FaceContext) -> list[Detection]:
+        return await self._once(("faces", context), lambda: self._find_faces(context))
+
     async def face(self, context: FaceContext) -> Detection | None:
-        return await self._once(("face", context), lambda: self._find_face(context))
+        return next(iter(await self.faces(context)), None)
 
     async def region(self, target: Target, context: FaceContext) -> Region:
         if target is Target.PROMINENT_FACE:
@@ -85,33 +89,35 @@ class Scene:
     async def _find_person(self) -> Detection | None:
         model = self._engine.find(Capability.PERSON_BOXES)
         found = (await self.infer(model, View(self.picture, None))).output
-        best = max(cast("list[Detection]", found), key=lambda person: person.score, default=None)
+        persons = (thing for thing in cast("list[Detection]", found) if thing.label == PERSON)
+        best = max(persons, key=lambda person: person.score, default=None)
         if best is None:
             return None
         box = _clamped(best.box.truncated(), self.picture.width, self.picture.height)
         return Detection(box, best.score, best.label, best.landmarks) if box else None
 
-    async def _find_face(self, context: FaceContext) -> Detection | None:
+    async def _find_faces(self, context: FaceContext) -> list[Detection]:
         within = await self._where_to_look(context)
         model = self._engine.find(Capability.FACE_BOXES)
-        found = (await self.infer(model, View(self.picture, within))).output
-        best = max(cast("list[Detection]", found), key=lambda face: face.score, default=None)
-        if best is None or within is None:
-            return best
-        dx, dy = within.x_min, within.y_min
-        landmarks = tuple((x + dx, y + dy) for x, y in best.landmarks)
-        return Detection(best.box.shifted(dx, dy), best.score, best.label, landmarks)
+        found = cast("list[Detection]", (await self.infer(model, View(self.picture, within))).output)
+        if within is not None:
+            found = [_moved(face, within.x_min, within.y_min) for face in found]
+        return sorted(found, key=lambda face: face.score, reverse=True)
 
     async def _where_to_look(self, context: FaceContext) -> PixelBox | None:
         if context is FaceContext.WHOLE_IMAGE:
             return None
-        if not self._engine.has(Capability.PERSON_BOXES):
-            current_trace().warnings.append(
-                "no person detector is installed, so the face was looked for in the whole image"
-            )
-            return None
-        person = await self.person()
-        return person.box.truncated() if person else None
+        if self._engine.has(Capability.PERSON_BOXES):
+            try:
+                person = await self.person()
+            except ModelUnavailable:
+                reason = "the person detector's weights are missing"
+            else:
+                return person.box.truncated() if person else None
+        else:
+            reason = "no person detector is installed"
+        current_trace().warnings.append(f"{reason}, so the face was looked for in the whole image")
+        return None
 
     # -- remembering ---------------------------------------------------------------------------------------
 
@@ -132,6 +138,11 @@ class Scene:
 async def _traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
     trace = begin_trace()
     return await find(), trace
+
+
+def _moved(found: Detection, dx: float, dy: float) -> Detection:
+    landmarks = tuple((x + dx, y + dy) for x, y in found.landmarks)
+    return Detection(found.box.shifted(dx, dy), found.score, found.label, landmarks)
 
 
 def _clamped(box: PixelBox, width: int, height: int) -> Box | None:

@@ -13,10 +13,14 @@ from sightline.errors import InvalidRequest, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status
 from sightline.runtime.engine import Context
+from sightline.settings import Settings
+from sightline.types import Priority
 
 # Photos under way at once: enough that models get batches, few enough for the memory of 50-megapixel ones.
 _AHEAD = 4
 _STDIN = "-"
+# More than any job has under way.
+_UNBOUNDED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Seen:
     picture: Picture | None = None
     outcomes: Sequence[Outcome] = ()
     error: SightlineError | None = None
+
+
+def unrefused(settings: Settings) -> Settings:
+    """Settings of a process that bounds its own work by the photos under way: its queues refuse nothing."""
+    return settings.model_copy(update={"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED})
 
 
 class Complaints:
@@ -62,39 +71,50 @@ async def look_at(
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
     for source in sources:
-        under_way.append(asyncio.create_task(_look(analyzer, source, tasks, timeout_s, crops=crops)))
+        under_way.append(asyncio.create_task(look(analyzer, source, tasks, timeout_s, crops=crops)))
         if len(under_way) == _AHEAD:
             yield await under_way.popleft()
     while under_way:
         yield await under_way.popleft()
 
 
-async def _look(
-    analyzer: Analyzer, source: str | None, tasks: Sequence[BoundTask], timeout_s: float, *, crops: bool
+async def look(
+    analyzer: Analyzer,
+    source: str | None,
+    tasks: Sequence[BoundTask],
+    timeout_s: float,
+    *,
+    crops: bool = False,
+    priority: Priority = Priority.INTERACTIVE,
 ) -> Seen:
+    """One source, all tasks on it. ``timeout_s`` includes the loading of models."""
     try:
         picture = None if source is None else await _open(analyzer, source)
     except SightlineError as error:
         return Seen(source, error=error)
-    context = Context.lasting(timeout_s)
+    context = Context.lasting(timeout_s, priority)
     return Seen(source, picture, await analyzer.analyze(picture, tasks, context, crops=crops))
 
 
 async def _open(analyzer: Analyzer, source: str) -> Picture:
     if source.lower().startswith(("http://", "https://")):
         return await analyzer.fetch(source)
-    # One byte past the limit is enough for the limit to be noticed.
-    num_bytes = analyzer.limits.max_bytes + 1
+    data = await asyncio.to_thread(read_image, source, analyzer.limits.max_bytes)
+    picture: Picture = await analyzer.engine.work(analyzer.open, data)
+    return picture
+
+
+def read_image(source: str, max_bytes: int) -> bytes:
+    """A file's bytes, or those of ``-``, which is standard input. Of a longer one, one byte too many.
+
+    Raises:
+        InvalidRequest: it cannot be read; the message says why.
+    """
     try:
-        data = await asyncio.to_thread(_read, source, num_bytes)
+        if source == _STDIN:
+            return sys.stdin.buffer.read(max_bytes + 1)
+        with Path(source).open("rb") as file:
+            return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise InvalidRequest(f"cannot be read: {reason or error}") from error
-    return analyzer.open(data)
-
-
-def _read(source: str, num_bytes: int) -> bytes:
-    if source == _STDIN:
-        return sys.stdin.buffer.read(num_bytes)
-    with Path(source).open("rb") as file:
-        return file.read(num_bytes)

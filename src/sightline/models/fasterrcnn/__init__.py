@@ -1,0 +1,49 @@
+"""Faster R-CNN, a detector of everyday things: boxes of persons, animals, vehicles, furniture and food.
+
+Answers equal those of ``torchvision.models.detection.fasterrcnn_resnet50_fpn`` with its COCO_V1 weights. Two
+graphs do what is heavy; what lies between them (anchors, decoding, suppression) is numpy.
+
+S. Ren, K. He, R. Girshick, J. Sun: Faster R-CNN: Towards Real-Time Object Detection with Region Proposal
+Networks, 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models.fasterrcnn.detector import ObjectDetector
+from sightline.settings import Precision
+from sightline.types import Capability
+from sightline.weights.sources import Artifact, Exported
+
+FEATURES = "features.onnx"
+BOXES = "boxes.onnx"
+
+CARD = ModelCard(
+    name="fasterrcnn-resnet50-fpn",
+    capabilities=frozenset({Capability.PERSON_BOXES, Capability.OBJECT_BOXES}),
+    description="Faster R-CNN ResNet-50 FPN: boxes of persons and 79 other kinds of things (COCO)",
+    licence="BSD-3-Clause",
+    homepage="https://github.com/pytorch/vision",
+    preprocessing="bilinear-800-1333-pad-32",
+    # Both as torchvision lists them for COCO_V1.
+    parameters=41_755_286,
+    multiply_adds=134_380_000_000,
+    artifacts=(
+        Artifact(FEATURES, (Exported("fasterrcnn"),)),
+        Artifact(BOXES, (Exported("fasterrcnn"),)),
+    ),
+    # One photo takes all cores for most of a second; a second one in the batch would only make both wait.
+    max_batch=1,
+    exporter="fasterrcnn",
+)
+
+
+def load(files: Mapping[str, Path], graphs: GraphLoader) -> ObjectDetector:
+    """Open both graphs in f32: corners are cut to whole pixels, and boxes compete by tiny differences."""
+    return ObjectDetector(*(graphs(files[name], precision=Precision.F32) for name in (FEATURES, BOXES)))
+
+
+MODELS = (ModelDefinition(CARD, load),)

@@ -1,0 +1,48 @@
+"""What operations that turn a part of a picture into a vector have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, TypeVar
+
+from sightline.operations import (
+    Answer,
+    EmbeddingResult,
+    EmbeddingStyle,
+    Models,
+    Operation,
+    RegionParams,
+    Scene,
+)
+from sightline.types import Capability, Target
+
+
+class RegionEmbeddingParams(RegionParams, EmbeddingStyle):
+    """Parameters of every such operation."""
+
+
+ParamsT = TypeVar("ParamsT", bound=RegionEmbeddingParams)
+
+
+class RegionEmbedding(Operation[ParamsT, EmbeddingResult]):
+    """One region through the image model of one space, the vector raw by default."""
+
+    needs = (Capability.IMAGE_EMBEDDING,)
+    targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
+    default_target = Target.WHOLE_IMAGE
+    Result = EmbeddingResult
+    timing_group = "embedding"
+
+    @abstractmethod
+    def space(self, params: ParamsT) -> str:
+        """The embedding space that is asked for."""
+
+    async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[EmbeddingResult]:
+        space = self.space(params)
+        model = models.find(Capability.IMAGE_EMBEDDING, space)
+        region = await scene.region(params.target, params.face_context)
+        inference = await scene.infer(model, scene.view(region))
+        return Answer(params.written(inference.output, space), inference.model, region)
+
+    def plain(self, result: EmbeddingResult) -> Any:
+        return result.vector
