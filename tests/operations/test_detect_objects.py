@@ -14,7 +14,7 @@ from sightline.models import ModelCard, ModelDefinition
 from sightline.operations.detect_objects import DetectObjects, FoundObjects
 from sightline.runtime.analyzer import Analyzer, Status, Task
 from sightline.runtime.engine import Engine
-from sightline.runtime.telemetry import Unmeasured
+from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
 from sightline.types import Box, Capability, Detection
 from sightline.weights.store import Store
@@ -55,7 +55,7 @@ async def answers(tmp_path: Path, *tasks: Task) -> tuple[list[Any], Detector]:
     settings = Settings(models_dir=tmp_path, offline=True)
     store = Store.from_settings(settings)
     engine = Engine(settings, models, store)
-    analyzer = Analyzer(settings, operations.catalogue(), models, engine, store, Unmeasured())
+    analyzer = Analyzer(settings, operations.catalogue(), models, engine, store, Telemetry())
     picture = open_picture(encode_png(np.zeros((20, 20, 3), np.uint8)), ImageLimits(10**6, 10**6, 10**4))
     async with analyzer:
         return await analyzer.analyze(picture, [analyzer.bind(task) for task in tasks]), detector
