@@ -36,6 +36,7 @@ lock:  ## renew the locked requirements
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --group dev -c requirements/dev.txt -o requirements/parity.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o src/sightline/export/requirements/clip.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-blip.in -c requirements/parity.txt -o src/sightline/export/requirements/blip.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-dinov2.in -c requirements/parity.txt -o src/sightline/export/requirements/dinov2.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-fasterrcnn.in -c requirements/parity.txt -o src/sightline/export/requirements/fasterrcnn.txt
 

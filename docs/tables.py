@@ -10,6 +10,7 @@ from typing import Any
 from sightline import models, operations
 from sightline.server.problems import described_codes
 from sightline.settings import Settings, described
+from sightline.weights.sources import Built
 
 HERE = Path(__file__).parent
 
@@ -57,8 +58,9 @@ def models_page() -> str:
 
 
 def _megabytes(card: models.ModelCard) -> str:
-    sizes = [artifact.size_bytes for artifact in card.artifacts]
-    return f"{sum(size for size in sizes if size) / 1e6:.0f} MB" if any(sizes) else "–"
+    """Of what is downloaded, if all of it is known; what an exporter fetches is not."""
+    sizes = [artifact.size_bytes for artifact in card.artifacts if not isinstance(artifact.sources[0], Built)]
+    return f"{sum(size for size in sizes if size) / 1e6:.0f} MB" if sizes and all(sizes) else "–"
 
 
 def operations_page() -> str:

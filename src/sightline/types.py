@@ -156,6 +156,10 @@ class Coordinate:
     latitude: float
     longitude: float
 
+    @property
+    def held_bytes(self) -> int:
+        return 16  # two doubles
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -250,6 +250,14 @@ async def test_models_are_found_by_capability_and_space(start: Any, define: Any)
         engine.find(Capability.CAPTION)
 
 
+async def test_models_without_a_space_are_found_by_name(start: Any, define: Any) -> None:
+    engine = start(define("base", 1, Capability.CAPTION), define("large", 1, Capability.CAPTION)).engine
+    assert engine.find(Capability.CAPTION) == "base"
+    assert engine.find(Capability.CAPTION, "large") == "large"
+    with pytest.raises(UnknownModel, match=r"no model 'huge' gives caption; these do: base, large"):
+        engine.find(Capability.CAPTION, "huge")
+
+
 # -- life --------------------------------------------------------------------------------------------------
 
 

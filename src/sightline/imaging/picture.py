@@ -173,6 +173,11 @@ class View:
         """Bytes of the decoded pixels."""
         return 3 * self.width * self.height
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that whoever keeps the view keeps: all that is decoded of its picture."""
+        return self.picture.held_bytes
+
     def pixels(self) -> Pixels:
         """uint8 [height, width, 3]; raises like :meth:`Picture.rgb` and :meth:`Picture.crop`."""
         return self.picture.rgb() if self.box is None else self.picture.crop(self.box)

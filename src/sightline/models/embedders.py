@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.errors import ModelBroken
-from sightline.imaging import View, middle_square
+from sightline.imaging import View, middle_square, resize
 from sightline.models import Embedding, Graph, TensorSpec
 
 Pixels = NDArray[np.uint8]
@@ -22,7 +22,8 @@ class Square:
     """What a network sees of a picture: bicubic to ``short_side``, the middle square, normalised.
 
     ``mean`` and ``std`` are of red, green and blue between 0 and 1. ``halves`` says where the crop goes when
-    a margin is odd: to the even number as in torchvision, or down as in transformers.
+    a margin is odd: to the even number as in torchvision, or down as in transformers. ``squeezed``: all of
+    the picture instead of its middle, its proportions lost.
     """
 
     short_side: int
@@ -30,10 +31,13 @@ class Square:
     mean: Channels
     std: Channels
     halves: Literal["even", "down"] = "even"
+    squeezed: bool = False
 
     def cut(self, view: View) -> Pixels:
         """uint8 [size, size, 3]. Its own memory: a queued item must not hold the picture it was cut from."""
         pixels = view.reduced(self.short_side)
+        if self.squeezed:
+            return resize(pixels, self.size, self.size, "bicubic").copy()
         return middle_square(pixels, self.short_side, self.size, "bicubic", self.halves)
 
     def normalise(self, pixels: Pixels) -> NDArray[np.float32]:

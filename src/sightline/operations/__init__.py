@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
 from sightline.imaging import Picture, View
-from sightline.types import Capability, Coordinate, Detection, FaceContext, ModelRef, Region, Target
+from sightline.subjects import Subject
+from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
 
 
 class Params(BaseModel):
@@ -115,7 +116,7 @@ class Scene(Protocol):
         """The pixels of a region, undecoded until a model prepares them."""
         ...
 
-    async def infer(self, model: str, subject: View | str | Coordinate) -> Inference:
+    async def infer(self, model: str, subject: Subject) -> Inference:
         """One model on one subject, through its lane.
 
         Raises:
@@ -128,11 +129,12 @@ class Models(Protocol):
     """Which models there are, asked by capability."""
 
     def find(self, capability: Capability, space: str | None = None) -> str:
-        """Name of the model with ``capability`` (and, for embeddings, in ``space``).
+        """Name of the first model with ``capability``; with ``space`` the one in that embedding space, or, of
+        models that have none, the one of that name.
 
         Raises:
             ModelUnavailable: no installed model has it at all.
-            UnknownModel: none in that space; the message lists those there are.
+            UnknownModel: none is so called; the message lists those there are.
         """
         ...
 

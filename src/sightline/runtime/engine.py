@@ -24,7 +24,6 @@ from sightline.errors import (
     SightlineError,
     UnknownModel,
 )
-from sightline.imaging import View
 from sightline.models import Catalogue, Model
 from sightline.operations import Inference
 from sightline.runtime.cores import usable_cores
@@ -33,7 +32,8 @@ from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
-from sightline.types import Capability, Coordinate, ModelRef, Priority
+from sightline.subjects import Subject, held_bytes
+from sightline.types import Capability, ModelRef, Priority
 from sightline.weights.store import Store
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Engine:
 
     # -- work ----------------------------------------------------------------------------------------------
 
-    async def infer(self, model: str, subject: View | str | Coordinate, context: Context) -> Inference:
+    async def infer(self, model: str, subject: Subject, context: Context) -> Inference:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
         Raises:
@@ -145,7 +145,7 @@ class Engine:
         if lane is None:
             raise UnknownModel(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
         try:
-            with lane.admitted(_held_bytes(subject), context.priority) as place:
+            with lane.admitted(held_bytes(subject), context.priority) as place:
                 async with self.residency.using(model, context.deadline) as resident:
                     return await self._compute(lane, place, resident, subject, context)
         except Overloaded:
@@ -153,7 +153,7 @@ class Engine:
             raise
 
     async def _compute(
-        self, lane: Lane, place: Place, resident: Resident, subject: View | str | Coordinate, context: Context
+        self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
     ) -> Inference:
         started = time.monotonic()
         if self._catalogue[lane.model].card.looks_up:
@@ -163,7 +163,7 @@ class Engine:
                 )
         async with until(context):
             item = await self.work(self._prepare, lane.model, resident.model, subject)
-            place.hold(_held_bytes(subject) + int(getattr(item, "nbytes", 0)))
+            place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
             work = Work(resident.model, item, context.deadline, context.priority)
             del item
             output = await asyncio.wrap_future(self._slots.submit(lane, work))
@@ -175,10 +175,10 @@ class Engine:
         )
         return Inference(output, resident.ref)
 
-    def _prepare(self, name: str, model: Model, subject: View | str | Coordinate) -> Any:
+    def _prepare(self, name: str, model: Model, subject: Subject) -> Any:
         return self._guarded(name, lambda: model.prepare(subject))
 
-    def _look_up(self, name: str, model: Model, subject: View | str | Coordinate) -> Any:
+    def _look_up(self, name: str, model: Model, subject: Subject) -> Any:
         return self._guarded(name, lambda: model.infer([model.prepare(subject)])[0])
 
     def _guarded(self, name: str, step: Callable[[], Any]) -> Any:
@@ -209,10 +209,10 @@ class Engine:
         """Name of the first model with ``capability``, in ``space`` if given. See ``operations.Models``."""
         able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
         for card in able:
-            if space is None or card.space == space:
+            if space is None or (card.space or card.name) == space:
                 return card.name
         if space is not None and able:
-            spaces = ", ".join(sorted({card.space for card in able if card.space}))
+            spaces = ", ".join(sorted({card.space or card.name for card in able}))
             raise UnknownModel(f"no model {space!r} gives {capability.value}; these do: {spaces}")
         raise ModelUnavailable(f"not available: no installed model gives {capability.value}")
 
@@ -247,13 +247,6 @@ class Engine:
         """Whether work can be computed and every model that was to be preloaded is."""
         preloaded = all(self.residency.state(name) is ModelState.READY for name in self._preload)
         return self.alive and preloaded
-
-
-def _held_bytes(subject: View | str | Coordinate) -> int:
-    """Memory an item keeps from being freed: a part of a picture keeps all that is decoded of it."""
-    if isinstance(subject, Coordinate):
-        return 16  # two doubles
-    return len(subject) if isinstance(subject, str) else subject.picture.held_bytes
 
 
 class until:  # noqa: N801 - reads as a statement: async with until(context)

@@ -11,11 +11,11 @@ from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.telemetry import Trace, begin_trace, current_trace
+from sightline.subjects import Subject
 from sightline.types import (
     PERSON,
     Box,
     Capability,
-    Coordinate,
     Detection,
     FaceContext,
     PixelBox,
@@ -74,7 +74,7 @@ class Scene:
             return Region(target, person.box.truncated())
         return Region(Target.WHOLE_IMAGE)
 
-    async def infer(self, model: str, subject: View | str | Coordinate) -> Inference:
+    async def infer(self, model: str, subject: Subject) -> Inference:
         return await self._once(
             ("infer", model, subject), lambda: self._engine.infer(model, subject, self.context)
         )

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+
+from sightline.imaging import ImageLimits, View, encode_png, open_picture
+from sightline.subjects import CaptionRequest, held_bytes
+from sightline.types import PixelBox
+
+
+def view(box: PixelBox | None = None) -> View:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    return View(open_picture(encode_png(pixels), ImageLimits(10**6, 10**6, 10**4)), box)
+
+
+def test_a_part_holds_the_whole_picture() -> None:
+    assert held_bytes(view(PixelBox(1, 1, 2, 2))) == 40 * 60 * 3
+
+
+def test_a_part_that_reaches_beyond_the_picture_holds_what_it_will_be() -> None:
+    assert held_bytes(view(PixelBox(0, 0, 100, 100))) == 100 * 100 * 3
+
+
+def test_a_text_holds_its_length() -> None:
+    assert held_bytes("four") == 4
+
+
+def test_a_caption_holds_what_its_view_holds() -> None:
+    assert held_bytes(CaptionRequest(view())) == 40 * 60 * 3
+
+
+def test_the_same_question_is_asked_once() -> None:
+    """Scenes remember by subject."""
+    seen = view()
+    same, longer = CaptionRequest(seen, 20), CaptionRequest(seen, 30)
+    assert {CaptionRequest(View(seen.picture), 20): 1}[same] == 1
+    assert same != longer
+    assert same != CaptionRequest(view(), 20)
+    assert same != CaptionRequest(seen, 20, num_beams=1)
