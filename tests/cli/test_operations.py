@@ -25,6 +25,7 @@ def test_all_of_them_by_default_built_in_ones_too(sightline) -> None:
     shown = sightline("operations").stdout
     for name in ("brightness", "echo", "detect_bounding_box"):
         assert name in shown
+    shown = sightline("operations", "detect_bounding_box").stdout
     # The choices of a target are those of the operation, not all there are.
     row = next(line for line in shown.splitlines() if line.split()[:1] == ["target"])
     assert "prominent_person | prominent_face " in row

@@ -86,7 +86,7 @@ def _address(url: str) -> httpx2.URL:
 def _headers(api_key: str | None) -> dict[str, str]:
     if not api_key:
         return {}
-    if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+    if not (api_key.isascii() and api_key.isprintable() and len(api_key.split()) == 1):
         raise InvalidRequest("the API key must be printable ASCII without spaces")
     return {"X-API-Key": api_key}
 
