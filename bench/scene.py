@@ -1,4 +1,4 @@
-"""Person, face, three CLIP vectors, a DINOv2 vector and a caption per photo: ours against the service as it was."""
+"""Person, face, CLIP of three regions, DINOv2 and a caption per photo: ours against the old service."""
 
 from __future__ import annotations
 
