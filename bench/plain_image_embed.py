@@ -1,7 +1,8 @@
 """The image-embed service as it was: torchvision, facenet-pytorch and transformers in f32.
 
 One request at a time, and boxes found for one task are reused by the next, as that service does. Weights are
-random, from the same seed as ours; the face detector's are real. Run: ``python -m bench.plain_image_embed PORT SEED``.
+random, from the same seed as ours; the face detector's are real.
+Run: ``python -m bench.plain_image_embed PORT SEED``.
 """
 
 from __future__ import annotations

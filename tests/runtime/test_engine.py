@@ -372,11 +372,3 @@ async def test_a_look_up_does_not_wait_for_a_busy_slot(start: Any, define: Any) 
         slow.gate.set()
     await waiting
     assert empty(engine)
-
-
-async def test_models_without_a_space_are_found_by_name(start: Any, define: Any) -> None:
-    engine = start(define("base", 1, Capability.CAPTION), define("large", 1, Capability.CAPTION)).engine
-    assert engine.find(Capability.CAPTION) == "base"
-    assert engine.find(Capability.CAPTION, "large") == "large"
-    with pytest.raises(UnknownModel, match=r"no model 'huge' gives caption; these do: base, large"):
-        engine.find(Capability.CAPTION, "huge")
