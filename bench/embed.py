@@ -51,7 +51,11 @@ def measured_ours() -> dict[str, Any]:
     port = free_port()
     with sightline(port, preload=[MODEL, "mtcnn"]) as process:
         embed = Target("ours", port, f"/v1/analyze?operation={OPERATION}")
-        faces = Target("ours faces", port, "/v1/analyze?operation=detect_bounding_box&target=prominent_face")
+        faces = Target(
+            "ours faces",
+            port,
+            "/v1/operations/detect_bounding_box?target=prominent_face&face_context=whole_image",
+        )
         return asyncio.run(runs(embed, faces)) | {"resident_mib": resident_mib(process)}
 
 

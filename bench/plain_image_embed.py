@@ -65,7 +65,10 @@ class Models:
 
     def face(self, picture: Image.Image, person: list[int] | None) -> list[int] | None:
         dx, dy = person[:2] if person else (0, 0)
-        boxes, scores = self.faces.detect(picture.crop(person) if person else picture)
+        try:
+            boxes, scores = self.faces.detect(picture.crop(person) if person else picture)
+        except Exception:  # as that service: a crop too small for the detector is a picture without a face
+            return None
         if boxes is None:
             return None
         x_min, y_min, x_max, y_max = boxes[int(np.argmax(scores))]
