@@ -28,7 +28,6 @@ from sightline.errors import (
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
-from sightline.runtime.report import warnings_of
 from sightline.server import schemas
 from sightline.server.bodies import MAX_FORM_FIELDS, decode_base64, media_type, read_form
 from sightline.server.connections import while_connected
@@ -37,7 +36,7 @@ from sightline.server.middleware.api_key import given_key
 from sightline.server.middleware.scopes import header_values
 from sightline.server.problems import headers_of
 from sightline.server.request_facts import note_outcomes, note_picture
-from sightline.server.routes.compat.image_embed import WARNING_HEADER
+from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response
 
 PREFIX = "/api"
@@ -205,8 +204,7 @@ async def _answer(request: Request, analyzer: Analyzer, upload: Upload) -> Respo
     (outcome,) = outcomes
     if outcome.error is not None:
         raise outcome.error
-    said = _header_text("; ".join(warnings_of(outcome)))
-    return json_response(_written(outcome), headers={WARNING_HEADER: said} if said else None)
+    return json_response(_written(outcome), headers=warning_headers(outcomes))
 
 
 def _written(outcome: Outcome) -> dict[str, Any]:
@@ -226,11 +224,6 @@ def _location(candidate: dict[str, Any]) -> str:
     """The place's name; where none is known (the open sea), the coordinates, so that it is never empty."""
     name = candidate.get("place")
     return str(name) if name else f"{candidate['lat']:.4f}, {candidate['lon']:.4f}"
-
-
-def _header_text(text: str) -> str:
-    """``text`` on one line of ASCII: a warning may quote anything, a header may not hold it."""
-    return " ".join(text.split()).encode("ascii", "replace").decode("ascii")
 
 
 def _status(error: SightlineError) -> int:

@@ -27,16 +27,14 @@ from sightline.errors import (
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
 from sightline.runtime.engine import Context
-from sightline.runtime.report import warnings_of
 from sightline.server import schemas
 from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
 
 router = APIRouter(tags=["image-embed"])
-
-WARNING_HEADER = "X-Sightline-Warning"
 
 
 class BadRequest(SightlineError):
@@ -146,8 +144,7 @@ async def _answer(
     except ModelUnavailable:
         pass  # the contract has a place for it: each task's own error
     results |= {outcome.id: _written(outcome) for outcome in outcomes}
-    headers = {WARNING_HEADER: "; ".join(said)} if (said := _warnings(outcomes)) else None
-    return json_response({"image_url": label, "results": results}, headers=headers)
+    return json_response({"image_url": label, "results": results}, headers=warning_headers(outcomes))
 
 
 async def _picture(analyzer: Analyzer, data: bytes | None, url: str | None) -> Picture:
@@ -199,11 +196,6 @@ def _skip_message(outcome: Outcome) -> str:
 def _result(status: str, **fields: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("data", "cropped_image_bbox", "cropped_image_base64", "error_message"))
     return {"status": status, **empty, **fields}
-
-
-def _warnings(outcomes: list[Outcome]) -> list[str]:
-    """Each said once; the contract's body has no place for them, so a header carries them."""
-    return list(dict.fromkeys(warning for outcome in outcomes for warning in warnings_of(outcome)))
 
 
 def _refusal(detail: str) -> Response:
