@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from bench import photos, random_models
+from bench import bare, photos, random_models
 from bench.load import Measured, Target, measure, once
 from bench.servers import free_port, resident_mib, running, sightline
-from sightline.runtime.graphs import Graphs
-from sightline.settings import Settings
 
 SECONDS = 10.0
 MODEL = "clip-vit-b-32"
@@ -31,7 +28,8 @@ def run() -> dict[str, Any]:
     """Measure both sides; everything is in the report, ``ratios`` above all."""
     random_models.install([MODEL, "mtcnn"])
     report: dict[str, Any] = {"plain": measured_plain(), "ours": measured_ours()}
-    report["bare_graph_per_s"] = bare_graph_per_s()
+    graph = random_models.files(MODEL)["image.onnx"]
+    report["bare_graph_per_s"] = bare.images_per_s(graph, (1, 4, 8, 16, 32), SECONDS / 3)
     report["cosine"] = cosine(report["plain"].pop("vector"), report["ours"].pop("vector"))
     report["ratios"] = ratios(report)
     return report
@@ -69,22 +67,6 @@ async def runs(embed: Target, faces: Target) -> dict[str, Any]:
     faces_640 = await measure(faces, photos.jpegs(640, 480), concurrency=4, seconds=SECONDS)
     found["faces 640x480, 4 clients"] = asdict(faces_640)
     return found
-
-
-def bare_graph_per_s() -> dict[str, float]:
-    """Our graph in a loop on ready tensors, by batch size."""
-    graph = Graphs(Settings())(random_models.files(MODEL)["image.onnx"])
-    rates: dict[str, float] = {}
-    for batch in (1, 4, 8, 16, 32):
-        pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
-        inputs = {graph.inputs[0].name: pixels}
-        graph.run(inputs)
-        rounds, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SECONDS / 3:
-            graph.run(inputs)
-            rounds += 1
-        rates[str(batch)] = rounds * batch / (time.perf_counter() - started)
-    return rates
 
 
 def cosine(plain: list[float], ours: dict[str, Any]) -> float:

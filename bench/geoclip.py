@@ -10,10 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
-from bench import photos, random_models
+from bench import bare, photos, random_models
 from bench.load import Measured, Target, measure
 from bench.servers import free_port, resident_mib, sightline
 from sightline.export import Order
@@ -33,7 +32,7 @@ def run() -> dict[str, Any]:
     report: dict[str, Any] = {"build_s": random_models.install(["places", "geoclip"])}
     files = random_models.files("geoclip")
     report["load_s"] = load_s(files)
-    report["bare_graph_per_s"] = bare_graph_per_s(files)
+    report["bare_graph_per_s"] = bare.images_per_s(files["image.onnx"], BATCHES, SECONDS / 2)
     report |= served()
     report["library_per_s"] = library_per_s()
     report["ratios"] = ratios(report)
@@ -49,22 +48,6 @@ def load_s(files: Mapping[str, Path]) -> dict[str, float]:
     began = time.perf_counter()
     geoclip.load(files, lambda path, **_: graph)
     return {"backbone": backbone, "heads and gallery": time.perf_counter() - began}
-
-
-def bare_graph_per_s(files: Mapping[str, Path]) -> dict[str, float]:
-    """The backbone alone in a loop on ready tensors, by batch size."""
-    graph = Graphs(Settings())(files["image.onnx"])
-    rates: dict[str, float] = {}
-    for batch in BATCHES:
-        pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
-        inputs = {graph.inputs[0].name: pixels}
-        graph.run(inputs)
-        rounds, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SECONDS / 2:
-            graph.run(inputs)
-            rounds += 1
-        rates[str(batch)] = rounds * batch / (time.perf_counter() - started)
-    return rates
 
 
 def served() -> dict[str, Any]:
