@@ -4,7 +4,7 @@ import pytest
 
 from sightline.errors import ConfigurationError
 from sightline.weights.manifest import FileRecord
-from sightline.weights.sources import Built
+from sightline.weights.sources import Built, Exported
 
 A, B = "a" * 64, "b" * 64
 
@@ -31,6 +31,11 @@ def test_the_instructions_name_the_exporter_only_where_there_is_one(wanted):
         "`sightline models pull demo` where a network exists or `sightline models import BUNDLE`"
     )
     assert wanted("a", exporter="clip").instructions.endswith(" or `sightline models export demo`")
+
+
+def test_a_model_that_is_only_exported_is_not_to_be_pulled(wanted, artifact):
+    card = wanted(artifact("model.onnx", Exported("clip")), exporter="clip")
+    assert card.instructions == "`sightline models import BUNDLE` or `sightline models export demo`"
 
 
 def test_which_files_still_fit_the_card(wanted, artifact):

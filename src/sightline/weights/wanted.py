@@ -10,7 +10,7 @@ from pathlib import Path
 from sightline.errors import ConfigurationError
 from sightline.types import Provenance
 from sightline.weights.manifest import FILE_NAME, MANIFEST_NAME, MODEL_NAME, FileRecord, Manifest
-from sightline.weights.sources import Artifact
+from sightline.weights.sources import Artifact, Exported
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,12 @@ class Wanted:
     @property
     def instructions(self) -> str:
         """How a person brings the files in, as the end of a sentence."""
-        ways = [
-            f"`sightline models pull {self.model}` where a network exists",
-            "`sightline models import BUNDLE`",
-        ]
+        ways = ["`sightline models import BUNDLE`"]
+        if not (self.exporter and any(_only_exported(artifact) for artifact in self.artifacts)):
+            ways.insert(0, f"`sightline models pull {self.model}` where a network exists")
         if self.exporter:
             ways.append(f"`sightline models export {self.model}`")
-        return ", ".join(ways[:-1]) + f" or {ways[-1]}"
+        return " or ".join(part for part in (", ".join(ways[:-1]), ways[-1]) if part)
 
     def accepts(self, name: str, record: FileRecord) -> bool:
         """Whether an installed file is what the card asks for today.
@@ -93,3 +92,8 @@ class Installed:
     @property
     def provenance(self) -> Provenance:
         return self.manifest.provenance
+
+
+def _only_exported(artifact: Artifact) -> bool:
+    """Whether there is nothing to download for it."""
+    return bool(artifact.sources) and all(isinstance(source, Exported) for source in artifact.sources)
