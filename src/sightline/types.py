@@ -33,7 +33,10 @@ class Capability(StrEnum):
     GEOLOCATION = "geolocation"
     ANIMAL_BOXES = "animal_boxes"
     SPECIES = "species"
+    SPECIES_ENSEMBLE = "species_ensemble"
     PLACES = "places"
+    MEMBERSHIP = "membership"
+    ANSWER = "answer"
 
 
 # The label of a person among what a model with PERSON_BOXES finds; it may find other things too.
@@ -48,13 +51,18 @@ class Priority(StrEnum):
 
 
 class Provenance(StrEnum):
-    """Where a model's numbers come from. ``RANDOM`` answers mean nothing and are marked everywhere."""
+    """Where a model's numbers come from. ``RANDOM`` answers mean nothing and are marked everywhere.
+
+    ``TRAINED`` is a model the user made here; ``REMOTE`` is one that another service runs.
+    """
 
     PULLED = "pulled"
     EXPORTED = "exported"
     IMPORTED = "imported"
     BUILT_IN = "built_in"
     RANDOM = "random"
+    TRAINED = "trained"
+    REMOTE = "remote"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sightline.errors import (
     UnknownModel,
 )
 from sightline.imaging import Picture, View
+from sightline.models import Connection, Runs
 from sightline.runtime import engine as engine_module
 from sightline.runtime import residency as residency_module
 from sightline.runtime.engine import Context, Engine
@@ -361,7 +362,7 @@ async def test_a_look_up_does_not_wait_for_a_busy_slot(start: Any, define: Any) 
             return super().infer(items)
 
     slow, quick = Slow(), define("quick", Length())
-    quick = replace(quick, card=replace(quick.card, looks_up=True))
+    quick = replace(quick, card=replace(quick.card, runs=Runs.ON_WORKER))
     engine = start(define("slow", slow), quick).engine
     waiting = asyncio.create_task(engine.infer("slow", "text", soon()))
     await until(lambda: engine.loads()["slow"].items == 1)
@@ -372,3 +373,114 @@ async def test_a_look_up_does_not_wait_for_a_busy_slot(start: Any, define: Any) 
         slow.gate.set()
     await waiting
     assert empty(engine)
+
+
+# -- models that stand on settings -------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A service: answers with the subject and how long it was given, ``most`` questions at a time."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.under_way = 0
+        self.most = 0
+        self.closed = False
+
+    async def answer(self, subject: str, timeout_s: float) -> str:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.gate.wait()
+        finally:
+            self.under_way -= 1
+        if subject == "overloaded":
+            raise Overloaded("later", 7)
+        if subject == "odd":
+            raise ValueError("not ours")
+        return f"{subject}, within {timeout_s:.0f} s"
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def connected(definition: Any, model: Any, runs: Runs = Runs.ELSEWHERE) -> Any:
+    return replace(
+        definition,
+        card=replace(definition.card, runs=runs),
+        load=None,
+        connect=lambda settings: Connection(model, "an address", Provenance.REMOTE),
+    )
+
+
+async def test_a_model_elsewhere_is_asked_by_a_few_at_a_time_and_closed_at_the_end(
+    start: Any, define: Any
+) -> None:
+    model = Elsewhere()
+    model.gate.clear()
+    engine = start(connected(define("far", None, max_batch=2), model)).engine
+    questions = [asyncio.create_task(engine.infer("far", str(number), soon())) for number in range(5)]
+    await until(lambda: model.under_way == 2)
+    await asyncio.sleep(0.05)
+    assert model.under_way == 2
+    model.gate.set()
+    answers = await asyncio.gather(*questions)
+    assert [answer.output[0] for answer in answers] == list("01234")
+    assert model.most == 2
+    assert answers[0].model.provenance is Provenance.REMOTE
+    assert len(answers[0].model.fingerprint) == 16
+    assert empty(engine)
+    await engine.close()
+    assert model.closed
+
+
+async def test_a_question_elsewhere_ends_with_the_request(start: Any, define: Any) -> None:
+    model = Elsewhere()
+    model.gate.clear()
+    engine = start(connected(define("far", None, max_batch=1), model)).engine
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer("far", "slow", Context.lasting(0.1))
+    assert model.under_way == 0
+    model.gate.set()
+    assert (await engine.infer("far", "next", soon())).output.startswith("next")
+
+
+async def test_errors_elsewhere_keep_their_kind_and_foreign_ones_fail_this_item(
+    start: Any, define: Any
+) -> None:
+    engine = start(connected(define("far", None), Elsewhere())).engine
+    with pytest.raises(Overloaded) as overloaded:
+        await engine.infer("far", "overloaded", soon())
+    assert overloaded.value.retry_after_s == 7
+    with pytest.raises(InferenceFailed, match="ValueError"):
+        await engine.infer("far", "odd", soon())
+    assert empty(engine)
+
+
+async def test_nothing_configured_says_what_to_set(start: Any, define: Any) -> None:
+    def connect(settings: Any) -> Connection:
+        raise ModelUnavailable("set SIGHTLINE_FAR_KEY")
+
+    far = replace(define("far", None), load=None, connect=connect)
+    engine = start(far, preload=("all",)).engine
+    with pytest.raises(ModelUnavailable, match="SIGHTLINE_FAR_KEY"):
+        await engine.infer("far", "text", soon())
+    assert engine.residency.state("far") is residency_module.ModelState.MISSING
+    assert engine.ready  # "all" is all that have files
+
+
+async def test_microseconds_are_spent_on_the_event_loop(start: Any, define: Any) -> None:
+    class Where(Length):
+        def infer(self, items: Any) -> Any:
+            return [threading.current_thread() for _ in items]
+
+    engine = start(connected(define("here", None), Where(), Runs.IN_LOOP)).engine
+    assert (await engine.infer("here", "text", soon())).output is threading.current_thread()
+    engine.residency._unload_if_unused("here")
+    assert engine.ref("here") is not None  # unloading it would free nothing
+
+
+def test_a_definition_either_loads_or_connects(define: Any) -> None:
+    with pytest.raises(ConfigurationError, match="either load or connect"):
+        replace(define("neither", None), load=None)

@@ -38,17 +38,23 @@ def in_s(seconds: float = WAIT_S) -> float:
 
 
 @pytest.fixture
-async def reside(tmp_path: Path, recorder: Any) -> AsyncIterator[Reside]:
+async def reside(tmp_path: Path, recorder: Any, configure: Any) -> AsyncIterator[Reside]:
     """Makes a residency of the given definitions."""
     made: list[Residency] = []
 
-    def make(*definitions: ModelDefinition, store: Store | None = None, **options: Any) -> Residency:
+    def make(
+        *definitions: ModelDefinition,
+        store: Store | None = None,
+        budget_bytes: int = 0,
+        **options: Any,
+    ) -> Residency:
         residency = Residency(
             {definition.name: definition for definition in definitions},
             store or Store(tmp_path / "store", offline=True),
             lambda path, **how: None,  # type: ignore[arg-type, return-value]
             recorder,
-            **{"auto_pull": False, **options},
+            configure(**{"auto_pull": False, **options}),
+            budget_bytes=budget_bytes,
         )
         made.append(residency)
         return residency

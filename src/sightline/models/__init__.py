@@ -3,12 +3,16 @@
 To add a model, add a file here (or in a plug-in folder) with ``MODELS = (ModelDefinition(card, load), ...)``.
 Nothing else needs to know: the store pulls what the card lists, the engine gives it a lane, operations find
 it by capability, and ``/v1/models``, the command line, metrics and docs read the card.
+
+A model that stands on settings instead of files (a service elsewhere, a folder of the user's) is
+``ModelDefinition(card, connect=connect)``; the store has no part in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline import registry
-from sightline.settings import GraphRuntime, Precision
-from sightline.types import Capability
+from sightline.errors import ConfigurationError
+from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.types import Capability, Provenance
 from sightline.weights.sources import Artifact
+
+
+class Runs(StrEnum):
+    """Where a model's work is done.
+
+    ``IN_SLOT`` computes, in batches, and waits its turn. ``ON_WORKER`` answers in less than a millisecond and
+    need not wait for a slot that may be seconds into somebody's batch. ``IN_LOOP`` answers in microseconds
+    without touching the disk: changing threads would cost more. ``ELSEWHERE`` is a ``RemoteModel``.
+    """
+
+    IN_SLOT = "in_slot"
+    ON_WORKER = "on_worker"
+    IN_LOOP = "in_loop"
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +51,9 @@ class ModelCard:
         parameters: number of weights.
         multiply_adds: per image (or text) at the usual input size.
         space: embeddings with equal ``space`` are comparable, e.g. a CLIP image and text tower.
-        max_batch: most items one ``infer`` call gets.
+        max_batch: most items one ``infer`` call gets; of a model elsewhere, most questions under way.
         exporter: family in ``sightline.export`` that can make the artifacts, if any.
-        looks_up: it answers in microseconds: on a worker thread, without waiting for a compute slot that may
-            be seconds into somebody's batch.
+        runs: where its work is done.
     """
 
     name: str
@@ -50,7 +68,7 @@ class ModelCard:
     space: str | None = None
     max_batch: int = 16
     exporter: str | None = None
-    looks_up: bool = False
+    runs: Runs = Runs.IN_SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +122,43 @@ class Model(Protocol):
     def infer(self, items: Sequence[Any]) -> Sequence[Any]: ...
 
 
+class RemoteModel(Protocol):
+    """A model that another service runs (``Runs.ELSEWHERE``). Awaited on the event loop: must not block."""
+
+    async def answer(self, subject: Any, timeout_s: float) -> Any:
+        """Raises errors of ``sightline.errors``; ``timeout_s`` is what the request has left."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A model that stands on settings. ``identity`` says what answers, e.g. an address and a model's name
+    there: what its fingerprint is made from, so nothing secret."""
+
+    model: Model | RemoteModel
+    identity: str
+    provenance: Provenance
+
+
 @dataclass(frozen=True)
 class ModelDefinition:
-    """A card and how to load what it describes. ``load`` gets the card's files by artifact name."""
+    """A card and how to come by what it describes: ``load`` from files, by artifact name, or ``connect``.
+
+    ``connect`` opens no socket: it is called again after a failure, and at start for preloaded models.
+    It raises ModelUnavailable, saying what to set, when nothing is configured.
+    """
 
     card: ModelCard
-    load: Callable[[Mapping[str, Path], GraphLoader], Model]
+    load: Callable[[Mapping[str, Path], GraphLoader], Model] | None = None
+    connect: Callable[[Settings], Connection] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.load is None) == (self.connect is None):
+            raise ConfigurationError(f"model {self.name} needs either load or connect")
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sightline.errors import (
     ConfigurationError,
@@ -24,7 +24,7 @@ from sightline.errors import (
     SightlineError,
     UnknownModel,
 )
-from sightline.models import Catalogue, Model
+from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
@@ -74,6 +74,7 @@ class Engine:
         )
         self._slots = Slots(settings.compute_slots, self._telemetry)
         self._lanes: dict[str, Lane] = {}
+        self._under_way: dict[str, asyncio.Semaphore] = {}
         for definition in catalogue.values():
             lane = Lane(
                 definition.name,
@@ -83,15 +84,15 @@ class Engine:
             )
             self._lanes[definition.name] = lane
             self._slots.add(lane)
+            if definition.card.runs is Runs.ELSEWHERE:
+                self._under_way[definition.name] = asyncio.Semaphore(definition.card.max_batch)
         self._graphs = Graphs(settings, cache_dir=settings.models_dir / ".compiled")
         self.residency = Residency(
             catalogue,
             store,
             self._graphs,
             self._telemetry,
-            auto_pull=settings.auto_pull,
-            idle_unload_s=settings.idle_unload_s,
-            budget_bytes=settings.memory_budget_mib * MIB,
+            settings,
         )
         self._background: list[asyncio.Task[None]] = []
         self._closed = False
@@ -155,25 +156,52 @@ class Engine:
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
     ) -> Inference:
-        started = time.monotonic()
-        if self._catalogue[lane.model].card.looks_up:
-            async with until(context):
-                return Inference(
-                    await self.work(self._look_up, lane.model, resident.model, subject), resident.ref
-                )
+        runs, model = self._catalogue[lane.model].card.runs, resident.model
+        if runs is Runs.IN_LOOP:
+            return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
         async with until(context):
-            item = await self.work(self._prepare, lane.model, resident.model, subject)
-            place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
-            work = Work(resident.model, item, context.deadline, context.priority)
-            del item
-            output = await asyncio.wrap_future(self._slots.submit(lane, work))
+            if runs is Runs.ON_WORKER:
+                output = await self.work(self._look_up, lane.model, model, subject)
+            elif runs is Runs.ELSEWHERE:
+                output = await self._ask(lane.model, cast(RemoteModel, model), subject, context)
+            else:
+                output = await self._in_slot(lane, place, cast(Model, model), subject, context)
+        return Inference(output, resident.ref)
+
+    async def _in_slot(
+        self, lane: Lane, place: Place, model: Model, subject: Subject, context: Context
+    ) -> Any:
+        started = time.monotonic()
+        item = await self.work(self._prepare, lane.model, model, subject)
+        place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
+        work = Work(model, item, context.deadline, context.priority)
+        del item
+        output = await asyncio.wrap_future(self._slots.submit(lane, work))
         prepare_s, queue_s = work.enqueued_at - started, work.started_at - work.enqueued_at
         self._telemetry.item_waited(lane.model, prepare_s, queue_s)
         infer_s = work.finished_at - work.started_at
         current_trace().steps.add(
             Step(prepare_ms=prepare_s * 1000, queue_ms=queue_s * 1000, infer_ms=infer_s * 1000)
         )
-        return Inference(output, resident.ref)
+        return output
+
+    async def _ask(self, name: str, model: RemoteModel, subject: Subject, context: Context) -> Any:
+        """A question to a model elsewhere, in its turn."""
+        enqueued = time.monotonic()
+        async with self._under_way[name]:
+            asked = time.monotonic()
+            try:
+                answer = await model.answer(subject, max(0.0, context.deadline - asked))
+            except (SightlineError, asyncio.CancelledError):
+                raise
+            except Exception as error:
+                raise self._failure(name, error) from None
+        answered = time.monotonic()
+        self._telemetry.item_waited(name, 0.0, asked - enqueued)
+        current_trace().steps.add(
+            Step(prepare_ms=0.0, queue_ms=(asked - enqueued) * 1000, infer_ms=(answered - asked) * 1000)
+        )
+        return answer
 
     def _prepare(self, name: str, model: Model, subject: Subject) -> Any:
         return self._guarded(name, lambda: model.prepare(subject))
@@ -189,9 +217,12 @@ class Engine:
         except SightlineError:
             raise
         except BaseException as error:  # a panic in Rust is one, and SystemExit would end the event loop
-            _log.exception("%s failed on an input", name)
-            self._telemetry.item_failed(name)
-            raise InferenceFailed(f"{name} failed on this input ({type(error).__name__})") from None
+            raise self._failure(name, error) from None
+
+    def _failure(self, name: str, error: BaseException) -> InferenceFailed:
+        _log.error("%s failed on an input", name, exc_info=error)
+        self._telemetry.item_failed(name)
+        return InferenceFailed(f"{name} failed on this input ({type(error).__name__})")
 
     async def work(self, function: Any, *arguments: Any) -> Any:
         """Run CPU work (decoding, resizing, encoding) on a worker thread.
@@ -267,7 +298,7 @@ class until:  # noqa: N801 - reads as a statement: async with until(context)
 
 def _preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
     if settings.preload == ("all",):
-        return tuple(catalogue)
+        return tuple(name for name, definition in catalogue.items() if definition.load is not None)
     unknown = [name for name in settings.preload if name not in catalogue]
     if unknown:
         raise ConfigurationError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import hashlib
 import logging
 import sys
 import time
@@ -26,8 +27,9 @@ from sightline.errors import (
     UnknownModel,
     WeightsError,
 )
-from sightline.models import Catalogue, GraphLoader, Model, ModelDefinition
+from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
+from sightline.settings import MIB, Settings
 from sightline.types import ModelRef, Provenance
 from sightline.weights.store import Installed, Store, Wanted
 
@@ -52,7 +54,7 @@ class ModelState(StrEnum):
 class Resident:
     """A loaded model. ``num_bytes`` is the size of its files, the measure of its memory."""
 
-    model: Model
+    model: Model | RemoteModel
     ref: ModelRef
     num_bytes: int
     last_used: float = field(default_factory=time.monotonic)
@@ -92,18 +94,18 @@ class Residency:
         store: Store,
         graphs: GraphLoader,
         telemetry: Telemetry,
+        settings: Settings,
         *,
-        auto_pull: bool,
-        idle_unload_s: float = 0.0,
-        budget_bytes: int = 0,
+        budget_bytes: int | None = None,
     ) -> None:
+        """``budget_bytes`` overrides that of the settings, which is in megabytes."""
         self._catalogue = catalogue
         self._store = store
         self._graphs = graphs
         self._telemetry = telemetry
-        self._auto_pull = auto_pull
-        self._idle_unload_s = idle_unload_s
-        self._budget_bytes = budget_bytes
+        self._settings = settings
+        self._idle_unload_s = settings.idle_unload_s
+        self._budget_bytes = settings.memory_budget_mib * MIB if budget_bytes is None else budget_bytes
         self._loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="loader")
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[Resident]] = {}
@@ -144,6 +146,8 @@ class Residency:
         if failure is not None and not isinstance(failure.error, ModelUnavailable):
             return ModelState.FAILED
         definition = self._catalogue[name]
+        if definition.connect is not None:
+            return ModelState.MISSING if failure else ModelState.AVAILABLE
         return ModelState.AVAILABLE if self._store.installed(wanted(definition)) else ModelState.MISSING
 
     def failure(self, name: str) -> str | None:
@@ -216,25 +220,34 @@ class Residency:
     def _load_blocking(self, definition: ModelDefinition) -> Resident:
         """Raises nothing but SightlineErrors: a SystemExit, of a plug-in say, would end the event loop."""
         try:
-            installed = self._weights(definition)
-            model = definition.load(installed.files, self._graphs)
-            num_bytes = sum(path.stat().st_size for path in installed.files.values())
+            if definition.connect is not None:
+                resident = _connected(definition.name, definition.connect(self._settings))
+            else:
+                resident = self._load_files(definition)
         except SightlineError:
             raise
         except BaseException as error:
             _log.exception("loading %s", definition.name)
             message = f"{definition.name} does not load ({type(error).__name__}); see the log"
             raise ModelBroken(message) from error
-        if installed.provenance is Provenance.RANDOM:
+        if resident.ref.provenance is Provenance.RANDOM:
             _log.warning("%s has random weights: its answers mean nothing", definition.name)
-        ref = ModelRef(definition.name, installed.fingerprint, installed.provenance)
-        return Resident(model, ref, num_bytes)
+        return resident
+
+    def _load_files(self, definition: ModelDefinition) -> Resident:
+        assert definition.load is not None
+        installed = self._weights(definition)
+        model = definition.load(installed.files, self._graphs)
+        num_bytes = sum(path.stat().st_size for path in installed.files.values())
+        return Resident(
+            model, ModelRef(definition.name, installed.fingerprint, installed.provenance), num_bytes
+        )
 
     def _weights(self, definition: ModelDefinition) -> Installed:
         want = wanted(definition)
         try:
             installed = self._store.installed(want, verify=True)
-            if installed is None and self._auto_pull:
+            if installed is None and self._settings.auto_pull:
                 installed = self._store.pull(want, self._go_on)
         except WeightsError as error:
             raise ModelUnavailable(str(error)) from error
@@ -276,7 +289,8 @@ class Residency:
                 self._unload_if_unused(name)
 
     def _unload_if_unused(self, name: str) -> None:
-        if name in self._pinned or self._users[name]:
+        # Letting go of a model that stands on settings frees nothing and costs its open connections.
+        if name in self._pinned or self._users[name] or self._catalogue[name].connect is not None:
             return
         del self._residents[name]
         self._telemetry.model_unloaded(name)
@@ -289,7 +303,25 @@ class Residency:
         for task in list(self._loading.values()):
             task.cancel()
         await asyncio.to_thread(self._loader.shutdown, wait=True, cancel_futures=True)
+        for resident in self._residents.values():
+            await _closed(resident)
         self._residents.clear()
+
+
+def _connected(name: str, connection: Connection) -> Resident:
+    fingerprint = hashlib.sha256(connection.identity.encode()).hexdigest()[:16]  # as manifests
+    return Resident(connection.model, ModelRef(name, fingerprint, connection.provenance), num_bytes=0)
+
+
+async def _closed(resident: Resident) -> None:
+    """Models elsewhere hold connections; the others hold nothing but memory."""
+    close = getattr(resident.model, "close", None)
+    if close is None:
+        return
+    try:
+        await close()
+    except Exception:
+        _log.exception("closing %s", resident.ref.name)
 
 
 def _return_memory() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models import GraphLoader, ModelCard, ModelDefinition, Runs
 from sightline.models.places.gazetteer import Gazetteer
 from sightline.models.places.land import LAND_FILE, build_land
 from sightline.models.places.towns import Towns, build_towns
@@ -55,7 +55,7 @@ CARD = ModelCard(
         Artifact(LAND_FILE, (Built(("land.shp",), build_land),)),
     ),
     max_batch=64,
-    looks_up=True,
+    runs=Runs.ON_WORKER,
 )
 
 
