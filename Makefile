@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: serve test check parity bench docs lock clean help
+.PHONY: serve extras test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -12,6 +12,9 @@ help:  ## this list
 
 serve: $(VENV)/.base  ## set up and serve on http://127.0.0.1:8000
 	$(BIN)/sightline serve
+
+extras: $(VENV)/.base  ## add what training and questions to a vision-language model need
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/extras.txt
 
 test: $(VENV)/.dev  ## set up and run the tests
 	$(BIN)/pytest
@@ -33,8 +36,9 @@ docs: $(VENV)/.dev  ## renew the generated pages of docs/
 
 lock:  ## renew the locked requirements
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/base.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --group dev -c requirements/dev.txt -o requirements/parity.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --all-extras -o requirements/extras.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o src/sightline/export/requirements/clip.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-blip.in -c requirements/parity.txt -o src/sightline/export/requirements/blip.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-dinov2.in -c requirements/parity.txt -o src/sightline/export/requirements/dinov2.txt
@@ -57,9 +61,9 @@ $(VENV)/.dev: $(VENV)/.base requirements/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(PARITY)/.done: $(VENV)/bin/uv requirements/parity.txt requirements/geoclip.txt
+$(PARITY)/.done: $(VENV)/bin/uv requirements/parity.txt requirements/nodeps.txt
 	$(PYTHON) -m venv $(PARITY)
 	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes -r requirements/parity.txt
-	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes --no-deps -r requirements/geoclip.txt
+	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --require-hashes --no-deps -r requirements/nodeps.txt
 	$(BIN)/uv pip install -q --python $(PARITY)/bin/python --no-deps -e .
 	@touch $@
