@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BOUNDARY = "sightline-bench-boundary"
-# A run goes on past its time until there are this many answers.
-FEWEST = 12
+# A run goes on past its time until each client has had this many answers that count.
+FEWEST_EACH = 2
 
 
 @dataclass(frozen=True)
@@ -54,34 +54,40 @@ class Measured:
 
 
 async def measure(target: Target, images: list[bytes], *, concurrency: int, seconds: float) -> Measured:
-    """Post images in turn from ``concurrency`` clients; what begins in the first second is not counted.
+    """Post images in turn from ``concurrency`` clients that each wait for their answer and ask again at once.
+
+    What begins in the first second, each client's first question and what is under way at the end do not
+    count. The rate is the number of clients over their mean latency (Little's law): it does not depend on
+    where in a batch of answers the time ends.
 
     Raises:
         RuntimeError: any answer other than 200.
     """
     requests = [target.request(image) for image in images]
-    latencies: list[float] = []
+    latencies: list[list[float]] = [[] for _ in range(concurrency)]
     start = time.perf_counter() + 1.0
-    stop = start + seconds
+
+    def over() -> bool:
+        return time.perf_counter() > start + seconds and min(map(len, latencies)) >= FEWEST_EACH
 
     async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-        turn = number
-        while (began := time.perf_counter()) < stop or len(latencies) < FEWEST:
+        turn, first = number, True
+        while not over():
+            began = time.perf_counter()
             writer.write(requests[turn % len(requests)])
             turn += 1
             await _answer(reader)
-            ended = time.perf_counter()
-            if began >= start:
-                latencies.append(ended - began)
+            if began >= start and not first and not over():
+                latencies[number].append(time.perf_counter() - began)
+            first = False
         writer.close()
 
     await asyncio.gather(*(client(number) for number in range(concurrency)))
-    spent = time.perf_counter() - start
-    ordered = sorted(latencies)
+    ordered = sorted(latency for each in latencies for latency in each)
     return Measured(
         requests=len(ordered),
-        per_s=len(ordered) / spent,
+        per_s=concurrency / statistics.fmean(ordered),
         p50_ms=statistics.median(ordered) * 1000,
         p99_ms=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
     )

@@ -28,18 +28,29 @@ TASKS = [
 
 
 def run() -> dict[str, Any]:
-    """Measure both sides."""
+    """Measure the old service, ours, and ours with a detector that computes as the processor likes best."""
     random_models.install(MODELS)
     port = free_port()
     command = [sys.executable, "-m", "bench.plain_image_embed", str(port), str(random_models.SEED)]
     with running(command, port, "/livez", {}) as process:
         plain = asyncio.run(_runs(Target("plain", port, "/analyze")))
         plain["resident_mib"] = resident_mib(process)
+    sides = {"plain": plain, "ours": _ours(), "ours, auto": _ours(detector_precision="auto")}
+    ratios = {
+        f"{name}: {what}": figure
+        for name, side in sides.items()
+        if side is not plain
+        for what, figure in _ratios(plain, side).items()
+    }
+    return {"sides": sides, "ratios": ratios}
+
+
+def _ours(**settings: str) -> dict[str, Any]:
     port = free_port()
-    with sightline(port, preload=MODELS) as process:
-        ours = asyncio.run(_runs(Target("ours", port, "/v1/analyze", {"tasks": json.dumps(TASKS)})))
-        ours["resident_mib"] = resident_mib(process)
-    return {"plain": plain, "ours": ours, "ratios": _ratios(plain, ours)}
+    with sightline(port, preload=MODELS, **settings) as process:
+        figures = asyncio.run(_runs(Target("ours", port, "/v1/analyze", {"tasks": json.dumps(TASKS)})))
+        figures["resident_mib"] = resident_mib(process)
+        return figures
 
 
 async def _runs(target: Target) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def _ratios(plain: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> None:
     """The report as lines."""
-    for side in ("plain", "ours"):
+    for side, figures in report["sides"].items():
         for name in CLIENTS:
-            print(f"{side:6} {name:10} {Measured(**report[side][name])}")
-        print(f"{side:6} resident {report[side]['resident_mib']:.0f} MiB")
+            print(f"{side:10} {name:10} {Measured(**figures[name])}")
+        print(f"{side:10} resident {figures['resident_mib']:.0f} MiB")

@@ -42,6 +42,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "graph_runtime": ("onnxruntime", GraphRuntime.ONNXRUNTIME),
     "device": ("cuda", "cuda"),
     "precision": ("bf16", Precision.BF16),
+    "detector_precision": ("auto", Precision.AUTO),
     "threads": ("3", 3),
     "compute_slots": ("2", 2),
     "worker_threads": ("5", 5),

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-import onnx
+import numpy as np
 import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
@@ -25,10 +25,11 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from sightline.errors import DigestMismatch, ExportFailed, SourceUnreachable, UnknownModel
 from sightline.export import Order, onnx_file
-from sightline.export.fasterrcnn_halves import Features, boxes_graph
+from sightline.export.fasterrcnn_halves import Boxes, Features
 from sightline.models.fasterrcnn import BOXES, CARD, FEATURES
 from sightline.models.fasterrcnn.categories import CATEGORIES
-from sightline.models.fasterrcnn.detector import CELLS, MAP_BOXES, MAPS, map_levels
+from sightline.models.fasterrcnn.detector import CELLS, CROPS, MAPS, STRIDES, map_levels
+from sightline.models.fasterrcnn.pooling import BINS, pool
 
 _log = logging.getLogger(__name__)
 
@@ -160,27 +161,32 @@ def _export_features(model: Any, path: Path, metadata: dict[str, str]) -> None:
         maps = model.backbone(image)
         logits, offsets = model.rpn.head(list(maps.values()))
         cells = [torch.cat(both, 1).flatten(2)[0].T for both in zip(logits, offsets, strict=True)]
-        onnx_file.compare(path, {"image": image}, [*list(maps.values())[: len(MAPS)], torch.cat(cells)])
+        last = [each.permute(0, 2, 3, 1) for each in list(maps.values())[: len(MAPS)]]
+        onnx_file.compare(path, {"image": image}, [*last, torch.cat(cells)])
 
 
 def _export_boxes(model: Any, path: Path, metadata: dict[str, str]) -> None:
-    proto = boxes_graph(model)
-    onnx.helper.set_model_props(proto, metadata)
-    onnx.save(proto, path)
-    side = 1024
+    """Compared through :func:`pool`, on boxes of all sizes, with what torchvision makes of the same maps."""
+    side, channels = 1024, model.backbone.out_channels
     maps = {
-        str(number): torch.randn(1, model.backbone.out_channels, side // stride, side // stride)
-        for number, stride in enumerate((4, 8, 16, 32))
+        name: torch.randn(1, channels, side // stride, side // stride)
+        for name, stride in zip(MAPS, STRIDES, strict=True)
     }
     corners = torch.rand(60, 2) * 500
     boxes = torch.cat(
         [corners, corners + torch.logspace(0.5, 2.7, 60)[:, None] * (0.5 + torch.rand(60, 2))], 1
     )
-    levels = torch.from_numpy(map_levels(boxes.numpy()))
-    boxes, levels = boxes[levels.argsort()], levels.sort().values
-    inputs = dict(zip(MAPS, maps.values(), strict=True))
-    inputs |= {name: boxes[levels == level] for level, name in enumerate(MAP_BOXES)}
-    onnx_file.compare(path, inputs, model.roi_heads.box_predictor(_box_features(model, maps, boxes, side)))
+    levels = map_levels(boxes.numpy())
+    crops = np.zeros((len(boxes), BINS, BINS, channels), np.float32)
+    for level, (cells, stride) in enumerate(zip(maps.values(), STRIDES, strict=True)):
+        rows = np.flatnonzero(levels == level)
+        pool(cells[0].permute(1, 2, 0).numpy(), boxes.numpy()[rows] / np.float32(stride), crops, rows)
+    inputs = {CROPS: torch.from_numpy(crops).flatten(1)}
+    onnx_file.write(Boxes(model), inputs, {CROPS: {0: "count"}}, ("logits", "offsets"), path, metadata)
+    numbered = {str(number): cells for number, cells in enumerate(maps.values())}
+    onnx_file.compare(
+        path, inputs, model.roi_heads.box_predictor(_box_features(model, numbered, boxes, side))
+    )
 
 
 def _fetch() -> Path:

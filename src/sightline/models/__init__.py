@@ -95,13 +95,17 @@ class Graph(Protocol):
 
 
 class GraphLoader(Protocol):
-    """Opens an ONNX file on the configured device. The arguments override the settings for one graph.
-
-    A detector asks for ``Precision.F32``; a cascade with a new input shape per call asks for ONNX Runtime.
+    """Opens an ONNX file on the configured device. ``precision`` and ``runtime`` override the settings for
+    one graph; ``detects`` takes the settings' precision of detectors, whose boxes come and go at thresholds.
     """
 
     def __call__(
-        self, path: Path, *, precision: Precision | None = None, runtime: GraphRuntime | None = None
+        self,
+        path: Path,
+        *,
+        precision: Precision | None = None,
+        runtime: GraphRuntime | None = None,
+        detects: bool = False,
     ) -> Graph: ...
 
 

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
+from threadpoolctl import threadpool_limits
+
 from sightline.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -106,6 +108,8 @@ class Engine:
             ConfigurationError: the device of the settings is not on this machine.
         """
         self._graphs.require_device()
+        # Threads of numpy's products go on spinning after each and take a core from the graphs.
+        threadpool_limits(1, user_api="blas")
         self._background = [asyncio.create_task(self.residency.housekeep(), name="housekeeping")]
         for name in self._preload:
             self._background.append(asyncio.create_task(self._preload_one(name), name=f"preload {name}"))

@@ -44,16 +44,22 @@ class Graphs:
         self.threads = settings.threads or max(1, int(usable_cores()))
 
     def __call__(
-        self, path: Path, *, precision: Precision | None = None, runtime: GraphRuntime | None = None
+        self,
+        path: Path,
+        *,
+        precision: Precision | None = None,
+        runtime: GraphRuntime | None = None,
+        detects: bool = False,
     ) -> Graph:
-        """Load one ONNX file.
+        """Load one ONNX file. See ``models.GraphLoader``.
 
         Raises:
             ModelBroken: the file is not a graph the runtime accepts.
             ConfigurationError: the device of the settings is not on this machine.
         """
         chosen, device = self._place(runtime)
-        precise = precision if precision is not None else self._settings.precision
+        usual = self._settings.detector_precision if detects else self._settings.precision
+        precise = precision if precision is not None else usual
         try:
             if chosen is GraphRuntime.OPENVINO:
                 return OpenVinoGraph(

@@ -15,7 +15,8 @@ from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
 from sightline.models.fasterrcnn import CARD, categories
 from sightline.models.fasterrcnn.categories import CATEGORIES
-from sightline.models.fasterrcnn.detector import MAP_BOXES, MAPS, ObjectDetector, map_levels
+from sightline.models.fasterrcnn.detector import CROPS, MAPS, STRIDES, ObjectDetector, map_levels
+from sightline.models.fasterrcnn.pooling import BINS
 from sightline.models.fasterrcnn.proposals import grids
 
 PERSON, DOG = CATEGORIES.index("person"), CATEGORIES.index("dog")
@@ -45,22 +46,36 @@ class FeaturesGraph:
         for rank, (level, row, column, shape) in enumerate(self.likely):
             first = sum(rows * columns for rows, columns in GRIDS[:level])
             cells[first + row * GRIDS[level][1] + column, shape] = 10 - rank
-        return [cells, *(np.zeros((1, 2, *grid), np.float32) for grid in GRIDS[:4])]
+        return [cells, *map(where, range(len(MAPS)))]
+
+
+def where(level: int) -> Any:
+    """A map whose cells say where they are, in pixels of the image, and which map it is."""
+    rows, columns = np.indices(GRIDS[level], np.float32) * STRIDES[level]
+    return np.stack([columns, rows, np.full_like(rows, level)], axis=-1)[None]
+
+
+def seen(crops: Any) -> Any:
+    """The boxes [n, 4] that crops of such maps were made of, and their levels [n]."""
+    bins = crops.reshape(-1, BINS, BINS, 3)
+    first, last = bins[:, 0, 0, :2], bins[:, -1, -1, :2]  # the middles of the outermost bins
+    margin = (last - first) / (BINS - 1) / 2
+    return np.concatenate([first - margin, last + margin], axis=1), bins[:, 3, 3, 2]
 
 
 class BoxesGraph:
     """Answers ``see(box)``: class → (logit, offsets). Background has the logit 5, everything else -9."""
 
-    inputs = specs(*MAP_BOXES, *MAPS)
+    inputs = specs(CROPS)
     outputs = specs("offsets", "logits")
 
     def __init__(self, see: Callable[[Any], dict[int, tuple[float, list[float]]]]) -> None:
         self.see = see
-        self.asked: list[dict[str, Any]] = []
+        self.asked: list[Any] = []
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
-        self.asked.append({name: inputs[name] for name in MAP_BOXES})
-        boxes = np.concatenate([inputs[name] for name in MAP_BOXES])
+        self.asked.append(inputs[CROPS])
+        boxes, _ = seen(inputs[CROPS])
         logits = np.full((len(boxes), 91), -9, np.float32)
         logits[:, 0] = 5
         offsets = np.zeros((len(boxes), 364), np.float32)
@@ -156,11 +171,11 @@ def test_each_box_is_looked_up_in_its_own_map_and_gets_its_own_answer() -> None:
     for size, label in labels.items():
         assert by_label[label] == pytest.approx(size, rel=1e-3)
     (asked,) = graph.asked
-    for level, name in enumerate(MAP_BOXES):
-        assert len(asked[name]) >= 1
-        real = asked[name][map_levels(asked[name]) == level]
-        assert len(real) >= 1
-    assert sum(len(part) for part in asked.values()) % 128 == 0
+    assert len(asked) % 128 == 0
+    boxes, levels = seen(asked)
+    real = boxes[:, 2] - boxes[:, 0] > 1
+    assert set(levels[real]) == {0, 1, 2, 3}
+    assert levels[real].tolist() == map_levels(boxes[real].astype(np.float32)).tolist()
 
 
 @given(st.floats(1, 1300, width=32), st.floats(1, 1300, width=32))

@@ -28,6 +28,9 @@ VOCABULARY_SIZE = 30524
 LEAST_LENGTH, GREATEST_LENGTH = 2, 512
 MOST_BEAMS = 16
 
+# One picture keeps all cores busy. Eight at once leave the caches: 191 instead of 156 ms for each.
+_SEEN_AT_ONCE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -88,9 +91,14 @@ class Captioner:
 
     def _search(self, items: Sequence[Item]) -> list[list[int]]:
         """All items have the same number of beams, and each step computes one token for all of them."""
-        picture: Floats = self._vision.run({"pixels": np.stack([item.pixels for item in items])})[0]
-        parts, _, heads, _, width = picture.shape
-        past = Past(parts, len(items), heads, items[0].num_beams, width)
+        pixels = np.stack([item.pixels for item in items])
+        parts = [
+            self._vision.run({"pixels": pixels[first : first + _SEEN_AT_ONCE]})[0]
+            for first in range(0, len(pixels), _SEEN_AT_ONCE)
+        ]
+        picture: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        layers, _, heads, _, width = picture.shape
+        past = Past(layers, len(items), heads, items[0].num_beams, width)
         searches = [
             beam_search.begin(item.num_beams, beam_search.Rules(BEGIN_TOKEN, END_TOKEN, item.max_length))
             for item in items

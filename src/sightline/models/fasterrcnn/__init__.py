@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.fasterrcnn.detector import ObjectDetector
-from sightline.settings import Precision
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported
 
@@ -42,8 +41,8 @@ CARD = ModelCard(
 
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> ObjectDetector:
-    """Open both graphs in f32: corners are cut to whole pixels, and boxes compete by tiny differences."""
-    return ObjectDetector(*(graphs(files[name], precision=Precision.F32) for name in (FEATURES, BOXES)))
+    """Open both graphs as detectors: corners are cut to whole pixels, boxes compete by tiny differences."""
+    return ObjectDetector(*(graphs(files[name], detects=True) for name in (FEATURES, BOXES)))
 
 
 MODELS = (ModelDefinition(CARD, load),)

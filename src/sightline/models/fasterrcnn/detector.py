@@ -12,6 +12,7 @@ from sightline.errors import ModelBroken
 from sightline.imaging import View
 from sightline.models import Graph
 from sightline.models.fasterrcnn.categories import CATEGORIES
+from sightline.models.fasterrcnn.pooling import BINS, pool
 from sightline.models.fasterrcnn.proposals import CELL_OUTPUTS, clipped, decode, propose, with_area
 from sightline.models.fasterrcnn.scaling import Scaled, scale
 from sightline.models.fasterrcnn.suppression import suppress
@@ -24,10 +25,12 @@ SMALLEST_SIDE: Final = 1e-2
 DETECTIONS: Final = 100
 _OFFSET_WEIGHTS: Final = np.array([10, 10, 5, 5], np.float32)
 
-# The feature maps that boxes are looked up in, and the second graph's input for the boxes of each.
+# The feature maps that boxes are looked up in, pixels of the image per cell of each, the first graph's word
+# on every cell, and what the second graph reads.
 MAPS: Final = ("p2", "p3", "p4", "p5")
-MAP_BOXES: Final = tuple(f"boxes_{name}" for name in MAPS)
+STRIDES: Final = (4, 8, 16, 32)
 CELLS: Final = "cells"
+CROPS: Final = "crops"
 
 # Boxes come to the second graph in multiples of this many: its products are prepared anew for every number
 # that it has not seen.
@@ -53,7 +56,7 @@ class ObjectDetector:
         self._features = features
         self._boxes = boxes
         self._feature_places = _places(features, {"image"}, (*MAPS, CELLS))
-        self._box_places = _places(boxes, {*MAPS, *MAP_BOXES}, ("logits", "offsets"))
+        self._box_places = _places(boxes, {CROPS}, ("logits", "offsets"))
 
     def prepare(self, subject: View) -> Scaled:
         return scale(subject)
@@ -75,21 +78,14 @@ class ObjectDetector:
     def _look_at(self, maps: Sequence[Floats], boxes: Floats) -> tuple[Floats, Floats]:
         """The second graph's logits f32 ``[n, 91]`` and offsets f32 ``[n, 364]`` for boxes f32 ``[n, 4]``."""
         levels = map_levels(boxes)
-        order = np.argsort(levels, kind="stable")
-        ends = np.searchsorted(levels[order], np.arange(1, len(MAPS)))
-        parts = np.split(boxes[order], ends)
-        # A pixel stands in where a map has no boxes, and fills up the last map's.
-        stand_in = np.array([[0, 0, 1, 1]], np.float32)
-        parts = [part if len(part) else stand_in for part in parts]
-        total = sum(len(part) for part in parts)
-        parts[-1] = np.concatenate([parts[-1], stand_in.repeat(-total % _BOX_STEP, axis=0)])
-        answers = self._boxes.run(dict(zip((*MAPS, *MAP_BOXES), (*maps, *parts), strict=True)))
-        # Where each box's row is: after its map's, behind the parts before, stand-ins included.
-        starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
-        firsts = np.concatenate([[0], ends])
-        rows = np.empty(len(boxes), np.intp)
-        rows[order] = np.arange(len(boxes)) + (starts - firsts)[levels[order]]
-        logits, offsets = (answers[place][rows] for place in self._box_places)
+        total = len(boxes) + -len(boxes) % _BOX_STEP
+        crops = np.zeros((total, BINS, BINS, maps[0].shape[3]), np.float32)
+        for level, (cells, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+            rows = np.flatnonzero(levels == level)
+            if len(rows):
+                pool(cells[0], boxes[rows] * np.float32(1 / stride), crops, rows)
+        answers = self._boxes.run({CROPS: crops.reshape(total, -1)})
+        logits, offsets = (answers[place][: len(boxes)] for place in self._box_places)
         return logits, offsets
 
 

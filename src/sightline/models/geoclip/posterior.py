@@ -22,6 +22,9 @@ LEAST_MASS = 0.01
 # The part of a cluster's mass that its own radius holds.
 _CLUSTER_SHARE = 0.9
 
+# Parts that the way to the farthest point is cut into.
+_RINGS = 1024
+
 _MOST_MOVES = 10
 _STILL_KM = 1.0
 _UP = np.array([0, 0, 1])
@@ -150,7 +153,17 @@ def radii_km(
     distances: NDArray[np.float64], masses: Probabilities, shares: tuple[float, ...]
 ) -> tuple[float, ...]:
     """For each share, the smallest of ``distances`` [M] within which that part of all ``masses`` [M] lies."""
-    order = np.argsort(distances)
-    within = np.cumsum(masses[order])
-    indices = np.searchsorted(within, [share * within[-1] for share in shares])
-    return tuple(float(distances[order[min(index, len(order) - 1)]]) for index in indices)
+    # Only the ring that the answer lies in has to be put in order: sorting 100,000 distances takes 7 ms.
+    width = float(distances.max()) / _RINGS or 1.0
+    rings = np.minimum((distances / width).astype(np.intp), _RINGS - 1)
+    reached = np.cumsum(np.bincount(rings, weights=masses, minlength=_RINGS))
+    found = []
+    for share in shares:
+        wanted = share * reached[-1]
+        ring = min(int(np.searchsorted(reached, wanted)), _RINGS - 1)
+        inside = np.flatnonzero(rings == ring)
+        inside = inside[np.argsort(distances[inside])]
+        before = reached[ring - 1] if ring else 0.0
+        index = int(np.searchsorted(before + np.cumsum(masses[inside]), wanted))
+        found.append(float(distances[inside[min(index, len(inside) - 1)]]))
+    return tuple(found)

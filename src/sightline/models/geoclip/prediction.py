@@ -17,6 +17,9 @@ from sightline.types import Geolocation
 
 Floats = NDArray[np.float32]
 
+# Points of the gallery that are compared at once: 2 MB of vectors.
+_BLOCK = 1024
+
 
 class GeoClip:
     """Pictures to ``types.Geolocation``. ``gallery`` float32 [M, D] has a unit vector per point.
@@ -54,8 +57,11 @@ class GeoClip:
     def probabilities(self, features: NDArray[np.floating]) -> Floats:
         """Raw CLIP vectors [N, D] to float32 [N, M]: softmax of the scaled cosines over the whole gallery."""
         vectors = self._head.embedded(features) * self._head.scale
-        # One after the other: the product of a few vectors at once first copies all 205 MB of the gallery.
-        logits: Floats = np.stack([self._gallery @ vector for vector in vectors])
+        # In blocks: each part of the gallery's 205 MB is read once for all pictures and stays in the cache.
+        logits = np.empty((len(vectors), len(self._gallery)), np.float32)
+        for first in range(0, len(self._gallery), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            np.matmul(vectors, self._gallery[block].T, out=logits[:, block])
         logits -= logits.max(axis=1, keepdims=True)
         odds: Floats = np.exp(logits, out=logits)
         odds /= odds.sum(axis=1, keepdims=True, dtype=np.float64)
