@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     # Models
     models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
+    label_sets: Path | None = Field(
+        None, description="TOML file with label sets of your own; docs/zero-shot.md says how."
+    )
     offline: bool = Field(False, description="Open no outbound socket for weights.")
     auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")
     allow_random_weights: bool = Field(False, description="Load models with random weights; marked as such.")
@@ -142,12 +145,16 @@ class Settings(BaseSettings):
     worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: usable cores + 2.")
     queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
     queue_mib: int = Field(512, ge=1, description="Megabytes that waiting items may keep per model.")
+    text_cache_mib: int = Field(
+        16, ge=0, description="Megabytes of text vectors kept, so that known texts are not computed. 0: off."
+    )
     request_timeout_s: float = Field(30.0, gt=0, description="Longest a request may take, queueing included.")
 
     # Images and requests
     image_max_bytes: int = Field(25 * MIB, ge=1, description="Bytes of one image.")
     image_max_pixels: int = Field(50_000_000, ge=1, description="Width × height of one image.")
     image_max_side: int = Field(30_000, ge=1, description="Longer side of one image, in pixels.")
+    classify_max_bytes: int = Field(50 * MIB, ge=1, description="Bytes of one image sent to /classify.")
     request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
     request_max_images: int = Field(16, ge=1, description="Images in one request.")
     request_max_tasks: int = Field(64, ge=1, description="Tasks in one request.")

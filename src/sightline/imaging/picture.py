@@ -65,7 +65,7 @@ def picture_from_pixels(pixels: Pixels, limits: ImageLimits, *, source: str) -> 
         width=width,
         height=height,
         num_bytes=kept.nbytes,
-        sha256=hashlib.sha256(kept, usedforsecurity=False).hexdigest(),
+        sha256=hashlib.sha256(kept.data, usedforsecurity=False).hexdigest(),
     )
     return Picture(b"", facts, orientation=1, max_pixels=limits.max_pixels, decoded=kept)
 

@@ -247,6 +247,10 @@ class Engine:
             raise UnknownModel(f"no model {space!r} gives {capability.value}; these do: {spaces}")
         raise ModelUnavailable(f"not available: no installed model gives {capability.value}")
 
+    def similarity_scale(self, model: str) -> float | None:
+        """Of the card of ``model``; None where it has none."""
+        return self._catalogue[model].card.similarity_scale
+
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""
         resident = self.residency.residents.get(model)
