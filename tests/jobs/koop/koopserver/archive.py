@@ -19,6 +19,9 @@ TRAFFIC = "verkeersbesluit of -mededeling"
 # Numbers of a day's publications that are no traffic decisions begin here.
 OTHERS_FROM = 9000
 STANDARD_ANNEXES = 3
+# A day the real archive is known to have 95 traffic decisions of.
+KNOWN_DAY = date(2023, 10, 27)
+KNOWN_COUNT = 95
 _TOWNS = ("Teststad", "Voorbeeldrecht", "Proefdam", "Modelburg", "Schetsveen")
 _STREETS = ("Voorbeeldlaan", "Proefweg", "Fixturestraat", "Stubkade", "Regressieplein", "Seedsingel")
 _MEASURES = (
@@ -99,7 +102,8 @@ class Archive:
     """All publications between two dates.
 
     Args:
-        per_day: traffic decisions on a day: a number, a number per date (others have none), or a function.
+        per_day: traffic decisions on a day: a number, a function, or a number per date; other dates then
+            have none but ``KNOWN_DAY``.
         others_per_day: publications of other kinds on a day that has decisions.
     """
 
@@ -119,7 +123,9 @@ class Archive:
             return 0
         if callable(self.per_day):
             return self.per_day(day)
-        return self.per_day.get(day, 0) if isinstance(self.per_day, Mapping) else self.per_day
+        if isinstance(self.per_day, Mapping):
+            return self.per_day.get(day, KNOWN_COUNT if day == KNOWN_DAY else 0)
+        return self.per_day
 
     def of_day(self, day: date) -> Iterator[Decision]:
         count = self.count(day)

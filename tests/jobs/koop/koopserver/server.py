@@ -132,6 +132,11 @@ class KoopServer:
         return self.hosts.attachments
 
     @property
+    def attachments_folder(self) -> str:
+        """Below which every attachment has a folder of its own."""
+        return f"{self.hosts.attachments}/externebijlagen"
+
+    @property
     def netlocs(self) -> tuple[str, ...]:
         """``127.0.0.1:port`` of each host."""
         hosts = (self.hosts.search, self.hosts.reader, self.hosts.attachments)
