@@ -10,8 +10,9 @@ their headers; what they mean is for the caller to say.
 
 from sightline.fetching.polite.body import BadDocument, Document
 from sightline.fetching.polite.bucket import Learned
-from sightline.fetching.polite.client import PoliteClient, Traffic
+from sightline.fetching.polite.client import PoliteClient
 from sightline.fetching.polite.clock import SYSTEM_CLOCK, Clock
+from sightline.fetching.polite.host import Traffic
 from sightline.fetching.polite.manners import Manners
 
 __all__ = [

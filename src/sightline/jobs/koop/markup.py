@@ -51,7 +51,13 @@ def local_name(element: Element) -> str:
 
 def named(root: Element, name: str) -> Iterator[Element]:
     """Elements below ``root`` with this local name, in whatever namespace, in document order."""
-    return root.iterdescendants(f"{{*}}{name}")
+    found: Iterator[Element] = root.iterdescendants(f"{{*}}{name}")
+    return found
+
+
+def children(root: Element, name: str) -> list[Element]:
+    """Elements right below ``root`` with this local name."""
+    return list(root.iterchildren(f"{{*}}{name}"))
 
 
 def texts(root: Element, name: str) -> list[str]:
