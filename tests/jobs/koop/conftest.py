@@ -12,7 +12,19 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+import smallclip
 from koopserver import KoopServer
+
+
+@pytest.fixture(scope="session")
+def seeing_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a small CLIP that tells the servers' maps, aerial views and other pictures apart.
+
+    Its weights count as random: allow those, and compute in f32.
+    """
+    root = tmp_path_factory.mktemp("seeing")
+    smallclip.install(root, tmp_path_factory.mktemp("towers"))
+    return root
 
 
 @pytest.fixture
