@@ -94,9 +94,13 @@ def fitting_scale(width: float, height: float, scale: float, max_pixels: int, ma
     scale = min(scale, max_side / max(width, height))
     if width * height * scale * scale > max_pixels:
         scale = math.sqrt(max_pixels / (width * height))
-    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:
+    while _too_large(math.ceil(width * scale), math.ceil(height * scale), max_pixels, max_side):
         scale *= 0.999  # sides are rounded up
     return scale
+
+
+def _too_large(width: int, height: int, max_pixels: int, max_side: int) -> bool:
+    return width * height > max_pixels or max(width, height) > max_side
 
 
 if __name__ == "__main__":
