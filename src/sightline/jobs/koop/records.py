@@ -38,7 +38,7 @@ class Record:
         page_url: the page for readers.
         xml_url: the publication's text; None for publications that are a PDF and nothing else.
         unreadable_attachments: attachment entries without a proper id, as written.
-        sha256: digest of the record as it came, to tell whether it changed.
+        sha256: digest of what the record says, to tell whether it changed.
     """
 
     identifier: str
@@ -120,12 +120,10 @@ def _day(text: str | None) -> date | None:
 
 
 def _digest(data: Element) -> str:
-    """Of the record alone. The moment at which the archive wrote its answer is no part of that."""
-    parts = [
-        etree.tostring(child, method="c14n2", strip_text=True)
-        for child in data.iter()
-        if isinstance(child.tag, str) and local_name(child) in ("originalData", "enrichedData")
-    ]
-    return hashlib.sha256(
-        b"".join(parts) or etree.tostring(data, method="c14n2", strip_text=True)
-    ).hexdigest()
+    """Of names, attributes and texts, whatever the prefixes; the moment of indexing does not count."""
+    digest = hashlib.sha256()
+    for element in data.iterdescendants(etree.Element):
+        if local_name(element) != "timestamp":
+            text = " ".join((element.text or "").split())
+            digest.update(repr((element.tag, sorted(element.attrib.items()), text)).encode())
+    return digest.hexdigest()
