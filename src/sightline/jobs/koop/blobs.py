@@ -20,7 +20,7 @@ class Blobs:
     """The files below ``root/blobs``. Paths in and out are relative to ``root``, with forward slashes."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._incoming = root / FOLDER / _INCOMING
 
     def prepare(self) -> None:
@@ -33,28 +33,33 @@ class Blobs:
         for stray in self._incoming.iterdir():
             stray.unlink()
 
-    def put(self, data: bytes, extension: str) -> str:
-        """Keep ``data``; returns its path. Bytes that are here already are not written again.
+    @staticmethod
+    def digest(data: bytes) -> str:
+        """What ``data`` is called: its sha256, 64 hex digits."""
+        return hashlib.sha256(data).hexdigest()
+
+    def put(self, data: bytes, sha256: str, extension: str) -> str:
+        """Keep ``data`` under its digest; returns its path. Bytes that are here are not written again.
 
         Raises:
             OSError: it cannot be written; nothing is left behind.
         """
-        path = blob_path(hashlib.sha256(data).hexdigest(), extension)
-        target = self._root / path
+        path = blob_path(sha256, extension)
+        target = self.root / path
         if not target.exists():
             self._write(target, data)
         return path
 
     def read(self, path: str) -> bytes:
         """Raises OSError: it is not here, or not readable."""
-        return (self._root / path).read_bytes()
+        return (self.root / path).read_bytes()
 
     def has(self, path: str) -> bool:
-        return (self._root / path).is_file()
+        return (self.root / path).is_file()
 
     def remove(self, path: str) -> None:
         """Let go of a file, if it is here."""
-        (self._root / path).unlink(missing_ok=True)
+        (self.root / path).unlink(missing_ok=True)
 
     def _write(self, target: Path, data: bytes) -> None:
         temporary = self._incoming / uuid.uuid4().hex

@@ -99,6 +99,17 @@ class Item:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A picture that stays: an image as it came (page 0), or a page of a document, drawn. Sizes in pixels."""
+
+    page: int
+    file: str
+    num_bytes: int
+    width: int | None = None
+    height: int | None = None
+
+
 class Documents:
     """Publications, placements and items of one state."""
 
@@ -158,8 +169,18 @@ class Documents:
 
     # -- items ---------------------------------------------------------------------------------------------
 
-    def place(self, identifier: str, placements: Sequence[Placement], note: str | None = None) -> None:
-        """Say which items a publication has; it is complete then. Items that are known stay as they are."""
+    def place(
+        self,
+        identifier: str,
+        placements: Sequence[Placement],
+        *,
+        failure: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Say which items a publication has. Items that are known stay as they are.
+
+        It is complete then, unless ``failure`` says why there may be more.
+        """
         with self._state.transaction():
             self._state.execute("DELETE FROM placements WHERE pub_id = ?", (identifier,))
             for position, each in enumerate(placements):
@@ -174,7 +195,8 @@ class Documents:
                     "INSERT OR IGNORE INTO items (url, kind, state) VALUES (?, ?, ?)",
                     (each.url, each.kind, ItemState.PENDING),
                 )
-            self.mark(identifier, PublicationState.COMPLETE, note)
+            state = PublicationState.COMPLETE if failure is None else PublicationState.FAILED
+            self.mark(identifier, state, failure or note)
 
     def placements(self, identifier: str) -> list[Placement]:
         """Items of a publication in the order they stand there."""
@@ -205,12 +227,11 @@ class Documents:
             ),
         )  # fmt: skip
 
-    def shares_file(self, item: Item) -> bool:
-        """Whether another item of the same bytes still needs them here."""
+    def needs_bytes(self, sha256: str) -> bool:
+        """Whether an item waits for, or keeps, the file with this digest."""
         row = self._state.one(
-            "SELECT 1 FROM items WHERE sha256 = ? AND url != ? AND file IS NOT NULL AND state IN (?, ?) "
-            "LIMIT 1",
-            (item.sha256, item.url, ItemState.FETCHED, ItemState.KEPT),
+            "SELECT 1 FROM items WHERE sha256 = ? AND file IS NOT NULL AND state IN (?, ?) LIMIT 1",
+            (sha256, ItemState.FETCHED, ItemState.KEPT),
         )
         return row is not None
 
@@ -222,6 +243,33 @@ class Documents:
         )
         return [_item(row) for row in rows]
 
+    # -- files that stay -----------------------------------------------------------------------------------
+
+    def kept_files(self, sha256: str) -> dict[int, KeptFile]:
+        """What stays of the file with this digest, by page."""
+        rows = self._state.rows("SELECT * FROM files WHERE sha256 = ? ORDER BY page", (sha256,))
+        return {
+            row["page"]: KeptFile(row["page"], row["file"], row["bytes"], row["width"], row["height"])
+            for row in rows
+        }
+
+    def keep_files(self, sha256: str, files: Iterable[KeptFile]) -> list[str]:
+        """Say what stays of a file; returns the paths of what stayed before and does not any more."""
+        before = {each.file for each in self.kept_files(sha256).values()}
+        with self._state.transaction():
+            self._state.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
+            for each in files:
+                self._state.execute(
+                    "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                    (sha256, each.page, each.file, each.num_bytes, each.width, each.height),
+                )
+                before.discard(each.file)
+        return sorted(path for path in before if not self.is_kept(path))
+
+    def is_kept(self, path: str) -> bool:
+        """Whether a file is what stays of something."""
+        return self._state.one("SELECT 1 FROM files WHERE file = ? LIMIT 1", (path,)) is not None
+
     # -- how many ------------------------------------------------------------------------------------------
 
     def count_publications(self, date: dt.date) -> dict[str, int]:
@@ -232,17 +280,48 @@ class Documents:
         )
         return {row["state"]: row["number"] for row in rows}
 
-    def count_items(self, date: dt.date | None = None) -> dict[str, int]:
-        """How many items, of one day or of all, there are in each state that occurs. Each is counted once."""
-        of_day = (
-            "" if date is None
-            else "WHERE url IN (SELECT url FROM placements JOIN publications ON id = pub_id WHERE date = ?) "
-        )  # fmt: skip
+    def count_items(self, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> dict[str, int]:
+        """How many items of a range of days there are in each state that occurs. Each is counted once."""
         rows = self._state.rows(
-            f"SELECT state, count(*) AS number FROM items {of_day}GROUP BY state ORDER BY state",  # noqa: S608
-            () if date is None else (date.isoformat(),),
+            "SELECT state, count(*) AS number FROM items WHERE url IN (SELECT url FROM placements "
+            "JOIN publications ON id = pub_id WHERE date BETWEEN ? AND ?) GROUP BY state ORDER BY state",
+            (first.isoformat(), last.isoformat()),
         )
         return {row["state"]: row["number"] for row in rows}
+
+    def number_of_publications(self, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> int:
+        """Of a range of days."""
+        row = self._state.one(
+            "SELECT count(*) AS number FROM publications WHERE date BETWEEN ? AND ?",
+            (first.isoformat(), last.isoformat()),
+        )
+        return 0 if row is None else int(row["number"])
+
+    def disk_bytes(self) -> int:
+        """Of all files that are here; those of the same content are one."""
+        row = self._state.one(
+            "SELECT total(bytes) AS bytes FROM (SELECT file, bytes FROM items WHERE file IS NOT NULL UNION "
+            "SELECT file, bytes FROM files)"
+        )
+        return 0 if row is None else int(row["bytes"])
+
+    def count_wanted(self, date: dt.date) -> int:
+        """How many items of a day have a picture that the verdicts say to download."""
+        row = self._state.one(
+            "SELECT count(DISTINCT items.url) AS number FROM publications "
+            "JOIN placements ON pub_id = id JOIN items ON items.url = placements.url "
+            "JOIN verdicts ON verdicts.sha256 = items.sha256 AND verdicts.model = items.model "
+            "WHERE date = ? AND would_download",
+            (date.isoformat(),),
+        )
+        return 0 if row is None else int(row["number"])
+
+    def count_judged_otherwise(self, model: str) -> int:
+        """How many items were decided by the verdict of another model."""
+        row = self._state.one(
+            "SELECT count(*) AS number FROM items WHERE model IS NOT NULL AND model != ?", (model,)
+        )
+        return 0 if row is None else int(row["number"])
 
     def troubles(self, date: dt.date, limit: int) -> list[tuple[str, str]]:
         """Publications and items of a day that failed, at most ``limit``: what, and why."""

@@ -26,7 +26,7 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE days(
     date TEXT PRIMARY KEY, field TEXT NOT NULL, state TEXT NOT NULL, number_of_records INTEGER,
     unique_ids INTEGER, attempts INTEGER NOT NULL DEFAULT 0, error TEXT, searched_at TEXT, completed_at TEXT,
-    query_hash TEXT, terms TEXT, provisional INTEGER NOT NULL DEFAULT 0
+    query_hash TEXT, terms TEXT, provisional INTEGER NOT NULL DEFAULT 0, whole INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX days_by_state ON days(state);
 CREATE TABLE publications(
@@ -37,7 +37,8 @@ CREATE TABLE publications(
 CREATE INDEX publications_by_date ON publications(date, id);
 CREATE TABLE placements(
     pub_id TEXT NOT NULL, position INTEGER NOT NULL, url TEXT NOT NULL, kind TEXT NOT NULL,
-    name TEXT NOT NULL, caption_before TEXT, width_mm REAL, in_head INTEGER NOT NULL, PRIMARY KEY(pub_id, position)
+    name TEXT NOT NULL, caption_before TEXT, width_mm REAL, in_head INTEGER NOT NULL,
+    PRIMARY KEY(pub_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX placements_by_url ON placements(url);
 CREATE TABLE items(
@@ -53,13 +54,14 @@ CREATE TABLE verdicts(
     PRIMARY KEY(sha256, page, model)
 ) WITHOUT ROWID;
 CREATE TABLE judgements(
-    sha256 TEXT NOT NULL, model TEXT NOT NULL, pages INTEGER NOT NULL, error TEXT, note TEXT,
+    sha256 TEXT NOT NULL, model TEXT NOT NULL, pages INTEGER NOT NULL, code TEXT, error TEXT, note TEXT,
     PRIMARY KEY(sha256, model)
 ) WITHOUT ROWID;
 CREATE TABLE files(
     sha256 TEXT NOT NULL, page INTEGER NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
     width INTEGER, height INTEGER, PRIMARY KEY(sha256, page)
 ) WITHOUT ROWID;
+CREATE INDEX files_by_file ON files(file);
 """
 
 
@@ -83,7 +85,8 @@ UNSOUND = frozenset({DayState.PARTIAL, DayState.FAILED})
 class Day:
     """One date. ``query_hash`` and ``terms`` say under which question and which rules it was worked on.
 
-    ``provisional``: it was searched so soon after its date that more may still be published.
+    ``provisional``: it was searched so soon after its date that more may still be published. ``whole``: the
+    search gave all that it counts.
     """
 
     date: dt.date
@@ -98,6 +101,7 @@ class Day:
     query_hash: str | None = None
     terms: str | None = None
     provisional: bool = False
+    whole: bool = False
 
 
 class State:
@@ -205,22 +209,48 @@ class State:
                 return
             after = piece[-1]["date"]
 
+    def ends(self, states: Iterable[DayState]) -> tuple[dt.date, dt.date] | None:
+        """The first and the last day in one of these states, if there is any."""
+        wanted = sorted(states)
+        marks = ", ".join("?" * len(wanted))
+        row = self.one(
+            f"SELECT min(date) AS first, max(date) AS last FROM days WHERE state IN ({marks})",  # noqa: S608
+            tuple(wanted),
+        )
+        if row is None or row["first"] is None:
+            return None
+        return dt.date.fromisoformat(row["first"]), dt.date.fromisoformat(row["last"])
+
     def save_day(self, day: Day) -> None:
         """Write all of a day."""
         self.execute(
             "INSERT OR REPLACE INTO days (date, field, state, number_of_records, unique_ids, attempts, "
-            "error, searched_at, completed_at, query_hash, terms, provisional) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "error, searched_at, completed_at, query_hash, terms, provisional, whole) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 day.date.isoformat(), day.field, day.state, day.number_of_records, day.unique_ids,
-                day.attempts, day.error, day.searched_at, day.completed_at, day.query_hash, day.terms, day.provisional,
+                day.attempts, day.error, day.searched_at, day.completed_at,
+                day.query_hash, day.terms, day.provisional, day.whole,
             ),
         )  # fmt: skip
 
-    def count_days(self) -> dict[str, int]:
-        """How many days there are in each state that occurs."""
-        rows = self.rows("SELECT state, count(*) AS number FROM days GROUP BY state ORDER BY state")
+    def count_days(self, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> dict[str, int]:
+        """How many days of a range there are in each state that occurs."""
+        rows = self.rows(
+            "SELECT state, count(*) AS number FROM days WHERE date BETWEEN ? AND ? "
+            "GROUP BY state ORDER BY state",
+            (first.isoformat(), last.isoformat()),
+        )
         return {row["state"]: row["number"] for row in rows}
+
+    def count_settled(self, first: dt.date, last: dt.date, terms: str) -> int:
+        """How many days of a range have ended under these terms, or had nothing that falls under any."""
+        row = self.one(
+            "SELECT count(*) AS number FROM days WHERE date BETWEEN ? AND ? AND NOT provisional "
+            "AND (state = ? OR (state = ? AND terms = ?))",
+            (first.isoformat(), last.isoformat(), DayState.EMPTY, DayState.COMPLETE, terms),
+        )
+        return 0 if row is None else int(row["number"])
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -260,4 +290,5 @@ class State:
 def _day(row: sqlite3.Row) -> Day:
     fields = dict(row)
     date, state = dt.date.fromisoformat(fields.pop("date")), DayState(fields.pop("state"))
-    return Day(date=date, state=state, **{**fields, "provisional": bool(fields["provisional"])})
+    flags = {name: bool(fields[name]) for name in ("provisional", "whole")}
+    return Day(date=date, state=state, **{**fields, **flags})

@@ -30,7 +30,8 @@ class Judgement:
     Attributes:
         model: fingerprint of what judged.
         pages: how many pages the file has; 0 for an image.
-        verdicts: one per page looked at, in order; none if ``error`` says why nothing could be.
+        verdicts: one per page looked at, in order; none if ``error`` says why nothing could be, and ``code``
+            (of ``sightline.errors``) of what kind that is.
         note: what was left out, such as pages past a limit.
     """
 
@@ -38,6 +39,7 @@ class Judgement:
     model: str
     pages: int
     verdicts: tuple[Verdict, ...] = ()
+    code: str | None = None
     error: str | None = None
     note: str | None = None
 
@@ -69,7 +71,7 @@ class Verdicts:
             )
             for each in pages
         )  # fmt: skip
-        return Judgement(sha256, model, row["pages"], verdicts, row["error"], row["note"])
+        return Judgement(sha256, model, row["pages"], verdicts, row["code"], row["error"], row["note"])
 
     def save(self, judgement: Judgement) -> None:
         """Keep a judgement whole: one with some of its pages would pass for one with all."""
@@ -85,8 +87,8 @@ class Verdicts:
                     ),
                 )  # fmt: skip
             self._state.execute(
-                "INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?)",
-                (*key, judgement.pages, judgement.error, judgement.note),
+                "INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, judgement.pages, judgement.code, judgement.error, judgement.note),
             )
 
     def forget_failures(self, sha256: str) -> None:
