@@ -20,53 +20,6 @@ import httpx2
 import pytest
 from PIL import Image
 
-# In order of the names, these come before the built-in models of the same space.
-MODELS = """
-import os
-import numpy as np
-from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
-
-def towards(direction, length):
-    vector = np.zeros(4, np.float32)
-    vector[direction] = length
-    vector[3] = 1
-    return vector
-
-class Looker:
-    # Red is a map, green is from above, blue is neither, grey is a bit of all.
-    def prepare(self, view):
-        pixels = view.pixels().reshape(-1, 3).mean(0)
-        if os.environ.get("UNLUCKY"):
-            raise ValueError("a secret of the code")
-        return np.append(pixels / 255, 1).astype(np.float32)
-
-    def infer(self, items):
-        return list(items)
-
-class Reader:
-    def prepare(self, text):
-        with open(os.environ.get("TEXTS_READ", os.devnull), "a") as file:
-            file.write(text + "\\n")
-        if "aerial" in text or "satellite" in text or "above" in text and "drawing" not in text:
-            return towards(1, 0.2)
-        return towards(0, 0.2) if "map" in text or "plan" in text or "drawing" in text else towards(2, 0.2)
-
-    def infer(self, items):
-        return list(items)
-
-def card(name, capability):
-    return ModelCard(
-        name=name, capabilities=frozenset({capability}), description="d", licence="CC0-1.0",
-        homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0,
-        space="clip-vit-b-32", similarity_scale=100.0,
-    )
-
-MODELS = (
-    ModelDefinition(card("a-looker", Capability.IMAGE_EMBEDDING), lambda files, graphs: Looker()),
-    ModelDefinition(card("a-reader", Capability.TEXT_EMBEDDING), lambda files, graphs: Reader()),
-)
-"""
 RED, GREEN, BLUE, GREY = (250, 5, 5), (5, 250, 5), (5, 5, 250), (120, 120, 120)
 FIELDS = [
     "filename",
@@ -86,16 +39,9 @@ def picture(colour: tuple[int, int, int], kind: str = "PNG", size: tuple[int, in
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def plugins_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plugins")
-    (folder / "models").mkdir()
-    (folder / "models" / "colours.py").write_text(MODELS)
-    return folder
-
-
 @pytest.fixture
-def start(serve: Any, plugins_dir: Path) -> Callable[..., httpx2.Client]:
+def start(serve: Any, with_colours: Any, tmp_path: Path) -> Callable[..., httpx2.Client]:
+    plugins_dir = with_colours(tmp_path / "plugins")
     return lambda **changes: serve(plugins_dir=plugins_dir, **changes)
 
 
