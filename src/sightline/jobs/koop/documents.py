@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from sightline.jobs.koop.records import AttachmentName, Record
-from sightline.jobs.koop.state import State
+from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
 
 
 class PublicationState(StrEnum):
@@ -45,6 +45,9 @@ class ItemState(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     GONE = "gone"
+
+
+_UNDER_WAY = frozenset({ItemState.PENDING, ItemState.FETCHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,11 @@ class Documents:
         return _item(row)
 
     def save(self, item: Item) -> None:
-        """Write all of an item."""
+        """Write all of an item. If it was settled before and is otherwise now, the manifest is stale."""
+        before = self._state.one("SELECT state, model FROM items WHERE url = ?", (item.url,))
+        is_other = before is not None and (before["state"], before["model"]) != (item.state, item.model)
+        if before is not None and is_other and before["state"] not in _UNDER_WAY:
+            self._state.put(MANIFEST_IS_STALE, True)
         self._state.execute(
             "INSERT OR REPLACE INTO items (url, kind, state, source_url, http, attempts, sha256, bytes, "
             "mime, etag, file, model, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

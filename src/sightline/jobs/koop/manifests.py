@@ -22,9 +22,9 @@ from typing import Any
 from sightline.errors import ConfigurationError
 from sightline.jobs.koop.blobs import sync_folder
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
-from sightline.jobs.koop.state import DayState, State
+from sightline.jobs.koop.state import MANIFEST_IS_STALE, DayState, State
 
-_LENGTH, _LAST_DAY, _STALE = "manifest_bytes", "manifest_last_day", "manifest_stale"
+_LENGTH, _LAST_DAY = "manifest_bytes", "manifest_last_day"
 _ROWS_AT_ONCE = 1000
 _PARQUET_ROWS = 20_000
 # Days of which something is known for good. A failed search has no lines.
@@ -77,12 +77,12 @@ class Manifest:
 
     def mark_stale(self) -> None:
         """Something that was written may have changed."""
-        self._state.put(_STALE, True)
+        self._state.put(MANIFEST_IS_STALE, True)
 
     def append(self, day: dt.date) -> None:
         """Write an ended day's lines. Call it inside the transaction that ends the day."""
         last_day = self._state.get(_LAST_DAY)
-        if self._state.get(_STALE) or (last_day is not None and day.isoformat() <= last_day):
+        if self._state.get(MANIFEST_IS_STALE) or (last_day is not None and day.isoformat() <= last_day):
             self.mark_stale()
             return
         length = self._state.get(_LENGTH) or 0
@@ -99,7 +99,7 @@ class Manifest:
 
     def finish(self) -> None:
         """Bring the file in the order of days, if it is not."""
-        if self._state.get(_STALE) or not self._path.exists():
+        if self._state.get(MANIFEST_IS_STALE) or not self._path.exists():
             self.rewrite()
 
     def rewrite(self) -> None:
@@ -113,7 +113,7 @@ class Manifest:
                 last = self._state.one("SELECT max(date) AS date FROM days WHERE state IN (?, ?)", _WRITTEN)
                 self._state.put(_LENGTH, length)
                 self._state.put(_LAST_DAY, last and last["date"])
-                self._state.put(_STALE, False)
+                self._state.put(MANIFEST_IS_STALE, False)
                 temporary.replace(self._path)
         sync_folder(self._path.parent)
 
@@ -144,8 +144,8 @@ def require_parquet() -> None:
 
 _COLUMNS = {
     "day": "date32", "publication": "string", "title": "string", "creator": "string", "types": "string",
-    "decision_types": "string", "signs": "string", "page_url": "string", "kind": "string", "name": "string",
-    "url": "string", "page": "int32", "caption_before": "string", "width_mm": "float64", "state": "string",
+    "decision_types": "string", "signs": "string", "page_url": "string", "note": "string",
+    "kind": "string", "name": "string", "url": "string", "page": "int32", "caption_before": "string", "width_mm": "float64", "state": "string",
     "error": "string", "sha256": "string", "bytes": "int64", "mime": "string", "label": "string",
     "confidence": "float64", "probabilities": "string", "would_download": "bool_", "model": "string",
     "file": "string", "width": "int32", "height": "int32", "source_file": "string",
@@ -165,14 +165,15 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "decision_types": record["type_verkeersbesluit"],
         "signs": record["sign_codes"],
         "page_url": record["page_url"],
+        "note": row["publication_error"],
         "kind": row["kind"],
         "name": row["name"],
         "url": row["source_url"] or row["url"],
-        "page": row["page"],
+        "page": row["page"] or None,
         "caption_before": row["caption_before"],
         "width_mm": row["width_mm"],
         "state": row["state"] if has_item else row["publication_state"],
-        "error": row["error"] if has_item else row["publication_error"],
+        "error": row["error"],
         "sha256": row["sha256"],
         "bytes": row["bytes"],
         "mime": row["mime"],

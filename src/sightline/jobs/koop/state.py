@@ -19,6 +19,8 @@ from typing import Any
 from sightline.errors import InvalidRequest
 from sightline.jobs.koop.folder import disk_ended
 
+# Under this key of ``put``: lines that were written may differ from what the state says now.
+MANIFEST_IS_STALE = "manifest_stale"
 # Raised when tables change in a way that older files do not have.
 _VERSION = 1
 _SCHEMA = """

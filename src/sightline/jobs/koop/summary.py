@@ -125,5 +125,5 @@ def status_of(state: State) -> Status:
         items=documents.count_items(),
         verdicts=Verdicts(state).count(),
         disk_bytes=documents.disk_bytes(),
-        rates_per_s={origin: each.rate_per_s for origin, each in learned_rates(state).items()},
+        rates_per_s={origin: round(each.rate_per_s, 3) for origin, each in learned_rates(state).items()},
     )
