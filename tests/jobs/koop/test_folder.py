@@ -32,8 +32,9 @@ def test_two_at_once_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidRequest, match="cannot be written: Not a directory"), occupied(
-        tmp_path / "file" / "out"
+    with (
+        pytest.raises(InvalidRequest, match="cannot be written: Not a directory"),
+        occupied(tmp_path / "file" / "out"),
     ):
         pass
 
@@ -47,8 +48,9 @@ def test_an_error_inside_lets_the_folder_go(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO])
 def test_what_every_write_would_meet_ends_the_run(number: int, tmp_path: Path) -> None:
-    with pytest.raises(RunEnded, match="cannot be written any more.*goes on from here"), (
-        disk_trouble_ends_the_run(tmp_path)
+    with (
+        pytest.raises(RunEnded, match="cannot be written any more.*goes on from here"),
+        disk_trouble_ends_the_run(tmp_path),
     ):
         raise OSError(number, os.strerror(number))
 
