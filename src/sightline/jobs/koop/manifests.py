@@ -91,10 +91,11 @@ class Manifest:
             return
         with disk_trouble_ends_the_run(self._path.parent), self._path.open("ab") as file:
             file.truncate(length)  # what an earlier, failed attempt may have left
-            length += _write_lines(file.write, rows(self._state, day, day))
-            file.flush()
-            os.fsync(file.fileno())
-        self._state.put(_LENGTH, length)
+            added = _write_lines(file.write, rows(self._state, day, day))
+            if added:  # thousands of days may have nothing, and an fsync takes milliseconds
+                file.flush()
+                os.fsync(file.fileno())
+        self._state.put(_LENGTH, length + added)
         self._state.put(_LAST_DAY, day.isoformat())
 
     def finish(self) -> None:

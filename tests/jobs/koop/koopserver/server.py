@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,6 +98,7 @@ class KoopServer:
         self.greatest_page = GREATEST_PAGE
         self.packs = True
         self._clock = clock
+        self._arrived = threading.Condition()
         self._faults: list[_Programmed] = []
         self.limit(rate)
         self._listeners = Listeners(ROLES, self._answer)
@@ -173,6 +175,13 @@ class KoopServer:
         wanted = re.compile(pattern)
         return [each for each in tuple(self.log) if wanted.search(each.url) and status in (None, each.status)]
 
+    def wait_for(self, requests: int, timeout_s: float = 60.0) -> None:
+        """Return once the log has so many entries."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.log) >= requests, timeout_s), (
+                "too few requests came"
+            )
+
     # -- answering -----------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> Response:
@@ -185,11 +194,18 @@ class KoopServer:
             if fault is not None:
                 response = fault(request, response)
         agent = request.headers.get("user-agent", "")
-        self.log.append(
-            Logged(
-                self._clock(), request.role, request.readable, agent, response.status, dict(request.headers)
+        with self._arrived:
+            self.log.append(
+                Logged(
+                    self._clock(),
+                    request.role,
+                    request.readable,
+                    agent,
+                    response.status,
+                    dict(request.headers),
+                )
             )
-        )
+            self._arrived.notify_all()
         return response
 
     def _programmed(self, request: Request) -> Fault | None:
