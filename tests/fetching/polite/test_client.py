@@ -403,7 +403,19 @@ async def test_one_workers_429_holds_the_others_on_that_host_alone(serve, polite
 
 
 async def test_ten_in_flight_429_halve_the_rate_once(serve, polite, answers):
-    server = await serve(answers(*[429] * 10, b"x"))
+    all_in = asyncio.Event()
+    asked = 0
+
+    async def answer(head, writer):
+        nonlocal asked
+        asked += 1
+        is_first = asked <= 10
+        if asked == 10:
+            all_in.set()
+        await all_in.wait()
+        await answers(429 if is_first else b"x")(head, writer)
+
+    server = await serve(answer)
     client = polite(server, concurrent=10)
     fetched = await asyncio.gather(*(client.fetch(url_of(server), max_bytes=MAX_BYTES) for _ in range(10)))
     assert {document.body for document in fetched} == {b"x"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from koopserver import KoopServer
 
-from sightline.fetching.polite import Clock, Manners, PoliteClient
+from sightline.fetching.polite import Clock, Learned, Manners, PoliteClient
 
 
 class Jumping:
@@ -26,7 +27,13 @@ class Jumping:
         self.now_s = max(self.now_s, until_s)
 
 
-def client_of(koop: KoopServer, time: Jumping | None = None, **manners: Any) -> PoliteClient:
+def client_of(
+    koop: KoopServer,
+    time: Jumping | None = None,
+    *,
+    learned: Mapping[str, Learned] | None = None,
+    **manners: Any,
+) -> PoliteClient:
     """May ask all three hosts. Without ``time`` it has a clock of its own."""
     hosts = (koop.repository_url, koop.reader_url, koop.attachments_url)
     return PoliteClient(
@@ -34,4 +41,5 @@ def client_of(koop: KoopServer, time: Jumping | None = None, **manners: Any) -> 
         hosts,
         clock=(time or Jumping()).clock(),
         rng=random.Random(3),
+        learned=learned,
     )
