@@ -49,7 +49,7 @@ def test_an_error_inside_lets_the_folder_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO])
 def test_what_every_write_would_meet_ends_the_run(number: int, tmp_path: Path) -> None:
     with (
-        pytest.raises(RunEnded, match="cannot be written any more.*goes on from here"),
+        pytest.raises(RunEnded, match=r"cannot be written any more.*goes on from here"),
         disk_trouble_ends_the_run(tmp_path),
     ):
         raise OSError(number, os.strerror(number))

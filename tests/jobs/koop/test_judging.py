@@ -104,7 +104,7 @@ async def test_the_model_is_that_of_weights_and_words(
 
 
 async def test_a_set_without_rules_cannot_judge(analyzer: Analyzer) -> None:
-    with pytest.raises(InvalidParameters, match="kind-of-picture.*no rules.*--label-set"):
+    with pytest.raises(InvalidParameters, match=r"kind-of-picture.*no rules.*--label-set"):
         await ZeroShotJudge.ready(analyzer, "kind-of-picture", pages())
     with pytest.raises(InvalidParameters, match="no label set 'none'"):
         await ZeroShotJudge.ready(analyzer, "none", pages())

@@ -95,10 +95,15 @@ def test_a_torn_tail_is_cut(state: State, manifest: Manifest, path: Path) -> Non
 def test_lines_of_a_day_that_did_not_end_are_cut_by_its_second_end(
     state: State, manifest: Manifest, path: Path
 ) -> None:
-    with pytest.raises(ZeroDivisionError), state.transaction():
-        ended_day(state, MONDAY, {"a": ["1.png"]})
-        manifest.append(MONDAY)
-        raise ZeroDivisionError
+
+    def broken() -> None:
+        with state.transaction():
+            ended_day(state, MONDAY, {"a": ["1.png"]})
+            manifest.append(MONDAY)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
     assert len(lines(path)) == 1
     end(state, manifest, MONDAY, {"a": ["1.png"]})
     assert names(path) == ["1.png"]
