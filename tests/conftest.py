@@ -179,6 +179,72 @@ def with_captioner() -> Callable[[Path], Path]:
     return add
 
 
+# In order of the names, these come before the built-in models of the same space.
+COLOURS = """
+import os
+import numpy as np
+from sightline.models import ModelCard, ModelDefinition
+from sightline.types import Capability
+
+def towards(direction, length):
+    vector = np.zeros(4, np.float32)
+    vector[direction] = length
+    vector[3] = 1
+    return vector
+
+class Looker:
+    # Red is a map, green is from above, blue is neither, grey is a bit of all.
+    def prepare(self, view):
+        pixels = view.pixels().reshape(-1, 3).mean(0)
+        if os.environ.get("UNLUCKY"):
+            raise ValueError("a secret of the code")
+        return np.append(pixels / 255, 1).astype(np.float32)
+
+    def infer(self, items):
+        return list(items)
+
+class Reader:
+    def prepare(self, text):
+        with open(os.environ.get("TEXTS_READ", os.devnull), "a") as file:
+            file.write(text + "\\n")
+        if "aerial" in text or "satellite" in text or "above" in text and "drawing" not in text:
+            return towards(1, 0.2)
+        return towards(0, 0.2) if "map" in text or "plan" in text or "drawing" in text else towards(2, 0.2)
+
+    def infer(self, items):
+        return list(items)
+
+def card(name, capability):
+    return ModelCard(
+        name=name, capabilities=frozenset({capability}), description="d", licence="CC0-1.0",
+        homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0,
+        space="clip-vit-b-32", similarity_scale=100.0,
+    )
+
+MODELS = (
+    ModelDefinition(card("a-looker", Capability.IMAGE_EMBEDDING), lambda files, graphs: Looker()),
+    ModelDefinition(card("a-reader", Capability.TEXT_EMBEDDING), lambda files, graphs: Reader()),
+)
+"""
+
+
+@pytest.fixture
+def with_colours() -> Callable[[Path], Path]:
+    """Adds both halves of a CLIP to a plug-in folder, for the texts of the label set ``map-or-aerial``: to it
+    red pictures are maps, green ones are from above, and blue ones neither.
+
+    Two variables of the environment: ``TEXTS_READ``, a file for the texts that were read, and ``UNLUCKY``,
+    which makes pictures fail.
+    """
+
+    def add(folder: Path) -> Path:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        (folder / "models" / "colours.py").write_text(COLOURS)
+        return folder
+
+    return add
+
+
 @pytest.fixture
 def grey_image() -> Callable[..., Path]:
     """Writes a picture of one grey and gives back its path."""

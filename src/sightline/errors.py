@@ -31,6 +31,11 @@
     │   ├── OfflineRefused            a download was needed in offline mode
     │   ├── ExportFailed              an exporter's environment or run failed
     │   └── BundleInvalid             a bundle is damaged, foreign or unsafe
+    ├── ArchiveError                  a public archive: its search and its documents
+    │   ├── DocumentGone              the archive says that it has no such document
+    │   ├── DocumentRefused           forbidden, hostile or leading nowhere; asking again changes nothing
+    │   ├── DocumentUnavailable       every attempt failed; another time it may come
+    │   └── SearchFailed              an answer that no list of records can be made of; may be permanent
     └── ConfigurationError            a setting, plug-in or registration is wrong; raised at start
 
 Each class has a stable ``code`` for programs; ``str(error)`` is the public message. Neither ever contains
@@ -170,6 +175,49 @@ class ExportFailed(WeightsError):
 
 class BundleInvalid(WeightsError):
     code = "bundle_invalid"
+
+
+class ArchiveError(SightlineError):
+    """``permanent``: asking again will not help. ``status``: the HTTP status that decided it, if one did."""
+
+    code = "archive_error"
+    permanent = False
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class DocumentGone(ArchiveError):
+    code = "document_gone"
+    permanent = True
+
+
+class DocumentRefused(ArchiveError):
+    code = "document_refused"
+    permanent = True
+
+
+class DocumentUnavailable(ArchiveError):
+    code = "document_unavailable"
+
+
+class SearchFailed(ArchiveError):
+    """``diagnostic``: the service's own number for what went wrong, if it gave one."""
+
+    code = "search_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        diagnostic: int | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, status=status)
+        self.permanent = permanent
+        self.diagnostic = diagnostic
 
 
 class ConfigurationError(SightlineError):

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     # Models
     models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
+    label_sets: Path | None = Field(
+        None, description="TOML file with label sets of your own; docs/zero-shot.md says how."
+    )
     offline: bool = Field(False, description="Open no outbound socket for weights.")
     auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")
     allow_random_weights: bool = Field(False, description="Load models with random weights; marked as such.")
@@ -147,12 +150,16 @@ class Settings(BaseSettings):
     worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: usable cores + 2.")
     queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
     queue_mib: int = Field(512, ge=1, description="Megabytes that waiting items may keep per model.")
+    text_cache_mib: int = Field(
+        16, ge=0, description="Megabytes of text vectors kept, so that known texts are not computed. 0: off."
+    )
     request_timeout_s: float = Field(30.0, gt=0, description="Longest a request may take, queueing included.")
 
     # Images and requests
     image_max_bytes: int = Field(25 * MIB, ge=1, description="Bytes of one image.")
     image_max_pixels: int = Field(50_000_000, ge=1, description="Width × height of one image.")
     image_max_side: int = Field(30_000, ge=1, description="Longer side of one image, in pixels.")
+    classify_max_bytes: int = Field(50 * MIB, ge=1, description="Bytes of one image sent to /classify.")
     request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
     request_max_images: int = Field(16, ge=1, description="Images in one request.")
     request_max_tasks: int = Field(64, ge=1, description="Tasks in one request.")
@@ -165,6 +172,43 @@ class Settings(BaseSettings):
     fetch_max_redirects: int = Field(3, ge=0, description="Redirects followed, each checked again.")
     fetch_ports: Ports = Field((80, 443), description="Ports a URL may name.")
     fetch_allow_networks: Networks = Field((), description="Private networks (CIDR) that URLs may reach.")
+
+    # The archive of Dutch official publications (KOOP)
+    koop_contact: str | None = Field(
+        None, description="URL or mail address at which the archive finds you; sent with every request."
+    )
+    koop_search_url: str = Field("https://repository.overheid.nl/sru", description="The archive's search.")
+    koop_reader_url: str = Field(
+        "https://zoek.officielebekendmakingen.nl",
+        description="The archive's site for readers, which has the illustrations.",
+    )
+    koop_attachments_url: str = Field(
+        "https://repository.officiele-overheidspublicaties.nl/externebijlagen",
+        description="The archive's folder of external attachments.",
+    )
+    koop_texts_from: str = Field(
+        "reader",
+        pattern="^(reader|repository)$",
+        description="Whether texts come from the site for readers or from the repository, as records say.",
+    )
+    koop_rate_per_s: float = Field(
+        0.85, gt=0, description="Requests per second to each host of the archive, to begin with."
+    )
+    koop_max_rate_per_s: float = Field(
+        0.95, gt=0, description="Most requests per second to each host of the archive."
+    )
+    koop_burst: int = Field(
+        50, ge=1, description="Requests a host of the archive may get at once after a rest."
+    )
+    koop_concurrency: int = Field(
+        4, ge=1, le=16, description="Publications worked on, and requests to one host, at the same time."
+    )
+    koop_file_max_bytes: int = Field(100 * MIB, ge=1, description="Bytes of one text, image or PDF.")
+    koop_page_timeout_s: float = Field(20.0, gt=0, description="Longest that drawing one PDF page may take.")
+    koop_document_timeout_s: float = Field(120.0, gt=0, description="Longest that drawing one PDF may take.")
+    koop_day_timeout_s: float = Field(
+        43_200.0, gt=0, description="Longest that one day's publications may take."
+    )
 
 
 @dataclass(frozen=True, slots=True)

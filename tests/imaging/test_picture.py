@@ -18,6 +18,7 @@ from sightline.imaging import (
     center_crop,
     decoding,
     open_picture,
+    picture_from_pixels,
     resize_short_side,
 )
 from sightline.settings import Settings
@@ -199,3 +200,27 @@ def test_importing_loads_no_image_library():
     code = "import sys, sightline.imaging; print({'PIL', 'pillow_heif'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+# -- pictures that never were files ------------------------------------------------------------------------
+
+
+def test_pixels_become_a_picture_without_being_copied() -> None:
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    picture = picture_from_pixels(pixels, ImageLimits(1, 24, 6), source="pdf")
+    assert (picture.width, picture.height, picture.facts.format) == (6, 4, "pdf")
+    assert picture.facts.num_bytes == picture.held_bytes == 72
+    assert picture.facts.sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()
+    assert np.shares_memory(picture.rgb(), pixels)
+    assert picture.reduced(1) is picture.rgb()
+    assert picture.crop(PixelBox(1, 1, 3, 3)).tolist() == pixels[1:3, 1:3].tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        picture.rgb()[0, 0] = 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((5, 5, 3), ImageTooLarge), ((1, 7, 3), ImageTooLarge), ((0, 5, 3), InvalidImage)]
+)
+def test_pixels_past_the_limits_are_no_picture(shape: tuple[int, ...], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        picture_from_pixels(np.zeros(shape, np.uint8), ImageLimits(1, 24, 6), source="pdf")

@@ -16,7 +16,7 @@ import pytest
 
 from sightline.errors import InvalidRequest, SightlineError, TargetNotFound
 from sightline.imaging import ImageLimits
-from sightline.jobs import remote
+from sightline.jobs import server as server_module
 from sightline.jobs.describing import Description, RunEnded
 from sightline.jobs.remote import describing_there
 from sightline.settings import Settings
@@ -159,7 +159,7 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(server_module, "_FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture
@@ -313,15 +313,15 @@ async def test_a_server_that_was_never_there_ends_the_run_at_once() -> None:
 async def test_a_server_that_went_away_is_waited_for_a_while(
     script: Script, quick, tmp_path: Path, grey_image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_GONE", remote._Patience(seconds=0.3))
+    monkeypatch.setattr(server_module, "_GONE", server_module._Patience(seconds=0.3))
     image = grey_image(tmp_path / "a.png")
     async with describing_there(script.url, {}, LIMITS) as describer:
-        describer._client.base_url = "http://127.0.0.1:9"  # as if it had gone
+        describer._server.client.base_url = "http://127.0.0.1:9"  # as if it had gone
         asking = asyncio.create_task(describer.describe(image))
         await asyncio.sleep(0.05)
-        describer._client.base_url = script.url
+        describer._server.client.base_url = script.url
         assert (await asking).text == "words"
-        describer._client.base_url = "http://127.0.0.1:9"
+        describer._server.client.base_url = "http://127.0.0.1:9"
         with pytest.raises(RunEnded, match="no server answers"):
             await describer.describe(image)
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from sightline import __version__
-from sightline.cli import models
+from sightline.cli import koop, models
 from sightline.cli.analyze import analyze
 from sightline.cli.caption import caption
+from sightline.cli.classify import classify
 from sightline.cli.doctor import doctor
 from sightline.cli.locate import locate
 from sightline.cli.operations import operations
@@ -48,6 +49,7 @@ def sightline(
       [cyan]sightline models pull --all[/]    download the models, once
       [cyan]sightline analyze photo.jpg[/]    ask about a photo, no server needed
       [cyan]sightline locate photo.jpg[/]     ask where it was taken
+      [cyan]sightline classify photo.jpg[/]   ask what kind of picture it is
       [cyan]sightline serve[/]                answer over HTTP at http://127.0.0.1:8000
 
     Settings come from SIGHTLINE_* variables or a .env file; options given here go before them.
@@ -57,8 +59,10 @@ def sightline(
 app.command()(serve)
 app.command()(analyze)
 app.command()(locate)
+app.command()(classify)
 app.command()(caption)
 app.command()(operations)
 app.add_typer(models.app, name="models")
+app.add_typer(koop.app, name="koop")
 app.command()(settings)
 app.command()(doctor)

@@ -5,7 +5,7 @@ asked. Image libraries are imported at first use. Every failure is an :class:`si
 """
 
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.picture import Picture, View, open_picture
+from sightline.imaging.picture import Picture, View, open_picture, picture_from_pixels
 from sightline.imaging.resizing import center_crop, encode_png, middle_square, resize, resize_short_side
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "encode_png",
     "middle_square",
     "open_picture",
+    "picture_from_pixels",
     "resize",
     "resize_short_side",
 ]

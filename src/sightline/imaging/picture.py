@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from threading import Lock
 
+import numpy as np
+
 from sightline.errors import ImageError, ImageTooLarge, InvalidImage
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format, sniff
@@ -44,19 +46,51 @@ def open_picture(data: bytes, limits: ImageLimits) -> Picture:
     return Picture(data, facts, header.orientation, limits.max_pixels)
 
 
+def picture_from_pixels(pixels: Pixels, limits: ImageLimits, *, source: str) -> Picture:
+    """A picture that never was an image file, such as a page of a PDF.
+
+    Args:
+        pixels: uint8 [height, width, 3], upright; not copied, and not to be written to from now on.
+        source: what the facts give as its format. Their digest and number of bytes are of the pixels.
+
+    Raises:
+        ImageTooLarge, InvalidImage: the size is past the limits, or nothing.
+    """
+    height, width = pixels.shape[:2]
+    limits.check_size(width, height)
+    kept = np.ascontiguousarray(pixels)
+    kept.flags.writeable = False
+    facts = PictureFacts(
+        format=source,
+        width=width,
+        height=height,
+        num_bytes=kept.nbytes,
+        sha256=hashlib.sha256(kept.data, usedforsecurity=False).hexdigest(),
+    )
+    return Picture(b"", facts, orientation=1, max_pixels=limits.max_pixels, decoded=kept)
+
+
 class Picture:
     """An image file with a good header. Pixels are decoded when first asked for, once, on any thread.
 
-    Made by :func:`open_picture`. All sizes and boxes are of the upright picture.
+    Made by :func:`open_picture`, or already decoded by :func:`picture_from_pixels`. All sizes and boxes are
+    of the upright picture.
     """
 
-    def __init__(self, data: bytes, facts: PictureFacts, orientation: int, max_pixels: int) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        facts: PictureFacts,
+        orientation: int,
+        max_pixels: int,
+        decoded: Pixels | None = None,
+    ) -> None:
         self.facts = facts
         self._data = data
         self._orientation = orientation
         self._max_pixels = max_pixels
         self._lock = Lock()
-        self._decoded: dict[int, Pixels] = {}
+        self._decoded: dict[int, Pixels] = {} if decoded is None else {1: decoded}
         self._failure: ImageError | None = None
 
     def __repr__(self) -> str:

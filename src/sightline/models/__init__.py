@@ -51,6 +51,8 @@ class ModelCard:
         parameters: number of weights.
         multiply_adds: per image (or text) at the usual input size.
         space: embeddings with equal ``space`` are comparable, e.g. a CLIP image and text tower.
+        similarity_scale: what the cosine of a picture's and a text's vector is multiplied by before a softmax
+            over texts, as the model was trained; None where there is no such thing.
         max_batch: most items one ``infer`` call gets; of a model elsewhere, most questions under way.
         exporter: family in ``sightline.export`` that can make the artifacts, if any.
         runs: where its work is done.
@@ -66,6 +68,7 @@ class ModelCard:
     multiply_adds: int
     artifacts: tuple[Artifact, ...] = ()
     space: str | None = None
+    similarity_scale: float | None = None
     max_batch: int = 16
     exporter: str | None = None
     runs: Runs = Runs.IN_SLOT
@@ -113,12 +116,14 @@ class Model(Protocol):
     """A loaded model.
 
     The subject is an ``imaging.View`` for models that look, a ``str`` for those that read, a
-    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write.
+    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, the
+    name of a label set for those that keep such.
 
     ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
     many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
     ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
-    float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate.
+    float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate, keepers
+    of label sets with a ``types.LabelSet``.
     """
 
     def prepare(self, subject: Any) -> Any: ...

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXT_TOKENS", "END_TOKEN", "MODELS", "SQUARE", "TOKENIZER", "TOWERS", "Tower"]
 
 CONTEXT_TOKENS = 77
+# exp(logit_scale) of the released ViT-B/32 and ViT-L/14: both store 4.6052, the natural logarithm of 100, at
+# which training capped it (Radford et al. 2021, section 2.5).
+SIMILARITY_SCALE = 100.0
 END_TOKEN = 49407
 
 # Texts are padded to a multiple of this: a graph prepares itself anew for each length it has not seen, and
@@ -223,6 +226,7 @@ def _definition(tower: Tower) -> ModelDefinition:
         multiply_adds=tower.multiply_adds,
         artifacts=(graph, TOKENIZER) if tower.reads_text else (graph,),
         space=tower.space,
+        similarity_scale=SIMILARITY_SCALE,
         max_batch=tower.max_batch,
         exporter="clip",
     )

@@ -138,6 +138,11 @@ class Models(Protocol):
         """
         ...
 
+    def similarity_scale(self, model: str) -> float | None:
+        """What a cosine between its vector and a text's is multiplied by before a softmax; None if the card
+        of the model has no such number."""
+        ...
+
     def ref(self, model: str) -> ModelRef | None:
         """Name, fingerprint and provenance of a loaded model; None while it is not loaded."""
         ...

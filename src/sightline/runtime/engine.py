@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sightline.errors import (
@@ -31,6 +32,7 @@ from sightline.operations import Inference
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
+from sightline.runtime.recall import TextVectors
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
@@ -96,6 +98,7 @@ class Engine:
             self._telemetry,
             settings,
         )
+        self._text_vectors = TextVectors(settings.text_cache_mib * MIB)
         self._background: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -139,6 +142,8 @@ class Engine:
     async def infer(self, model: str, subject: Subject, context: Context) -> Inference:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
+        A text that an embedder of texts has read lately is not read again.
+
         Raises:
             UnknownModel, ModelUnavailable, ModelLoading, ModelBroken: see ``Residency.using``.
             Overloaded: the model's lane is full.
@@ -149,13 +154,35 @@ class Engine:
         lane = self._lanes.get(model)
         if lane is None:
             raise UnknownModel(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
+        kept = self._kept_text(model, subject)
+        if kept is not None and (known := await self._recall(model, kept)):
+            return known
         try:
             with lane.admitted(held_bytes(subject), context.priority) as place:
                 async with self.residency.using(model, context.deadline) as resident:
-                    return await self._compute(lane, place, resident, subject, context)
+                    inference = await self._compute(lane, place, resident, subject, context)
         except Overloaded:
             self._telemetry.item_refused(model)
             raise
+        if kept is not None and isinstance(inference.output, np.ndarray):
+            self._text_vectors.keep(kept, inference)
+        return inference
+
+    def _kept_text(self, model: str, subject: Subject) -> str | None:
+        """The subject, if what the model says of it is worth keeping: a vector of a text, computed here."""
+        card = self._catalogue[model].card
+        reads = Capability.TEXT_EMBEDDING in card.capabilities and card.runs is Runs.IN_SLOT
+        return subject if reads and isinstance(subject, str) else None
+
+    async def _recall(self, model: str, text: str) -> Inference | None:
+        """What was said before, if the model's weights are still the same, whether it is loaded or not."""
+        known = self._text_vectors.get(model, text)
+        if known is None:
+            return None
+        if known.model != (self.ref(model) or await self.work(self.residency.installed_ref, model)):
+            return None
+        self._telemetry.text_recalled(model)
+        return known
 
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
@@ -250,6 +277,10 @@ class Engine:
             spaces = ", ".join(sorted({card.space or card.name for card in able}))
             raise UnknownModel(f"no model {space!r} gives {capability.value}; these do: {spaces}")
         raise ModelUnavailable(f"not available: no installed model gives {capability.value}")
+
+    def similarity_scale(self, model: str) -> float | None:
+        """Of the card of ``model``; None where it has none."""
+        return self._catalogue[model].card.similarity_scale
 
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""

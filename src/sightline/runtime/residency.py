@@ -155,6 +155,11 @@ class Residency:
         failure = self._failures.get(name)
         return str(failure.error) if failure and name not in self._residents else None
 
+    def installed_ref(self, name: str) -> ModelRef | None:
+        """The weights ``name`` would be loaded with, as its manifest says; looks at the disk."""
+        installed = self._store.installed(wanted(self._catalogue[name]))
+        return ModelRef(name, installed.fingerprint, installed.provenance) if installed else None
+
     @property
     def residents(self) -> Mapping[str, Resident]:
         return self._residents

@@ -38,12 +38,19 @@ from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.routes import health, places, v1
-from sightline.server.routes.compat import geoclip, image_embed
+from sightline.server.routes.compat import clip_classifier, geoclip, image_embed
 from sightline.settings import Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
 
-ROUTERS = (health.router, v1.router, places.router, image_embed.router, geoclip.router)
+ROUTERS = (
+    health.router,
+    v1.router,
+    places.router,
+    image_embed.router,
+    geoclip.router,
+    clip_classifier.router,
+)
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -98,7 +105,10 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     wrapped: ASGIApp = BodyLimit(
         app,
         max_bytes=settings.request_max_bytes,
-        max_bytes_by_prefix={geoclip.ROUTE: min(settings.request_max_bytes, geoclip.MAX_BODY_BYTES)},
+        max_bytes_by_prefix={
+            geoclip.ROUTE: min(settings.request_max_bytes, geoclip.MAX_BODY_BYTES),
+            clip_classifier.ROUTE: clip_classifier.max_body_bytes(settings),
+        },
     )
     wrapped = RateLimit(
         wrapped,

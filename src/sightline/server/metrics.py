@@ -82,6 +82,9 @@ class Metrics(Telemetry):
         self._refused = self._counter(
             "sightline_items_refused_total", "Items refused by a full queue.", "model"
         )
+        self._recalled = self._counter(
+            "sightline_texts_recalled_total", "Texts whose vectors were known, so that none ran.", "model"
+        )
         self._load_s = self._histogram(
             "sightline_model_load_seconds",
             "Loading a model, download included. In seconds.",
@@ -105,6 +108,7 @@ class Metrics(Telemetry):
             self._prepare_s,
             self._failed,
             self._refused,
+            self._recalled,
             self._load_s,
             self._loaded,
         )
@@ -141,6 +145,9 @@ class Metrics(Telemetry):
 
     def item_refused(self, model: str) -> None:
         self._refused.labels(model).inc()
+
+    def text_recalled(self, model: str) -> None:
+        self._recalled.labels(model).inc()
 
     def model_loaded(self, model: str, load_s: float) -> None:
         self._load_s.labels(model).observe(load_s)

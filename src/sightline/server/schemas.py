@@ -220,6 +220,61 @@ GEOCLIP_GEOLOCATE: dict[str, Any] = {
     ),
 }
 
+
+def _answer(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_STAMP = {"type": "string", "format": "date-time"}
+_HEALTH: dict[str, dict[str, Any]] = {
+    "status": {"enum": ["healthy", "unhealthy"]},
+    "model_loaded": {"type": "boolean"},
+    "models": {"type": "object", "additionalProperties": {"type": "string"}},
+    "timestamp": _STAMP,
+}
+CLASSIFIER_HEALTH: dict[str, Any] = {
+    "responses": {
+        "200": _answer("It can classify.", **_HEALTH),
+        "503": _answer("It cannot.", **_HEALTH),
+    }
+}
+_PICTURE_FILE = {**_IMAGE_FILE, "description": "JPG, PNG, GIF, BMP or TIFF, at most 50 MB."}
+CLASSIFIER_CLASSIFY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _PICTURE_FILE}}
+            }
+        },
+    },
+    "responses": {
+        "200": _answer(
+            "What it is.",
+            filename={"type": "string"},
+            file_size_bytes={"type": "integer"},
+            is_map_or_aerial={"type": "boolean"},
+            confidence={"type": "number"},
+            classification={"enum": ["maps", "aerial_satellite", "miscellaneous"]},
+            probabilities={"type": "object", "additionalProperties": {"type": "number"}},
+            would_download={"type": "boolean"},
+            timestamp=_STAMP,
+        ),
+        **_details(
+            _400="No file, more than one, or no form.",
+            _401=_UNAUTHORIZED,
+            _413="The image is larger than 50 MB, or has too many pixels.",
+            _415="Not JPG, PNG, GIF, BMP or TIFF.",
+            _422="The image is damaged.",
+            _429=_TOO_MANY,
+            _500="No answer could be computed.",
+            _503="The weights of CLIP are missing, or are being loaded.",
+            _504="The request's time ran out.",
+        ),
+    },
+}
+
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457.",

@@ -1,0 +1,154 @@
+"""``sightline classify``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.cli.console import printable, stderr
+from sightline.cli.options import ModelsDir, Offline, settings_from
+from sightline.cli.problems import FAILED, quiet_log
+from sightline.cli.session import leave_on_interrupt
+
+if TYPE_CHECKING:
+    from sightline.jobs.asking import Asked
+    from sightline.runtime.analyzer import Task
+    from sightline.settings import Settings
+
+_TASK_ID = "class"
+_DEFAULT_SET = "kind-of-picture"
+
+
+def classify(
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTO", show_default=False, help="Files, http(s) URLs, or [cyan]-[/] for stdin."
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C", show_default="none", help="What to choose from: words, separated by commas."
+        ),
+    ] = None,
+    label_set: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=_DEFAULT_SET,
+            help="A known set instead, such as [cyan]map-or-aerial[/] or one of SIGHTLINE_LABEL_SETS.",
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            show_default="a photo of a {}.",
+            help="The text that is compared, with {} where a label of --labels goes. May be repeated.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(show_default="whole_image", help="The part of each photo to look at.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="the operation's", help="Which CLIP looks and reads."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", show_default="none, compute here", help="A running server to ask."),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="SIGHTLINE_API_KEY", show_default="none", help="The key that server wants."),
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON per photo instead of a table.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds for one photo here, loading of models included.")
+    ] = 600.0,
+    models_dir: ModelsDir = None,
+    offline: Offline = False,
+) -> None:
+    """Say what kind of picture photos are, by labels of your own or a known set.
+
+    Each photo's labels share 100 % among them: one always wins, also where none fits. Give it a label for
+    everything else.
+
+    [bold]Examples[/]
+
+      [cyan]sightline classify photo.jpg[/]
+      [cyan]sightline classify *.jpg --labels "dog,cat,no animal"[/]
+      [cyan]sightline classify plan.png --label-set map-or-aerial --json[/]
+    """
+    import asyncio
+
+    with quiet_log(), leave_on_interrupt():
+        settings = settings_from(models_dir=models_dir, offline=offline)
+        task = _task(settings, labels, label_set, template, target=target, model=model)
+        lines = asyncio.run(_show(_answers(settings, task, photos, server, api_key, timeout), json_lines))
+    for line in lines:
+        stderr().print(printable(line), style="red", markup=False, soft_wrap=True)
+    if lines:
+        raise typer.Exit(FAILED)
+
+
+def _task(
+    settings: Settings,
+    labels: str | None,
+    label_set: str | None,
+    templates: list[str] | None,
+    **given: str | None,
+) -> Task:
+    """The operation that asks for sets of labels, whatever its name."""
+    from sightline import operations
+    from sightline.errors import UnknownOperation
+    from sightline.runtime.analyzer import Task
+    from sightline.types import Capability
+
+    params: dict[str, Any] = {
+        "labels": labels,
+        "label_set": label_set,
+        "templates": templates or None,
+        **given,
+    }
+    if labels is None and label_set is None:
+        params["label_set"] = _DEFAULT_SET
+    for name, operation in operations.catalogue(settings.plugins_dir).items():
+        if Capability.LABEL_SETS in operation.needs:
+            return Task(_TASK_ID, name, {key: value for key, value in params.items() if value is not None})
+    raise UnknownOperation("no operation says what kind of picture a photo is")
+
+
+def _answers(
+    settings: Settings,
+    task: Task,
+    photos: list[str],
+    server: str | None,
+    api_key: str | None,
+    timeout_s: float,
+) -> AsyncIterator[Asked]:
+    from sightline.jobs.asking import ask_here, ask_there
+
+    if server is None:
+        return ask_here(settings, task, photos, timeout_s)
+    return ask_there(settings, server, api_key, task, photos)
+
+
+async def _show(answers: AsyncIterator[Asked], json_lines: bool) -> list[str]:
+    """Prints an answer per photo, in their order; gives back what went wrong."""
+    from sightline.cli.classes import ClassTables, EntryLines
+
+    printer = EntryLines() if json_lines else ClassTables()
+    complaints: list[str] = []
+    with stderr().status("looking…") as status:
+        async for asked in answers:
+            status.stop()
+            printer.show(asked)
+            complaints += asked.complaints()
+            status.start()
+    return complaints

@@ -1,0 +1,132 @@
+"""A token bucket that learns how much its host bears (additive increase, multiplicative decrease)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass
+
+from sightline.fetching.polite.clock import Clock
+from sightline.fetching.polite.manners import Manners
+
+# Sums of floats come out a hair short, and nobody should sleep for that.
+_HAIR = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known of a host, to be kept between runs. Moments are Unix seconds.
+
+    Attributes:
+        tokens: what the bucket held at ``at_unix_s``; a run that begins at once has no second burst.
+        paused_until_unix_s: the host asked to be left alone until then; 0 if it did not.
+    """
+
+    rate_per_s: float
+    tokens: float
+    at_unix_s: float
+    paused_until_unix_s: float = 0.0
+
+
+class Bucket:
+    """The requests one host may get. Shared by all workers of one event loop; they are served in turn.
+
+    In any ``t`` seconds it gives out at most ``burst + ceiling_per_s × t`` tokens.
+
+    Args:
+        learned: where an earlier run left off; figures that make no sense are ignored.
+    """
+
+    def __init__(
+        self, manners: Manners, clock: Clock, rng: random.Random, learned: Learned | None = None
+    ) -> None:
+        self._manners = manners
+        self._clock = clock
+        self._rng = rng
+        self._queue = asyncio.Lock()
+        self._rate_per_s = manners.rate_per_s
+        self._tokens = manners.burst
+        # Tokens are counted up to this moment. It lies ahead during a pause, in which none are added.
+        self._counted_to_s = clock.now_s()
+        self._slowed_at_s = -math.inf
+        self._pauses_in_a_row = 0
+        if learned is not None:
+            self._restore(learned)
+
+    def _restore(self, learned: Learned) -> None:
+        figures = (learned.rate_per_s, learned.tokens, learned.at_unix_s, learned.paused_until_unix_s)
+        if not all(map(math.isfinite, figures)):
+            return
+        manners, unix_s = self._manners, self._clock.unix_s()
+        self._rate_per_s = min(max(learned.rate_per_s, manners.floor_per_s), manners.ceiling_per_s)
+        rested_s = max(0.0, unix_s - max(learned.at_unix_s, learned.paused_until_unix_s))
+        self._tokens = min(manners.burst, max(0.0, learned.tokens) + rested_s * self._rate_per_s)
+        pause_s = min(learned.paused_until_unix_s - unix_s, manners.max_retry_after_s)
+        if pause_s > 0:
+            self._pause(pause_s)
+
+    @property
+    def rate_per_s(self) -> float:
+        return self._rate_per_s
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds from now for which nothing is sent to the host; 0 if it is not paused."""
+        return max(0.0, self._counted_to_s - self._clock.now_s())
+
+    async def take(self) -> float:
+        """Wait for one token. Returns the moment it was taken, by the clock's ``now_s``."""
+        async with self._queue:
+            while (wait_s := self._wait_s()) > 0:
+                await self._clock.sleep(wait_s)
+            self._tokens = max(0.0, self._tokens - 1)
+            return self._clock.now_s()
+
+    def quicken(self, sent_at_s: float) -> None:
+        """A request sent at ``sent_at_s`` was answered well."""
+        if sent_at_s < self._slowed_at_s:
+            return  # it says nothing about the rate since then
+        self._count()
+        self._pauses_in_a_row = 0
+        self._rate_per_s = min(self._rate_per_s + self._manners.increase_per_s, self._manners.ceiling_per_s)
+
+    def slow_down(self, sent_at_s: float, retry_after_s: float | None) -> None:
+        """A request sent at ``sent_at_s`` was too much for the host; the whole host is paused.
+
+        Requests that were under way together are one lesson, not many: the rate falls once.
+        """
+        pause_s = retry_after_s or 0.0
+        if sent_at_s >= self._slowed_at_s and not self.paused_s:
+            self._count()
+            manners = self._manners
+            self._rate_per_s = max(self._rate_per_s * manners.decrease, manners.floor_per_s)
+            self._slowed_at_s = self._clock.now_s()
+            longest_s = min(manners.pause_s * 2.0 ** min(self._pauses_in_a_row, 30), manners.max_pause_s)
+            # Never next to nothing: the host has just said that it was too much.
+            pause_s = max(pause_s, self._rng.uniform(longest_s / 2, longest_s))
+            self._pauses_in_a_row += 1
+        if pause_s > 0:
+            self._pause(pause_s)
+
+    def learned(self) -> Learned:
+        self._count()
+        unix_s = self._clock.unix_s()
+        paused_s = self.paused_s
+        return Learned(self._rate_per_s, self._tokens, unix_s, unix_s + paused_s if paused_s else 0.0)
+
+    def _pause(self, pause_s: float) -> None:
+        self._tokens = 0.0
+        self._counted_to_s = max(self._counted_to_s, self._clock.now_s() + pause_s)
+
+    def _count(self) -> None:
+        now_s = self._clock.now_s()
+        if now_s > self._counted_to_s:
+            gained = (now_s - self._counted_to_s) * self._rate_per_s
+            self._tokens = min(self._tokens + gained, self._manners.burst)
+            self._counted_to_s = now_s
+
+    def _wait_s(self) -> float:
+        self._count()
+        missing = 1 - self._tokens
+        return self.paused_s + (missing / self._rate_per_s if missing > _HAIR else 0.0)

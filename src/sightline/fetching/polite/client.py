@@ -1,0 +1,154 @@
+"""The client: one polite try after another until there is a document, or the reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpcore2
+
+from sightline.errors import DocumentRefused, DocumentUnavailable
+from sightline.fetching.polite.body import BadDocument, Document
+from sightline.fetching.polite.bucket import Bucket, Learned
+from sightline.fetching.polite.clock import SYSTEM_CLOCK, Clock
+from sightline.fetching.polite.host import Failed, Host, Redirect, Traffic
+from sightline.fetching.polite.manners import Manners
+from sightline.fetching.polite.origins import Origin, admit, follow
+from sightline.fetching.polite.retry import backoff_s
+from sightline.fetching.resolver import Resolver, SystemResolver
+from sightline.fetching.urls import FetchUrl
+
+T = TypeVar("T")
+
+
+class PoliteClient:
+    """Fetches documents of a few hosts. One for all workers of one event loop.
+
+    It keeps connections alive and nothing else: no cookies, no proxy of the environment.
+
+    Args:
+        origins: where requests may go, redirects included: ``https://host[:port]``, anything after that is
+            ignored. Plain ``http`` is taken for loopback addresses alone, which are not reached otherwise.
+        learned: by origin, what :meth:`learned` gave at the end of an earlier run.
+
+    Raises:
+        ConfigurationError: an origin is none.
+    """
+
+    def __init__(
+        self,
+        manners: Manners,
+        origins: Iterable[str],
+        *,
+        learned: Mapping[str, Learned] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        rng: random.Random | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._manners = manners
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
+        self._earlier = dict(learned or {})
+        self._own_resolver: SystemResolver | None = None
+        if resolver is None:
+            resolver = self._own_resolver = SystemResolver()
+        ssl_context = httpcore2.default_ssl_context()
+        self._hosts = {
+            origin: Host(
+                origin,
+                Bucket(manners, clock, self._rng, self._earlier.get(str(origin))),
+                manners,
+                clock=clock,
+                resolver=resolver,
+                ssl_context=ssl_context,
+            )
+            for origin in map(Origin.parse, origins)
+        }
+
+    async def fetch(self, url: str, *, max_bytes: int) -> Document:
+        """The document behind ``url``, at most ``max_bytes`` long once inflated.
+
+        Raises:
+            DocumentGone: the host says that there is none (404, 410).
+            DocumentRefused: not on the list of hosts, forbidden, too large, or redirected in a circle.
+            DocumentUnavailable: all attempts failed (an empty answer is a failure too), or patience ran out.
+        """
+        return await self.fetch_as(url, _whole, max_bytes=max_bytes)
+
+    async def fetch_as(self, url: str, reader: Callable[[Document], T], *, max_bytes: int) -> T:
+        """What ``reader`` makes of the document; it runs on a worker thread.
+
+        A reader that raises :class:`BadDocument` fails the attempt; any other error of its passes through.
+
+        Raises:
+            DocumentGone, DocumentRefused, DocumentUnavailable: see :meth:`fetch`.
+        """
+        first = admit(url, self._hosts)
+        give_up_at_s = self._clock.now_s() + self._manners.patience_s
+        status: int | None = None
+        reason = ""
+        attempt = 0
+        while attempt < self._manners.attempts:
+            if attempt > 0:
+                await self._clock.sleep(backoff_s(attempt - 1, self._manners, self._rng))
+                if self._clock.now_s() > give_up_at_s:
+                    break
+            attempt += 1
+            try:
+                document = await self._follow(first, max_bytes)
+                return await asyncio.to_thread(reader, document)
+            except Failed as failure:
+                status, reason = failure.status, str(failure)
+            except BadDocument as failure:
+                status, reason = None, str(failure)
+        tries = "once" if attempt == 1 else f"{attempt} times"
+        raise DocumentUnavailable(f"{first} was asked for {tries}: {reason}", status=status)
+
+    async def _follow(self, url: FetchUrl, max_bytes: int) -> Document:
+        seen = {url}
+        for _ in range(self._manners.max_redirects + 1):
+            answer = await self._hosts[Origin.of(url)].ask(url, max_bytes)
+            if not isinstance(answer, Redirect):
+                return answer
+            following = follow(url, answer.location, self._hosts)
+            if following in seen:
+                raise DocumentRefused(f"{url} redirects in a circle")
+            seen.add(following)
+            url = following
+        raise DocumentRefused(f"{url} redirects once more, after {self._manners.max_redirects} times")
+
+    def learned(self) -> dict[str, Learned]:
+        """What each host has taught us, by origin; what was known of others before is kept."""
+        asked = {str(origin): host.bucket.learned() for origin, host in self._hosts.items()}
+        return self._earlier | asked
+
+    def traffic(self) -> dict[str, Traffic]:
+        """By origin."""
+        return {str(origin): host.traffic for origin, host in self._hosts.items()}
+
+    async def aclose(self) -> None:
+        """Close all connections. Requests under way belong to their callers and fail."""
+        for host in self._hosts.values():
+            await host.aclose()
+        if self._own_resolver is not None:
+            self._own_resolver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _whole(document: Document) -> Document:
+    if not document.body:
+        raise BadDocument("the answer is empty")
+    return document

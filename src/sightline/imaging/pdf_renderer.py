@@ -1,0 +1,107 @@
+"""Draws pages of one PDF: the program of a process of its own, which may crash, hang and be killed.
+
+``imaging.pdf`` starts it as a script and talks to it over pipes: the document's length and bytes go in, an
+``ANSWER`` with the number of pages comes out; then for each ``QUESTION`` an ``ANSWER`` and, if that is OK,
+``stride × height`` bytes. It ends with its input. It imports nothing of Sightline, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from typing import Any, BinaryIO
+
+LENGTH = struct.Struct("<Q")
+# Page number from 1, dots per inch, most pixels, longest side.
+QUESTION = struct.Struct("<IdQI")
+# Code, width (or pages), height, stride in bytes, dots per inch.
+ANSWER = struct.Struct("<BIIId")
+
+OK, LOCKED, DAMAGED, NO_PAGES, NO_AREA = range(5)
+
+# PDF 32000-1, 8.3.2.3: a unit of user space is 1/72 inch.
+_UNITS_PER_INCH = 72.0
+
+
+def main() -> None:
+    """``pdf_renderer.py MAX_MEMORY_BYTES MAX_CPU_S``"""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever a library prints must not get among the pixels
+    _limit_self(int(sys.argv[1]), int(sys.argv[2]))
+    (length,) = LENGTH.unpack(source.read(LENGTH.size))
+    code, document = _opened(source.read(length))
+    sink.write(ANSWER.pack(code, len(document) if document is not None else 0, 0, 0, 0.0))
+    sink.flush()
+    while document is not None and len(question := source.read(QUESTION.size)) == QUESTION.size:
+        _answer(document, sink, *QUESTION.unpack(question))
+        sink.flush()
+
+
+def _limit_self(max_memory_bytes: int, max_cpu_s: int) -> None:
+    """Bounds that hold even if whoever started this is gone. Where the system has none, time still counts."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for kind, limit in (
+        (resource.RLIMIT_AS, max_memory_bytes),
+        (resource.RLIMIT_CPU, max_cpu_s),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        try:
+            resource.setrlimit(kind, (limit, limit))
+        except (ValueError, OSError):  # macOS refuses some of them
+            continue
+
+
+def _opened(data: bytes) -> tuple[int, Any]:
+    from pypdfium2 import PdfDocument, PdfiumError, raw
+
+    try:
+        document = PdfDocument(data)
+    except PdfiumError as error:
+        locked = (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY)
+        if error.err_code in locked:
+            return LOCKED, None
+        return (NO_PAGES if error.err_code == raw.FPDF_ERR_SUCCESS else DAMAGED), None
+    return OK, document
+
+
+def _answer(document: Any, sink: BinaryIO, number: int, dpi: float, max_pixels: int, max_side: int) -> None:
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number - 1]
+        width, height = page.get_size()
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            sink.write(ANSWER.pack(NO_AREA, 0, 0, 0, 0.0))
+            return
+        scale = fitting_scale(width, height, dpi / _UNITS_PER_INCH, max_pixels, max_side)
+        bitmap = page.render(scale=scale, rev_byteorder=True)
+    except PdfiumError:
+        sink.write(ANSWER.pack(DAMAGED, 0, 0, 0, 0.0))
+        return
+    sink.write(ANSWER.pack(OK, bitmap.width, bitmap.height, bitmap.stride, scale * _UNITS_PER_INCH))
+    sink.write(memoryview(bitmap.buffer).cast("B")[: bitmap.stride * bitmap.height])
+    bitmap.close()
+    page.close()
+
+
+def fitting_scale(width: float, height: float, scale: float, max_pixels: int, max_side: int) -> float:
+    """``scale``, or less where a page of that size (in units) would be drawn larger than allowed."""
+    scale = min(scale, max_side / max(width, height))
+    if width * height * scale * scale > max_pixels:
+        scale = math.sqrt(max_pixels / (width * height))
+    while _too_large(math.ceil(width * scale), math.ceil(height * scale), max_pixels, max_side):
+        scale *= 0.999  # sides are rounded up
+    return scale
+
+
+def _too_large(width: int, height: int, max_pixels: int, max_side: int) -> bool:
+    return width * height > max_pixels or max(width, height) > max_side
+
+
+if __name__ == "__main__":
+    main()

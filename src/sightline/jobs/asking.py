@@ -1,0 +1,120 @@
+"""One task on many photos, here or at a server. Both answer with an image's entry of ``/v1/analyze``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import httpx2
+
+from sightline.errors import SightlineError
+from sightline.imaging import ImageLimits
+from sightline.jobs.describing import RunEnded
+from sightline.jobs.looking import look_at, read_image, unrefused
+from sightline.jobs.server import Server, code_of, said, server_at
+from sightline.runtime.analyzer import Analyzer, Task
+from sightline.runtime.report import error_report, picture_report
+from sightline.settings import Settings
+
+_ANALYZE = "v1/analyze"
+# Photos under way at once, so that the server has batches to make.
+_AHEAD = 4
+# Refusals of /v1 that are about the image and not about the question, the caller or the server.
+_ABOUT_THE_IMAGE = frozenset({400, 413, 415, 422, 500})
+_ABOUT_THE_QUESTION = frozenset({"unknown_operation", "invalid_parameters", "unknown_model"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A photo and its entry: ``image``, ``results`` by task id, and ``error`` if it did not open."""
+
+    source: str
+    entry: Mapping[str, Any]
+
+    def complaints(self) -> Iterator[str]:
+        """What went wrong, if anything did."""
+        if error := self.entry.get("error"):
+            yield f"{self.source}: {error['message']}"
+        for result in self.entry["results"].values():
+            if result["status"] == "error":
+                yield f"{self.source}: {result['error']['message']}"
+
+
+async def ask_here(
+    settings: Settings, task: Task, sources: Sequence[str], timeout_s: float
+) -> AsyncIterator[Asked]:
+    """Every source in its order, answered by this process. A source is a file, a URL, or ``-`` for stdin.
+
+    Raises:
+        ConfigurationError: a setting or a plug-in is wrong.
+        UnknownOperation, InvalidParameters: there is no such question.
+    """
+    async with Analyzer.create(unrefused(settings)) as analyzer:
+        async for seen in look_at(analyzer, sources, [analyzer.bind(task)], timeout_s, crops=False):
+            entry = picture_report(seen.picture, seen.outcomes)
+            if seen.error is not None:
+                entry["error"] = error_report(seen.error)
+            yield Asked(seen.source or "", entry)
+
+
+async def ask_there(
+    settings: Settings, url: str, api_key: str | None, task: Task, sources: Sequence[str]
+) -> AsyncIterator[Asked]:
+    """The same from the server at ``url``, which fetches URLs itself.
+
+    Raises:
+        InvalidRequest: the URL or the key cannot be used.
+        RunEnded: nobody answers there, or not to us, or the question is none for that server.
+    """
+    limits = ImageLimits.from_settings(settings)
+    form = {"tasks": json.dumps([{"id": task.id, "operation": task.operation, "params": dict(task.params)}])}
+    async with server_at(url, api_key) as server:
+        under_way: deque[asyncio.Task[Asked]] = deque()
+        try:
+            for source in sources:
+                under_way.append(asyncio.create_task(_ask(server, form, source, limits)))
+                if len(under_way) == _AHEAD:
+                    yield await under_way.popleft()
+            while under_way:
+                yield await under_way.popleft()
+        finally:
+            for waiting in under_way:
+                waiting.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _ask(server: Server, form: Mapping[str, str], source: str, limits: ImageLimits) -> Asked:
+    try:
+        if source.lower().startswith(("http://", "https://")):
+            body = {"url": source, "tasks": json.loads(form["tasks"])}
+            response = await server.ask("POST", _ANALYZE, json=body)
+        else:
+            data = await asyncio.to_thread(read_image, source, limits.max_bytes)
+            limits.check_bytes(len(data))
+            # Names may hold bytes that are no text.
+            name = PurePath(source).name.encode("utf-8", "replace").decode()
+            response = await server.ask("POST", _ANALYZE, data=form, files={"image": (name, data)})
+        return Asked(source, _entry(server, response))
+    except RunEnded:
+        raise
+    except SightlineError as error:
+        return Asked(source, {"image": None, "results": {}, "error": error_report(error)})
+
+
+def _entry(server: Server, response: httpx2.Response) -> dict[str, Any]:
+    code = code_of(response)
+    if code in _ABOUT_THE_QUESTION or (code and response.status_code == 503):
+        raise RunEnded(f"the server at {server.url} says: {said(response)}")
+    if code and response.status_code in _ABOUT_THE_IMAGE:
+        return {"image": None, "results": {}, "error": {"code": code, "message": said(response)}}
+    server.admit(response)
+    try:
+        (entry,) = response.json()["images"]
+        return {name: entry[name] for name in ("image", "results", "error") if name in entry}
+    except (ValueError, LookupError, TypeError):
+        raise server.stranger() from None

@@ -1,0 +1,385 @@
+"""The run: day after day searched, gathered, judged and written down, each on its own.
+
+One search is under way at a time, a few publications, and a bounded number of files waiting for the model;
+while the last files of a day are judged the next day begins. Any error is one day's, one publication's or
+one file's, except those that nothing after them could escape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from sightline.errors import SearchFailed, SightlineError
+from sightline.fetching.polite import Learned, PoliteClient
+from sightline.imaging.limits import ImageLimits
+from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.blobs import Blobs
+from sightline.jobs.koop.documents import (
+    Documents,
+    Item,
+    ItemState,
+    Placement,
+    PublicationState,
+)
+from sightline.jobs.koop.folder import MANIFEST_NAME
+from sightline.jobs.koop.gathering import Gathering
+from sightline.jobs.koop.judging import Judge, PageLimits
+from sightline.jobs.koop.manifests import Manifest
+from sightline.jobs.koop.options import Options
+from sightline.jobs.koop.progress import DayEnded, Pace, Report, Warned, Working
+from sightline.jobs.koop.search import Search
+from sightline.jobs.koop.settling import Settling
+from sightline.jobs.koop.state import ENDED, UNSOUND, Day, DayState, State
+from sightline.jobs.koop.turns import Turns
+
+_log = logging.getLogger(__name__)
+
+# Files that wait for a verdict: two batches of the model, so that one is computed while the next comes in.
+_MOST_WAITING = 32
+_LEARNED = "learned_rates"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where everything comes from: the archive's client and search, and who judges (None: nobody)."""
+
+    client: PoliteClient
+    search: Search
+    judge: Judge | None
+
+
+class Download:
+    """One run over a range of days, in a folder that is held alone."""
+
+    def __init__(
+        self,
+        options: Options,
+        state: State,
+        blobs: Blobs,
+        sources: Sources,
+        report: Report,
+        pages: PageLimits,
+        limits: ImageLimits,
+    ) -> None:
+        self._options = options
+        self._state = state
+        self._documents = Documents(state)
+        self._client = sources.client
+        self._search = sources.search
+        self._report = report
+        turns = Turns()
+        self._urls = Turns()
+        self._gathering = Gathering(sources.client, self._documents, blobs, turns, options)
+        self._settling = Settling(state, blobs, sources.judge, turns, options, pages, limits)
+        self._manifest = Manifest(blobs.root / MANIFEST_NAME, state)
+        self._model = None if sources.judge is None else sources.judge.model
+        self._terms = options.terms(self._model)
+        self._waiting = asyncio.Semaphore(_MOST_WAITING)
+        self._pace = Pace(options.number_of_days)
+        self._search_is_sound = False
+        self._search_trouble: SearchFailed | None = None
+        self._given_up: set[str] = set()
+
+    async def run(self) -> None:
+        """Go through all days; the state holds what came of them, even if this raises or is cancelled.
+
+        Raises:
+            RunEnded: nothing can be written any more, or nothing be judged.
+        """
+        self._settling.clear()
+        self._manifest.repair()
+        try:
+            async with asyncio.TaskGroup() as group:
+                ending: asyncio.Task[None] | None = None
+                for date in self._options.dates():
+                    day = self._state.day(date)
+                    if not self._wants(day):
+                        self._pace.passed(worked=False)
+                        await asyncio.sleep(0)  # or thousands of finished days would be deaf to Ctrl-C
+                        continue
+                    settling = await self._gathered(date, day, group)
+                    if ending is not None:
+                        await ending
+                    ending = group.create_task(self._end(date, settling))
+        except ExceptionGroup as failures:
+            first = failures.exceptions[0]
+            raise first from first.__cause__
+        finally:
+            with suppress(RunEnded):  # the disk is full, and there is an error that says so
+                self._remember_rates()
+        if not self._options.dry_run:
+            self._manifest.finish()
+        self._tell_of_other_models()
+
+    def _tell_of_other_models(self) -> None:
+        number = 0 if self._model is None else self._documents.count_judged_otherwise(self._model)
+        if number:
+            self._report(
+                Warned(
+                    f"{number} images of this folder were judged by another model. Where they are not here "
+                    "any more its verdicts stay, and the manifest names it"
+                )
+            )
+
+    # -- days ----------------------------------------------------------------------------------------------
+
+    def _wants(self, day: Day | None) -> bool:
+        """Whether there is anything to do for a day."""
+        if day is None or day.state not in ENDED or day.provisional or self._asks_anew(day):
+            return True
+        if day.state in UNSOUND and self._options.retry_failed:
+            return True
+        return day.state in (DayState.COMPLETE, DayState.PARTIAL) and day.terms != self._terms
+
+    def _asks_anew(self, day: Day) -> bool:
+        return day.query_hash != self._options.query_hash(day.date)
+
+    def _must_search(self, day: Day | None) -> bool:
+        if day is None or day.state in (DayState.PENDING, DayState.SEARCHING) or self._asks_anew(day):
+            return True
+        if day.state is DayState.DOCUMENTS:
+            return False
+        return day.provisional or not day.whole
+
+    async def _gathered(
+        self, date: dt.date, day: Day | None, group: asyncio.TaskGroup
+    ) -> list[asyncio.Task[None]]:
+        """Search a day and fetch what it has; returns what is still being judged. Errors are the day's."""
+        settling: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.timeout(self._options.day_timeout_s):
+                if self._must_search(day):
+                    await self._searched(date, day)
+                else:
+                    assert day is not None
+                    self._state.save_day(replace(day, state=DayState.DOCUMENTS, error=None))
+                await self._gather(date, group, settling)
+        except RunEnded:
+            raise
+        except TimeoutError:
+            hours = self._options.day_timeout_s / 3600
+            self._fail(date, f"it took longer than {hours:.3g} hours; --retry-failed goes on from there")
+        except SightlineError as error:
+            self._fail(date, str(error))
+        except Exception as error:  # or the day would end every run that comes to it
+            _log.exception("the day %s", date)
+            self._fail(date, f"internal error: {type(error).__name__}: {error}")
+        return settling
+
+    async def _searched(self, date: dt.date, day: Day | None) -> None:
+        options = self._options
+        begun = Day(
+            date,
+            options.field.value,
+            DayState.SEARCHING,
+            attempts=1 if day is None else day.attempts + 1,
+            query_hash=options.query_hash(date),
+            provisional=options.is_provisional(date),
+        )
+        self._state.save_day(begun)
+        found = await self._search.day(date, options.field, options.exclusions)
+        if not found.records and found.number_of_records == 0:
+            await self._check_search()
+        with self._state.transaction():
+            if self._documents.add(date, found.records):
+                self._manifest.mark_stale()
+            self._state.save_day(
+                replace(
+                    begun,
+                    state=DayState.DOCUMENTS,
+                    number_of_records=found.number_of_records,
+                    unique_ids=found.unique_ids,
+                    whole=found.complete,
+                    searched_at=_now(),
+                    error=None if found.complete else "; ".join(found.warnings),
+                )
+            )
+
+    async def _check_search(self) -> None:
+        """Once a run: an index that broke answers "none" for every day, and without an error.
+
+        Raises:
+            ArchiveError: nothing is found where something must be.
+        """
+        if self._search_trouble is not None:
+            raise SearchFailed(str(self._search_trouble), permanent=self._search_trouble.permanent)
+        if not self._search_is_sound:
+            try:
+                await self._search.check(self._options.field)
+            except SearchFailed as error:
+                self._search_trouble = error
+                raise
+            self._search_is_sound = True
+
+    def _fail(self, date: dt.date, reason: str) -> None:
+        day = self._state.day(date) or Day(date, self._options.field.value, DayState.SEARCHING)
+        self._state.save_day(replace(day, state=DayState.FAILED, error=reason))
+
+    async def _end(self, date: dt.date, settling: list[asyncio.Task[None]]) -> None:
+        """When the last file of a day is settled: its outcome, and its lines in the manifest."""
+        await asyncio.gather(*settling)
+        day = self._state.day(date)
+        assert day is not None
+        if day.state is not DayState.FAILED:
+            outcome, error = self._outcome(day)
+            day = replace(day, state=outcome, error=error)
+        day = replace(day, terms=self._terms, completed_at=_now())
+        with self._state.transaction():
+            self._state.save_day(day)
+            if self._options.dry_run:
+                self._manifest.mark_stale()
+            else:
+                self._manifest.append(date)
+        self._remember_rates()
+        self._pace.passed(worked=True)
+        self._report(self._ended(day))
+
+    def _outcome(self, day: Day) -> tuple[DayState, str | None]:
+        publications = self._documents.count_publications(day.date)
+        items = self._documents.count_items(day.date, day.date)
+        short = [] if day.whole else [day.error or "the search was not complete"]
+        missing = [
+            *short,
+            *_counted(publications.get(PublicationState.FAILED, 0), "publication"),
+            *_counted(items.get(ItemState.FAILED, 0), "file"),
+        ]
+        if missing:
+            return DayState.PARTIAL, "; ".join(missing)
+        return (DayState.COMPLETE if publications else DayState.EMPTY), None
+
+    # -- publications --------------------------------------------------------------------------------------
+
+    async def _gather(
+        self, date: dt.date, group: asyncio.TaskGroup, settling: list[asyncio.Task[None]]
+    ) -> None:
+        """All publications of a day, a few at a time."""
+        identifiers = self._documents.identifiers(date)
+        remaining = iter(identifiers)
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for identifier in remaining:
+                await self._publication(identifier, group, settling)
+                done += 1
+                self._report(Working(date, done, len(identifiers)))
+
+        workers = [asyncio.ensure_future(work()) for _ in range(self._options.at_once)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _publication(
+        self, identifier: str, group: asyncio.TaskGroup, settling: list[asyncio.Task[None]]
+    ) -> None:
+        """Errors that are not the run's are the publication's."""
+        try:
+            publication = self._documents.publication(identifier)
+            if publication.state is PublicationState.PENDING or (
+                publication.state is PublicationState.FAILED and self._options.retry_failed
+            ):
+                await self._gathering.read(publication)
+            for placement in self._documents.placements(identifier):
+                if await self._is_ready(placement):
+                    await self._waiting.acquire()
+                    settling.append(group.create_task(self._settle(placement.url)))
+        except (RunEnded, asyncio.CancelledError):
+            raise
+        except SightlineError as error:
+            self._documents.mark(identifier, PublicationState.FAILED, str(error))
+        except Exception as error:  # or one publication would end its day
+            _log.exception("publication %s", identifier)
+            reason = f"internal error: {type(error).__name__}: {error}"
+            self._documents.mark(identifier, PublicationState.FAILED, reason)
+
+    async def _is_ready(self, placement: Placement) -> bool:
+        """Have an item's bytes here, if they are needed; whether there is anything to settle."""
+        async with self._urls.take(placement.url):
+            item = self._documents.item(placement.url)
+            reason = self._options.skip_reason(placement)
+            if reason is not None:
+                if item.state is ItemState.PENDING:
+                    self._documents.save(replace(item, state=ItemState.SKIPPED, error=reason))
+                return False
+            if item.state is ItemState.SKIPPED and item.sha256 is None:
+                item = replace(item, state=ItemState.PENDING, error=None)
+            if self._is_tried_again(item):
+                item = self._settling.forget_failure(item)
+            if self._settling.must_fetch(item):
+                item = await self._gathering.fetch(item)
+                if item.state is ItemState.FAILED:
+                    self._given_up.add(item.url)
+            return item.state not in (ItemState.FAILED, ItemState.GONE)
+
+    def _is_tried_again(self, item: Item) -> bool:
+        return (
+            item.state is ItemState.FAILED and self._options.retry_failed and item.url not in self._given_up
+        )
+
+    async def _settle(self, url: str) -> None:
+        try:
+            async with self._urls.take(url):
+                await self._settling.settle(self._documents.item(url))
+        finally:
+            self._waiting.release()
+
+    # -- how it stands -------------------------------------------------------------------------------------
+
+    def _ended(self, day: Day) -> DayEnded:
+        items = self._documents.count_items(day.date, day.date)
+        publications = self._documents.count_publications(day.date)
+        kept = items.get(ItemState.KEPT, 0)
+        if self._options.dry_run:
+            kept = self._documents.count_wanted(day.date)
+        had = sum(items.get(each, 0) for each in (ItemState.CLASSIFIED, ItemState.KEPT, ItemState.REJECTED))
+        requests = sum(each.requests for each in self._client.traffic().values())
+        return DayEnded(
+            date=day.date,
+            state=day.state,
+            publications=publications.get(PublicationState.COMPLETE, 0),
+            of_publications=day.number_of_records or 0,
+            images=had,
+            kept=kept,
+            failed=items.get(ItemState.FAILED, 0) + publications.get(PublicationState.FAILED, 0),
+            error=day.error,
+            provisional=day.provisional,
+            requests_per_s=requests / max(self._pace.elapsed_s, 1e-3),
+            days=self._pace.days,
+            of_days=self._pace.of_days,
+            eta_s=self._pace.eta_s(self._settled_beyond(day.date)),
+        )
+
+    def _settled_beyond(self, date: dt.date) -> int:
+        """How many of the days still to come need no work."""
+        options, one = self._options, dt.timedelta(days=1)
+        if options.newest_first:
+            return self._state.count_settled(options.first, date - one, self._terms)
+        return self._state.count_settled(date + one, options.last_searched, self._terms)
+
+    def _remember_rates(self) -> None:
+        learned = {origin: dataclasses.asdict(each) for origin, each in self._client.learned().items()}
+        if learned:
+            self._state.put(_LEARNED, {**(self._state.get(_LEARNED) or {}), **learned})
+
+
+def learned_rates(state: State) -> Mapping[str, Learned]:
+    """What earlier runs learned of each host."""
+    return {origin: Learned(**each) for origin, each in (state.get(_LEARNED) or {}).items()}
+
+
+def _counted(number: int, what: str) -> Iterator[str]:
+    if number:
+        yield f"{number} {what}{'s' if number > 1 else ''} failed"
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

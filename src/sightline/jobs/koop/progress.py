@@ -1,0 +1,90 @@
+"""What happens in a run, as it happens: for whoever shows it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sightline.jobs.koop.state import DayState
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a reader must know to not misread the result."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A day under way: how many of its publications are through."""
+
+    date: dt.date
+    publications: int
+    of_publications: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayEnded:
+    """A day's outcome, and how the run stands.
+
+    Attributes:
+        publications: whose items are known; ``of_publications`` is what the search says there are.
+        images: files that were had, each counted once; ``kept`` and ``failed`` are of these and of those that
+            could not be had. In a dry run ``kept`` are those that would be.
+        requests_per_s: to all hosts together, since the run began.
+        days, of_days: how many days of the range are behind the run.
+        eta_s: until the end at the pace so far, in seconds.
+    """
+
+    date: dt.date
+    state: DayState
+    publications: int
+    of_publications: int
+    images: int
+    kept: int
+    failed: int
+    error: str | None
+    provisional: bool
+    requests_per_s: float
+    days: int
+    of_days: int
+    eta_s: float | None
+
+
+Event = Warned | Working | DayEnded
+Report = Callable[[Event], None]
+
+
+class Pace:
+    """How far a run is through its days.
+
+    Args:
+        of_days: days of the range.
+        now_s: a clock that only grows.
+    """
+
+    def __init__(self, of_days: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.of_days = of_days
+        self.days = 0
+        self._worked = 0
+        self._now_s = now_s
+        self._began_s = now_s()
+
+    def passed(self, *, worked: bool) -> None:
+        """One more day is behind the run; ``worked`` unless it had been before."""
+        self.days += 1
+        self._worked += worked
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._now_s() - self._began_s
+
+    def eta_s(self, settled: int) -> float | None:
+        """Seconds until the end, if ``settled`` of the days still to come need no work."""
+        if not self._worked:
+            return None
+        left = max(0, self.of_days - self.days - settled)
+        return left * self.elapsed_s / self._worked

@@ -1,0 +1,103 @@
+"""What models said of files, kept by content: the same bytes are judged once by each model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sightline.jobs.koop.state import State
+
+# The "page" of an image; pages of documents count from 1.
+WHOLE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A model on one page (or :data:`WHOLE`): the likeliest label, and the probability of each."""
+
+    page: int
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+    would_download: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model on one file.
+
+    Attributes:
+        model: fingerprint of what judged.
+        pages: how many pages the file has; 0 for an image.
+        verdicts: one per page looked at, in order; none if ``error`` says why nothing could be, and ``code``
+            (of ``sightline.errors``) of what kind that is.
+        note: what was left out, such as pages past a limit.
+    """
+
+    sha256: str
+    model: str
+    pages: int
+    verdicts: tuple[Verdict, ...] = ()
+    code: str | None = None
+    error: str | None = None
+    note: str | None = None
+
+    @property
+    def would_download(self) -> bool:
+        return any(verdict.would_download for verdict in self.verdicts)
+
+
+class Verdicts:
+    """The judgements of one state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def find(self, sha256: str, model: str) -> Judgement | None:
+        """What ``model`` said of a file, if it was asked."""
+        row = self._state.one(
+            "SELECT * FROM judgements WHERE sha256 = ? AND model = ?", (sha256, model)
+        )  # fmt: skip
+        if row is None:
+            return None
+        pages = self._state.rows(
+            "SELECT * FROM verdicts WHERE sha256 = ? AND model = ? ORDER BY page", (sha256, model)
+        )
+        verdicts = tuple(
+            Verdict(
+                each["page"], each["label"], each["confidence"], json.loads(each["probabilities"]),
+                bool(each["would_download"]),
+            )
+            for each in pages
+        )  # fmt: skip
+        return Judgement(sha256, model, row["pages"], verdicts, row["code"], row["error"], row["note"])
+
+    def save(self, judgement: Judgement) -> None:
+        """Keep a judgement whole: one with some of its pages would pass for one with all."""
+        with self._state.transaction():
+            key = (judgement.sha256, judgement.model)
+            self._state.execute("DELETE FROM verdicts WHERE sha256 = ? AND model = ?", key)
+            for each in judgement.verdicts:
+                self._state.execute(
+                    "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        judgement.sha256, each.page, judgement.model, each.label, each.confidence,
+                        json.dumps(dict(each.probabilities)), each.would_download,
+                    ),
+                )  # fmt: skip
+            self._state.execute(
+                "INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, judgement.pages, judgement.code, judgement.error, judgement.note),
+            )
+
+    def forget_failures(self, sha256: str) -> None:
+        """Let a file that could not be judged be judged again."""
+        self._state.execute("DELETE FROM judgements WHERE sha256 = ? AND error IS NOT NULL", (sha256,))
+
+    def count(self) -> dict[str, int]:
+        """How many verdicts there are by each model."""
+        rows = self._state.rows(
+            "SELECT model, count(*) AS number FROM verdicts GROUP BY model ORDER BY model"
+        )
+        return {row["model"]: row["number"] for row in rows}

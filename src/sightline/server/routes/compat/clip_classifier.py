@@ -1,0 +1,147 @@
+"""The clip-image-classifier's routes: map, picture from above or something else, in that contract's words.
+
+The contract names no statuses; those of ``/v1`` are given. JPG, PNG, GIF, BMP and TIFF only, told by content,
+and a larger file than elsewhere.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, Response
+
+from sightline.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
+from sightline.imaging import Picture
+from sightline.runtime.analyzer import Analyzer, Outcome, Task
+from sightline.runtime.engine import Context
+from sightline.runtime.residency import ModelState
+from sightline.server import schemas
+from sightline.server.bodies import read_form
+from sightline.server.connections import while_connected
+from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat.warnings import warning_headers
+from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.settings import Settings
+from sightline.types import Capability
+
+ROUTE = "/classify"
+TASK = Task("classify", "classify_zero_shot", {"label_set": "map-or-aerial"})
+RULE = "is_map_or_aerial"
+FORMATS = frozenset({"jpeg", "png", "gif", "bmp", "tiff"})
+
+# The lines of the form around the file.
+_FORM_BYTES = 64 * 1024
+
+router = APIRouter(tags=["clip-image-classifier"])
+
+
+def max_body_bytes(settings: Settings) -> int:
+    """Of a request to ``/classify``: one image and its form, whatever other routes take."""
+    return settings.classify_max_bytes + _FORM_BYTES
+
+
+@router.get("/health", openapi_extra=schemas.CLASSIFIER_HEALTH)
+async def health(request: Request) -> Response:
+    """200 while pictures can be classified, perhaps after a model has been loaded or downloaded; else 503."""
+    analyzer = analyzer_of(request)
+    draining = bool(getattr(request.app.state, "draining", False))
+    states = await analyzer.engine.work(_states, analyzer)
+    able = analyzer.engine.alive and not draining and all(_able(analyzer, state) for state in states.values())
+    body = {
+        "status": "healthy" if able else "unhealthy",
+        "model_loaded": all(state is ModelState.READY for state in states.values()),
+        "models": {name: state.value for name, state in states.items()},
+        "timestamp": _now(),
+    }
+    return JSONResponse(body, 200 if able else 503)
+
+
+def _states(analyzer: Analyzer) -> dict[str, ModelState]:
+    """Of the two halves of CLIP. Looks at the disk."""
+    space = analyzer.bind(TASK).params.model_dump()["model"]
+    halves = (Capability.IMAGE_EMBEDDING, Capability.TEXT_EMBEDDING)
+    names = [analyzer.engine.find(capability, space) for capability in halves]
+    return {name: analyzer.engine.residency.state(name) for name in names}
+
+
+def _able(analyzer: Analyzer, state: ModelState) -> bool:
+    comes_by_itself = analyzer.settings.auto_pull and not analyzer.settings.offline
+    return state is not ModelState.FAILED and (state is not ModelState.MISSING or comes_by_itself)
+
+
+@router.post(ROUTE, openapi_extra=schemas.CLASSIFIER_CLASSIFY)
+async def classify(request: Request) -> Response:
+    """Which of maps, aerial_satellite and miscellaneous a picture is, and whether to download it."""
+    analyzer = analyzer_of(request)
+    name, data = await _read(request, analyzer.settings)
+    return await while_connected(request, _answer(request, analyzer, name, data))
+
+
+async def _read(request: Request, settings: Settings) -> tuple[str, bytes]:
+    """Name and bytes of the file.
+
+    Raises:
+        InvalidRequest: no form, no file, or more than one.
+        PayloadTooLarge: more bytes than the settings allow.
+    """
+    async with read_form(request, max_files=1) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise InvalidRequest(
+                "send one image as the file 'file' of a multipart form; the request has none"
+            )
+        if (file.size or 0) > settings.classify_max_bytes:
+            raise PayloadTooLarge(
+                f"the image has {file.size} bytes; at most {settings.classify_max_bytes} are accepted here"
+            )
+        return file.filename or "", await file.read()
+
+
+def _opened(analyzer: Analyzer, data: bytes) -> Picture:
+    """The picture, its type judged by content. Runs on a worker thread.
+
+    Raises:
+        UnsupportedImage, ImageTooLarge, InvalidImage: see ``imaging.open_picture``.
+    """
+    picture = analyzer.open(data, max_bytes=analyzer.settings.classify_max_bytes)
+    if picture.facts.format not in FORMATS:
+        raise UnsupportedImage(
+            f"This is a {picture.facts.format.upper()} image; JPG, PNG, GIF, BMP and TIFF are accepted."
+        )
+    return picture
+
+
+async def _answer(request: Request, analyzer: Analyzer, name: str, data: bytes) -> Response:
+    picture: Picture = await analyzer.engine.work(_opened, analyzer, data)
+    note_picture(request, picture)
+    context = Context.lasting(analyzer.settings.request_timeout_s)
+    outcomes = await analyzer.analyze(picture, [analyzer.bind(TASK)], context)
+    note_outcomes(request, outcomes)
+    (outcome,) = outcomes
+    if outcome.error is not None:
+        raise outcome.error
+    body = {"filename": name, "file_size_bytes": len(data), **_written(outcome), "timestamp": _now()}
+    return json_response(body, headers=warning_headers(outcomes))
+
+
+def _written(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.answer is not None
+    assert outcome.answer.data is not None
+    found = outcome.answer.data.model_dump(mode="json")
+    is_map_or_aerial = found["verdicts"][RULE]
+    return {
+        "is_map_or_aerial": is_map_or_aerial,
+        "confidence": found["confidence"],
+        "classification": found["label"],
+        "probabilities": found["probabilities"],
+        # The service that the contract is of downloads what is a map or from above, and nothing else.
+        "would_download": is_map_or_aerial,
+    }
+
+
+def _now() -> str:
+    """ISO 8601 in UTC, such as 2026-05-01T12:00:00.123+00:00."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,168 @@
+"""``sightline classify`` with models that know three colours, here and through a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
+
+
+@pytest.fixture(autouse=True)
+def _clip(plugins: Path, with_colours: Any, environment: dict[str, str], monkeypatch: Any) -> None:
+    with_colours(plugins)
+    monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Any:
+    def write(name: str, colour: tuple[int, int, int] = RED) -> str:
+        Image.new("RGB", (16, 12), colour).save(tmp_path / name)
+        return name
+
+    return write
+
+
+@pytest.fixture
+def url(serve: Any, with_colours: Any, tmp_path: Path) -> str:
+    client = serve(plugins_dir=with_colours(tmp_path / "theirs"), api_keys=("the-key-0123456789",))
+    return str(client.base_url)
+
+
+def rows(output: str) -> list[str]:
+    return [" ".join(line.split()) for line in output.splitlines() if line.strip()]
+
+
+def test_a_known_set_with_its_rule(sightline: Any, picture: Any) -> None:
+    done = sightline("classify", picture("a.png"), picture("b.png", BLUE), "--label-set", "map-or-aerial")
+    assert done.exit_code == 0, done.output
+    shown = rows(done.stdout)
+    first, second = shown[: shown.index("b.png")], shown[shown.index("b.png") :]
+    assert first[0] == "a.png"
+    assert "maps 100.0 % ████████████████████" in first
+    assert "is_map_or_aerial: yes" in first
+    assert any(row.startswith("miscellaneous 100.0 %") for row in second)
+    assert "is_map_or_aerial: no" in second
+
+
+def test_labels_of_ones_own_with_a_template(
+    sightline: Any, picture: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("TEXTS_READ", str(tmp_path / "texts"))
+    done = sightline(
+        "classify",
+        picture("a.png"),
+        "--labels",
+        "map, aerial,dog",
+        "--template",
+        "{}!",
+        "--template",
+        "my {}",
+    )
+    assert done.exit_code == 0, done.output
+    assert any(row.startswith("map 100.0 %") for row in rows(done.stdout))
+    texts = (tmp_path / "texts").read_text().splitlines()
+    assert sorted(texts) == ["aerial!", "dog!", "map!", "my aerial", "my dog", "my map"]
+
+
+def test_without_labels_a_general_set_is_used(sightline: Any, picture: Any) -> None:
+    done = sightline("classify", picture("a.png"), "--json")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert {"photograph", "screenshot", "map"} <= line["results"]["class"]["data"]["probabilities"].keys()
+
+
+def test_json_is_one_line_per_photo_as_the_server_writes_it(sightline: Any, picture: Any) -> None:
+    names = [picture("a.png"), picture("b.png", GREEN)]
+    done = sightline("classify", *names, "--labels", "map,aerial", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["source"] for line in lines] == ["a.png", "b.png"]
+    assert [line["results"]["class"]["data"]["label"] for line in lines] == ["map", "aerial"]
+    assert lines[0]["image"]["width"] == 16
+
+
+def test_a_server_answers_the_same(sightline: Any, picture: Any, url: str) -> None:
+    names = [picture("a.png"), picture("b.png", GREEN), picture("c.png", BLUE)]
+    asked = ("--label-set", "map-or-aerial", "--json")
+
+    def data(*more: str) -> list[Any]:
+        done = sightline("classify", *names, *asked, *more)
+        assert done.exit_code == 0, done.output
+        return [json.loads(line)["results"]["class"]["data"] for line in done.stdout.splitlines()]
+
+    assert data() == data("--server", url, "--api-key", "the-key-0123456789")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_photo_that_does_not_open_stops_no_other(
+    sightline: Any, picture: Any, tmp_path: Path, there: bool, request: Any
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    server = ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789") if there else ()
+    done = sightline("classify", "bad.png", "none.png", picture("c.png"), "--labels", "map,dog", *server)
+    assert done.exit_code == 1
+    assert "bad.png: This is not an image" in done.stderr
+    assert "none.png: cannot be read: No such file" in done.stderr
+    assert any(row.startswith("map 100.0 %") for row in rows(done.stdout))
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--labels", "only"], "at least 2"),
+        (["--labels", "a,b", "--label-set", "map-or-aerial"], "either labels or label_set"),
+        (["--labels", "a,b", "--template", "none"], "needs {}"),
+        (["--labels", "a,b", "--target", "feet"], "Unsupported target"),
+    ],
+)
+def test_questions_that_make_no_sense_end_the_run(
+    sightline: Any, picture: Any, options: list[str], problem: str, there: bool, request: Any
+) -> None:
+    server = ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789") if there else ()
+    done = sightline("classify", picture("a.png"), *options, *server)
+    assert done.exit_code in (1, 2)
+    assert problem in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_set_names_those_there_are(sightline: Any, picture: Any) -> None:
+    done = sightline("classify", picture("a.png"), "--label-set", "wether")
+    assert done.exit_code == 1
+    assert "map-or-aerial, kind-of-picture" in done.stderr
+
+
+def test_a_set_of_ones_own(sightline: Any, picture: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[mine.labels]\nplan = ['a site plan']\ndog = ['a dog']\n")
+    monkeypatch.setenv("SIGHTLINE_LABEL_SETS", str(path))
+    done = sightline("classify", picture("a.png"), "--label-set", "mine")
+    assert done.exit_code == 0, done.output
+    assert any(row.startswith("plan 100.0 %") for row in rows(done.stdout))
+
+
+def test_a_server_that_wants_a_key_says_so(sightline: Any, picture: Any, url: str) -> None:
+    done = sightline("classify", picture("a.png"), "--server", url)
+    assert done.exit_code == 1
+    assert "--api-key" in done.stderr
+
+
+def test_a_server_that_is_not_there(sightline: Any, picture: Any) -> None:
+    done = sightline("classify", picture("a.png"), "--server", "http://127.0.0.1:9")
+    assert done.exit_code == 1
+    assert "no server answers at http://127.0.0.1:9" in done.stderr
+    done = sightline("classify", picture("a.png"), "--server", "ftp://x")
+    assert done.exit_code == 2
+
+
+def test_a_server_without_weights_is_not_waited_for(sightline: Any, picture: Any, serve: Any) -> None:
+    done = sightline("classify", picture("a.png"), "--server", str(serve(plugins_dir=None).base_url))
+    assert done.exit_code == 1
+    assert "sightline models" in done.stderr
+
+
+def test_a_photo_is_needed(sightline: Any) -> None:
+    assert sightline("classify").exit_code == 2

@@ -1,0 +1,251 @@
+"""Publications and files fetched from the loopback servers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from koopclient import client_of
+from koopserver import KoopServer, faults, quirks
+from koopserver.pictures import picture
+from stored import MONDAY, record
+
+from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.blobs import Blobs
+from sightline.jobs.koop.documents import (
+    Documents,
+    Item,
+    ItemKind,
+    ItemState,
+    Placement,
+    PublicationState,
+    StoredPublication,
+)
+from sightline.jobs.koop.gathering import Gathering, kind_of
+from sightline.jobs.koop.options import Options
+from sightline.jobs.koop.records import AttachmentName
+from sightline.jobs.koop.search import Search
+from sightline.jobs.koop.state import State
+from sightline.jobs.koop.turns import Turns
+
+MAP = picture("map", 1, "png", (160, 110))
+
+
+class Bench:
+    """A gathering and what it writes to."""
+
+    def __init__(self, koop: KoopServer, root: Path, state: State, **options: object) -> None:
+        self.koop = koop
+        self.documents = Documents(state)
+        self.blobs = Blobs(root)
+        self.blobs.prepare()
+        self.client = client_of(koop, burst=1000)
+        chosen = Options(
+            MONDAY, MONDAY, attachments_at=koop.attachments_folder, reader_at=koop.reader_url, **options
+        )
+        self.gathering = Gathering(self.client, self.documents, self.blobs, Turns(), chosen)
+
+    async def publications(self) -> list[StoredPublication]:
+        """The day's, as the search describes them."""
+        found = await Search(self.client, self.koop.search_url).day(MONDAY)
+        self.documents.add(MONDAY, found.records)
+        return [self.documents.publication(each) for each in self.documents.identifiers(MONDAY)]
+
+    async def read(self, publication: StoredPublication) -> tuple[StoredPublication, list[Placement]]:
+        await self.gathering.read(publication)
+        identifier = publication.record.identifier
+        return self.documents.publication(identifier), self.documents.placements(identifier)
+
+
+@pytest.fixture
+async def bench(koop: KoopServer, tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+    with State(tmp_path / "koop.sqlite") as state:
+
+        def build(**options: object) -> Bench:
+            made.append(Bench(koop, tmp_path, state, **options))
+            return made[-1]
+
+        yield build
+        for each in made:
+            await each.client.aclose()
+
+
+# -- publications ------------------------------------------------------------------------------------------
+
+
+async def test_a_publication_gives_its_pictures_and_attachments(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    for publication, decision in zip(await at.publications(), at.koop.decisions(MONDAY), strict=True):
+        after, placements = await at.read(publication)
+        assert (after.state, after.error) == (PublicationState.COMPLETE, None)
+        pictures = [each for each in placements if each.kind is ItemKind.ILLUSTRATION]
+        assert [each.name for each in pictures] == [each.name for each in decision.illustrations]
+        assert [each.in_head for each in pictures] == [each.in_head for each in decision.illustrations]
+        assert all(each.url == f"{at.koop.reader_url}/{each.name}" for each in pictures)
+        attached = [each for each in placements if each.kind is ItemKind.ATTACHMENT]
+        assert [each.name for each in attached] == [each.filename for each in decision.attachments]
+
+
+@pytest.mark.parametrize(("from_repository", "role"), [(False, "reader"), (True, "search")])
+async def test_texts_come_from_the_host_that_was_chosen(
+    from_repository: bool, role: str, bench: Callable[..., Bench]
+) -> None:
+    at = bench(from_repository=from_repository)
+    (first, *_) = await at.publications()
+    await at.read(first)
+    (asked,) = at.koop.requests(r"\.xml$")
+    assert asked.role == role
+
+
+async def test_attachments_may_be_left_out(bench: Callable[..., Bench]) -> None:
+    at = bench(attachments=False)
+    for publication in await at.publications():
+        _, placements = await at.read(publication)
+        assert all(each.kind is ItemKind.ILLUSTRATION for each in placements)
+
+
+async def test_a_publication_that_is_a_pdf_is_looked_at_itself(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.pdf_only)
+    (first, *_) = await at.publications()
+    after, placements = await at.read(first)
+    assert (after.state, after.error) == (PublicationState.COMPLETE, "it is a PDF and has no text")
+    assert placements[0].kind is ItemKind.PDF
+    item = await at.gathering.fetch(at.documents.item(placements[0].url))
+    assert (item.state, item.mime) == (ItemState.FETCHED, "application/pdf")
+
+
+async def test_a_record_without_any_text_is_kept_with_the_reason(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.documents.add(MONDAY, [record("a", xml_url=None)])
+    after, placements = await at.read(at.documents.publication("a"))
+    assert (after.state, after.error) == (
+        PublicationState.FAILED, "the record names neither a text nor a PDF",
+    )  # fmt: skip
+    assert [each.kind for each in placements] == [ItemKind.ATTACHMENT]
+
+
+async def test_without_its_text_the_attachments_are_known_still(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.fail(r"\.xml$", faults.status(403), times=math.inf)
+    for publication in await at.publications():
+        after, placements = await at.read(publication)
+        assert after.state is PublicationState.FAILED
+        assert "403" in (after.error or "")
+        assert len(placements) == len(publication.record.attachments)
+
+
+async def test_odd_names_are_noted(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("../../x.png", MAP))
+    (first, *_) = await at.publications()
+    after, placements = await at.read(first)
+    assert after.state is PublicationState.COMPLETE
+    assert after.error == "no plain file name: '../../x.png'"
+    assert not [each for each in placements if each.kind is ItemKind.ILLUSTRATION]
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+def illustration(at: Bench, name: str) -> Item:
+    return Item(f"{at.koop.reader_url}/{name}", ItemKind.ILLUSTRATION)
+
+
+async def test_a_file_is_here_under_its_digest(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    decision = at.koop.decisions(MONDAY)[0]
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.jpg", MAP))
+    item = await at.gathering.fetch(illustration(at, f"{decision.identifier}-1.jpg"))
+    assert (item.state, item.mime, item.num_bytes, item.attempts) == (
+        ItemState.FETCHED, "image/png", len(MAP), 1,
+    )  # fmt: skip
+    assert at.blobs.read(item.file or "") == MAP
+    assert (item.file or "").endswith(f"{item.sha256}.png")
+    assert at.documents.item(item.url) == item
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "http"),
+    [
+        (faults.not_found, ItemState.GONE, 404),
+        (faults.status(410), ItemState.GONE, 410),
+        (faults.status(403), ItemState.FAILED, 403),
+        (faults.status(500), ItemState.FAILED, 500),
+        (faults.html, ItemState.FAILED, None),
+        (faults.empty, ItemState.FAILED, None),
+    ],
+)
+async def test_what_does_not_come_is_said(
+    fault: faults.Fault, state: ItemState, http: int | None, bench: Callable[..., Bench]
+) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    at.koop.fail(r"\.png", fault, times=math.inf)
+    name = f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"
+    item = await at.gathering.fetch(illustration(at, name))
+    assert (item.state, item.http, item.file) == (state, http, None)
+    assert item.error
+    assert at.documents.item(item.url) == item
+
+
+async def test_a_host_that_is_not_ours_is_not_asked(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    item = await at.gathering.fetch(Item("https://elsewhere.example/x.png", ItemKind.ILLUSTRATION))
+    assert (item.state, item.attempts) == (ItemState.FAILED, 1)
+    assert at.koop.log == []
+
+
+async def test_a_file_past_the_cap_is_not_read_to_its_end(bench: Callable[..., Bench]) -> None:
+    at = bench(max_bytes=100)
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    name = f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"
+    item = await at.gathering.fetch(illustration(at, name))
+    assert item.state is ItemState.FAILED
+    assert "100" in (item.error or "")
+
+
+async def test_an_attachment_is_found_through_its_listing(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    attached = [each for decision in at.koop.decisions(MONDAY) for each in decision.attachments]
+    assert attached, "the seed has attachments on this day"
+    named = AttachmentName(attached[0].filename, attached[0].exb_id)
+    at.documents.add(MONDAY, [record("a", xml_url=None, attachments=(named,))])
+    _, (placed,) = await at.read(at.documents.publication("a"))
+    item = await at.gathering.fetch(at.documents.item(placed.url))
+    assert (item.state, item.mime) == (ItemState.FETCHED, "application/pdf")
+    assert item.url == placed.url
+    assert (item.source_url or "").endswith(attached[0].item)
+
+
+async def test_a_full_disk_ends_the_run(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    name = f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(at.blobs, "put", full)
+    with pytest.raises(RunEnded, match="No space left"):
+        await at.gathering.fetch(illustration(at, name))
+    with pytest.raises(KeyError):
+        at.documents.item(f"{at.koop.reader_url}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (MAP, ("image/png", "png")),
+        (picture("aerial", 1, "jpg", (160, 110)), ("image/jpeg", "jpg")),
+        (b"II*\0", ("image/tiff", "tif")),
+        (b"%PDF-1.4", ("application/pdf", "pdf")),
+        (b"PK\3\4", ("application/octet-stream", "bin")),
+        (b"", ("application/octet-stream", "bin")),
+    ],
+)
+def test_files_are_known_by_content(data: bytes, kind: tuple[str, str]) -> None:
+    assert kind_of(data) == kind

@@ -1,0 +1,129 @@
+"""Verdicts by the real operation on a small CLIP that tells the loopback servers' pictures apart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from koopserver.pdf import pdf
+from koopserver.pictures import picture
+
+from sightline.errors import InvalidParameters, ModelUnavailable
+from sightline.imaging.limits import ImageLimits
+from sightline.imaging.pdf import PdfLimits
+from sightline.jobs.koop.judging import PageLimits, ZeroShotJudge, full_pages, size_of
+from sightline.jobs.looking import unrefused
+from sightline.runtime.analyzer import Analyzer
+from sightline.settings import Settings
+
+LIMITS = ImageLimits(25 * 2**20, 50_000_000, 30_000)
+
+
+def pages(**changes: object) -> PageLimits:
+    return PageLimits(PdfLimits(**changes), look_dpi=100.0, keep_dpi=200.0)
+
+
+def settings_of(models_dir: Path, **changes: object) -> Settings:
+    usual = {
+        "models_dir": models_dir, "offline": True, "allow_random_weights": True, "precision": "f32",
+    }  # fmt: skip
+    return unrefused(Settings(**{**usual, **changes}))
+
+
+@pytest.fixture
+async def analyzer(seeing_models: Path) -> AsyncIterator[Analyzer]:
+    async with Analyzer.create(settings_of(seeing_models)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def judge(analyzer: Analyzer) -> ZeroShotJudge:
+    return await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("map", True), ("aerial", True), ("logo", False), ("sign", False)]
+)
+async def test_maps_and_aerial_views_are_wanted(kind: str, wanted: bool, judge: ZeroShotJudge) -> None:
+    found = await judge.judge(picture(kind, 5, "png", (160, 110)), "abc")
+    (verdict,) = found.verdicts
+    assert (found.sha256, found.model, found.pages, found.error) == ("abc", judge.model, 0, None)
+    assert (verdict.page, verdict.would_download, found.would_download) == (0, wanted, wanted)
+    assert sum(verdict.probabilities.values()) == pytest.approx(1)
+    assert verdict.confidence == verdict.probabilities[verdict.label]
+
+
+async def test_every_page_of_a_document_is_judged(judge: ZeroShotJudge) -> None:
+    found = await judge.judge(pdf("text", "map", "text", seed=3), "abc")
+    assert found.pages == 3
+    assert [(each.page, each.would_download) for each in found.verdicts] == [
+        (1, False), (2, True), (3, False),
+    ]  # fmt: skip
+    assert found.note is None
+
+
+async def test_pages_past_the_cap_are_noted(analyzer: Analyzer) -> None:
+    judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages(max_pages=1))
+    found = await judge.judge(pdf("text", "map", seed=3), "abc")
+    assert [each.page for each in found.verdicts] == [1]
+    assert found.note == "only the first 1 of 2 pages were looked at"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"no picture at all", "unsupported_image"),
+        (b"", "invalid_image"),
+        (picture("map", 1, "png", (160, 110))[:60], "invalid_image"),
+        (b"%PDF-1.7 and nothing more", "invalid_image"),
+    ],
+)
+async def test_files_without_good_pictures_have_the_reason(
+    data: bytes, code: str, judge: ZeroShotJudge
+) -> None:
+    found = await judge.judge(data, "abc")
+    assert (found.code, found.verdicts) == (code, ())
+    assert found.error
+
+
+async def test_random_weights_are_told(judge: ZeroShotJudge) -> None:
+    assert any("random weights" in warning for warning in judge.warnings)
+
+
+async def test_the_model_is_that_of_weights_and_words(
+    analyzer: Analyzer, judge: ZeroShotJudge, seeing_models: Path, tmp_path: Path
+) -> None:
+    assert (await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())).model == judge.model
+    sets = tmp_path / "sets.toml"
+    sets.write_text(
+        '[mine.labels]\nmaps=["a plan"]\nrest=["a cat"]\n[mine.rules.yes]\nany_above={maps=0.5}\n'
+    )
+    async with Analyzer.create(settings_of(seeing_models, label_sets=sets)) as other:
+        assert (await ZeroShotJudge.ready(other, "mine", pages())).model != judge.model
+
+
+async def test_a_set_without_rules_cannot_judge(analyzer: Analyzer) -> None:
+    with pytest.raises(InvalidParameters, match=r"kind-of-picture.*no rules.*--label-set"):
+        await ZeroShotJudge.ready(analyzer, "kind-of-picture", pages())
+    with pytest.raises(InvalidParameters, match="no label set 'none'"):
+        await ZeroShotJudge.ready(analyzer, "none", pages())
+
+
+async def test_missing_weights_are_told_at_once(tmp_path: Path) -> None:
+    async with Analyzer.create(settings_of(tmp_path / "empty")) as analyzer:
+        with pytest.raises(ModelUnavailable, match="sightline models"):
+            await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())
+
+
+def test_pages_to_keep_are_drawn_larger() -> None:
+    (page,) = full_pages(pdf("text", "map", seed=3), [2], pages())
+    (smaller,) = full_pages(pdf("text", "map", seed=3), [2], PageLimits(PdfLimits(), 100, 100))
+    assert page.page == 2
+    assert page.width == pytest.approx(2 * smaller.width, abs=2)
+    assert size_of(page.png, LIMITS) == (page.width, page.height)
+
+
+def test_sizes_are_of_pictures_alone() -> None:
+    assert size_of(picture("map", 1, "png", (160, 110)), LIMITS) == (160, 110)
+    assert size_of(b"%PDF-1.7", LIMITS) is None

@@ -1,0 +1,297 @@
+"""Judged once, kept or let go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from koopserver.pdf import pdf
+from koopserver.pictures import picture
+from rig import LIMITS, CountingJudge
+from stored import MONDAY
+
+from sightline.errors import InferenceFailed, ModelBroken
+from sightline.imaging.pdf import PdfLimits
+from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.blobs import Blobs
+from sightline.jobs.koop.documents import Documents, Item, ItemKind, ItemState
+from sightline.jobs.koop.gathering import kind_of
+from sightline.jobs.koop.judging import Judge, PageLimits
+from sightline.jobs.koop.options import Keep, Options
+from sightline.jobs.koop.settling import Settling
+from sightline.jobs.koop.state import State
+from sightline.jobs.koop.turns import Turns
+from sightline.jobs.koop.verdicts import Judgement, Verdict
+
+MAP = picture("map", 1, "png", (160, 110))
+SIGN = picture("sign", 1, "png", (48, 48))
+TWO_PAGES = pdf("text", "map", seed=3)
+
+
+class SecondPages(CountingJudge):
+    """Wants the second page of everything that has pages."""
+
+    async def judge(self, data: bytes, sha256: str) -> Judgement:
+        self.seen.append(sha256)
+        verdicts = tuple(Verdict(n, "maps", 0.9, {"maps": 0.9}, n == 2) for n in (1, 2))
+        return Judgement(sha256, self.model, 2, verdicts)
+
+
+class Failing(CountingJudge):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def judge(self, data: bytes, sha256: str) -> Judgement:
+        raise self.error
+
+
+class Bench:
+    """A folder with files that wait for a decision."""
+
+    def __init__(self, root: Path, state: State) -> None:
+        self.root = root
+        self.state = state
+        self.documents = Documents(state)
+        self.blobs = Blobs(root)
+        self.blobs.prepare()
+
+    def fetched(self, data: bytes, name: str = "a") -> Item:
+        mime, extension = kind_of(data)
+        sha256 = self.blobs.digest(data)
+        item = Item(
+            f"https://host/{name}", ItemKind.ILLUSTRATION, ItemState.FETCHED, sha256=sha256,
+            num_bytes=len(data), mime=mime, file=self.blobs.put(data, sha256, extension),
+        )  # fmt: skip
+        self.documents.save(item)
+        return item
+
+    def settling(self, judge: Judge | None, **options: Any) -> Settling:
+        chosen = Options(MONDAY, MONDAY, **options)
+        pages = PageLimits(PdfLimits(), 50.0, 60.0)
+        return Settling(self.state, self.blobs, judge, Turns(), chosen, pages, LIMITS)
+
+    async def settled(self, item: Item, judge: Judge | None, **options: Any) -> Item:
+        await self.settling(judge, **options).settle(item)
+        return self.documents.item(item.url)
+
+    def files(self) -> set[str]:
+        return {
+            str(each.relative_to(self.root)) for each in (self.root / "blobs").rglob("*") if each.is_file()
+        }
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Bench]:
+    with State(tmp_path / "koop.sqlite") as state:
+        yield Bench(tmp_path, state)
+
+
+def wants(*wanted: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data in wanted
+
+
+# -- decisions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "state"),
+    [
+        ({}, True, ItemState.KEPT),
+        ({}, False, ItemState.REJECTED),
+        ({"keep": Keep.ALL}, False, ItemState.KEPT),
+        ({"keep": Keep.NONE}, True, ItemState.CLASSIFIED),
+        ({"dry_run": True}, True, ItemState.CLASSIFIED),
+        ({"dry_run": True, "keep": Keep.ALL}, True, ItemState.CLASSIFIED),
+    ],
+)
+async def test_verdict_and_rule_decide(
+    options: dict[str, Any], wanted: bool, state: ItemState, at: Bench
+) -> None:
+    judge = CountingJudge(wants=lambda data: wanted)
+    item = await at.settled(at.fetched(MAP), judge, **options)
+    assert (item.state, item.model) == (state, "counting")
+    assert at.files() == ({item.file} if state is ItemState.KEPT else set())
+    assert (item.file is not None) is (state is ItemState.KEPT)
+
+
+async def test_without_a_judge_everything_stays(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), None, keep=Keep.ALL)
+    assert (item.state, item.model) == (ItemState.KEPT, None)
+    (kept,) = at.documents.kept_files(item.sha256 or "").values()
+    assert (kept.page, kept.file, kept.width) == (0, item.file, None)
+
+
+async def test_the_size_of_a_kept_image_is_known(at: Bench) -> None:
+    item = await at.settled(at.fetched(MAP), CountingJudge())
+    (kept,) = at.documents.kept_files(item.sha256 or "").values()
+    assert (kept.width, kept.height, kept.num_bytes) == (160, 110, len(MAP))
+
+
+@pytest.mark.parametrize(
+    ("code", "keep", "state"),
+    [
+        ("unsupported_image", Keep.WOULD_DOWNLOAD, ItemState.SKIPPED),
+        ("unsupported_image", Keep.ALL, ItemState.KEPT),
+        ("invalid_image", Keep.WOULD_DOWNLOAD, ItemState.FAILED),
+        ("invalid_image", Keep.ALL, ItemState.FAILED),
+    ],
+)
+async def test_what_is_no_picture_is_skipped_and_what_is_broken_fails(
+    code: str, keep: Keep, state: ItemState, at: Bench
+) -> None:
+    class Complaining(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            return Judgement(sha256, self.model, 0, code=code, error="no good")
+
+    item = await at.settled(at.fetched(b"PK"), Complaining(), keep=keep)
+    assert (item.state, item.error) == (state, "no good")
+    assert bool(at.files()) is (state is ItemState.KEPT)
+
+
+# -- pages -------------------------------------------------------------------------------------------------
+
+
+async def test_pages_that_are_wanted_are_drawn_and_the_document_stays(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
+    kept = at.documents.kept_files(item.sha256 or "")
+    assert list(kept) == [2]
+    assert at.files() == {item.file, kept[2].file}
+    assert kept[2].file.endswith(".png")
+    assert kept[2].width
+
+
+async def test_a_lost_page_is_drawn_again(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
+    (page,) = at.documents.kept_files(item.sha256 or "").values()
+    at.blobs.remove(page.file)
+    await at.settled(item, SecondPages())
+    assert at.blobs.has(page.file)
+
+
+async def test_a_page_that_cannot_be_drawn_is_noted(at: Bench) -> None:
+    item = await at.settled(at.fetched(b"%PDF-1.4 broken"), SecondPages())
+    assert item.state is ItemState.KEPT
+    assert "not every page could be drawn" in (item.error or "")
+
+
+async def test_letting_a_document_go_takes_its_pages_along(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
+    newer = CountingJudge(model="newer", wants=lambda data: False)
+    item = await at.settled(item, newer)
+    assert (item.state, item.model) == (ItemState.REJECTED, "newer")
+    assert at.files() == set()
+
+
+# -- once --------------------------------------------------------------------------------------------------
+
+
+async def test_the_same_bytes_are_judged_once_even_at_once(at: Bench) -> None:
+    judge = CountingJudge(wants=wants(MAP))
+    settling = at.settling(judge)
+    items = [at.fetched(MAP, str(number)) for number in range(20)]
+    await asyncio.gather(*(settling.settle(each) for each in items))
+    assert len(judge.seen) == 1
+    assert len(at.files()) == 1
+    assert at.documents.count_items() == {}  # none is placed, yet all are settled
+    assert {at.documents.item(each.url).state for each in items} == {ItemState.KEPT}
+
+
+async def test_a_file_goes_with_the_last_that_needs_it(at: Bench) -> None:
+    first, second = at.fetched(SIGN, "1"), at.fetched(SIGN, "2")
+    settling = at.settling(CountingJudge(wants=wants()))
+    await settling.settle(first)
+    assert at.files() == {second.file}
+    await settling.settle(second)
+    assert at.files() == set()
+
+
+async def test_a_newer_model_judges_what_is_here(at: Bench) -> None:
+    item = await at.settled(at.fetched(MAP), CountingJudge())
+    newer = CountingJudge(model="newer")
+    assert not at.settling(newer).must_fetch(item)
+    item = await at.settled(item, newer)
+    assert (item.model, len(newer.seen)) == ("newer", 1)
+    older = CountingJudge()
+    await at.settled(item, older)
+    assert older.seen == []
+
+
+async def test_what_was_let_go_keeps_its_older_verdict(at: Bench) -> None:
+    item = await at.settled(at.fetched(SIGN), CountingJudge(wants=wants()))
+    newer = CountingJudge(model="newer")
+    assert not at.settling(newer).must_fetch(item)
+    item = await at.settled(item, newer)
+    assert (item.state, item.model, newer.seen) == (ItemState.REJECTED, "counting", [])
+
+
+@pytest.mark.parametrize(
+    ("options", "must"), [({}, False), ({"keep": Keep.ALL}, True), ({"keep": Keep.NONE}, False)]
+)
+async def test_bytes_are_fetched_again_if_a_rule_wants_them_back(
+    options: dict[str, Any], must: bool, at: Bench
+) -> None:
+    item = await at.settled(at.fetched(SIGN), CountingJudge(wants=wants()))
+    assert at.settling(CountingJudge(), **options).must_fetch(item) is must
+
+
+async def test_new_items_must_be_fetched_and_hopeless_ones_not(at: Bench) -> None:
+    settling = at.settling(CountingJudge())
+    item = Item("https://host/x", ItemKind.ILLUSTRATION)
+    assert settling.must_fetch(item)
+    assert not settling.must_fetch(replace(item, state=ItemState.FAILED))
+    assert not settling.must_fetch(replace(item, state=ItemState.GONE))
+    kept = await at.settled(at.fetched(MAP), CountingJudge())
+    at.blobs.remove(kept.file or "")
+    assert settling.must_fetch(kept)  # somebody deleted it
+
+
+# -- trouble -----------------------------------------------------------------------------------------------
+
+
+async def test_a_failure_of_the_model_is_the_items_and_can_be_forgotten(at: Bench) -> None:
+    item = await at.settled(at.fetched(MAP), Failing(InferenceFailed("clip failed on this input")))
+    assert (item.state, item.error, item.file) == (ItemState.FAILED, "clip failed on this input", None)
+    item = at.settling(CountingJudge()).forget_failure(item)
+    assert (item.state, item.error) == (ItemState.PENDING, None)
+    assert at.settling(CountingJudge()).must_fetch(item)
+
+
+async def test_a_broken_judgement_is_forgotten_with_its_failure(at: Bench) -> None:
+    class Complaining(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            return Judgement(sha256, self.model, 0, code="invalid_image", error="torn")
+
+    item = await at.settled(at.fetched(MAP), Complaining())
+    at.settling(CountingJudge()).forget_failure(item)
+    assert (await at.settled(at.fetched(MAP), CountingJudge())).state is ItemState.KEPT
+
+
+async def test_a_model_that_is_gone_ends_the_run_and_changes_nothing(at: Bench) -> None:
+    item = at.fetched(MAP)
+    with pytest.raises(RunEnded):
+        await at.settled(item, Failing(RunEnded(str(ModelBroken("clip is broken")))))
+    assert at.documents.item(item.url) == item
+    assert at.files() == {item.file}
+
+
+async def test_a_file_that_was_damaged_here_fails_and_goes(at: Bench, tmp_path: Path) -> None:
+    item = at.fetched(MAP)
+    (tmp_path / (item.file or "")).write_bytes(b"other")
+    item = await at.settled(item, CountingJudge())
+    assert item.state is ItemState.FAILED
+    assert "damaged on this machine" in (item.error or "")
+    assert at.files() == set()
+
+
+async def test_what_was_being_let_go_when_the_process_ended_goes_at_the_next_start(at: Bench) -> None:
+    item = at.fetched(SIGN)
+    at.documents.save(replace(item, state=ItemState.REJECTED))  # and here it was killed
+    kept = await at.settled(at.fetched(MAP, "b"), CountingJudge())
+    at.settling(CountingJudge()).clear()
+    assert at.files() == {kept.file}
+    assert at.documents.item(item.url).file is None

@@ -1,0 +1,66 @@
+"""Judgements, by content and by model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stored import judgement
+
+from sightline.jobs.koop.state import State
+from sightline.jobs.koop.verdicts import Judgement, Verdict, Verdicts
+
+
+@pytest.fixture
+def verdicts(tmp_path: Path) -> Iterator[Verdicts]:
+    with State(tmp_path / "koop.sqlite") as state:
+        yield Verdicts(state)
+
+
+shares = st.floats(0, 1, allow_nan=False)
+
+
+@given(numbers=st.lists(shares, min_size=1, max_size=4), pages=st.integers(0, 5))
+def test_a_judgement_comes_back_to_the_last_digit(
+    numbers: list[float], pages: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    share = {f"label {at}": number for at, number in enumerate(numbers)}
+    found = tuple(Verdict(page, "label 0", numbers[0], share, page % 2 == 0) for page in range(1, pages + 1))
+    saved = Judgement("abc", "model", pages, found, note="a note")
+    with State(tmp_path_factory.mktemp("v") / "koop.sqlite") as state:
+        Verdicts(state).save(saved)
+        assert Verdicts(state).find("abc", "model") == saved
+        assert list(Verdicts(state).find("abc", "model").verdicts[0].probabilities if pages else share) == [
+            *share
+        ]
+
+
+def test_models_do_not_speak_for_each_other(verdicts: Verdicts) -> None:
+    verdicts.save(judgement("abc", model="old"))
+    assert verdicts.find("abc", "new") is None
+    verdicts.save(judgement("abc", model="new", wanted=False))
+    assert verdicts.find("abc", "old").would_download
+    assert not verdicts.find("abc", "new").would_download
+    assert verdicts.count() == {"new": 1, "old": 1}
+
+
+def test_a_later_judgement_replaces_all_pages_of_the_one_before(verdicts: Verdicts) -> None:
+    verdicts.save(judgement("abc", pages=3))
+    verdicts.save(judgement("abc", pages=1, wanted=False))
+    found = verdicts.find("abc", "first-model")
+    assert [each.page for each in found.verdicts] == [1]
+    assert not found.would_download
+
+
+def test_failures_can_be_forgotten_and_verdicts_not(verdicts: Verdicts) -> None:
+    verdicts.save(Judgement("bad", "model", 0, code="invalid_image", error="torn"))
+    verdicts.save(judgement("good"))
+    assert verdicts.find("bad", "model").error == "torn"
+    assert not verdicts.find("bad", "model").would_download
+    verdicts.forget_failures("bad")
+    verdicts.forget_failures("good")
+    assert verdicts.find("bad", "model") is None
+    assert verdicts.find("good", "first-model") is not None
