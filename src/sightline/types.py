@@ -128,6 +128,18 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeciesScores:
+    """What a classifier of species says of one animal: the likeliest labels first, at most five.
+
+    ``labels`` are those of the release, "uuid;class;order;family;genus;species;common name" with parts that
+    a label does not fix left empty; ``scores`` are probabilities over all labels of the release.
+    """
+
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """The part of a picture an answer is about. ``box is None`` means all of it.
 
