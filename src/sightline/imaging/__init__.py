@@ -5,6 +5,7 @@ asked. Image libraries are imported at first use. Every failure is an :class:`si
 """
 
 from sightline.imaging.limits import ImageLimits
+from sightline.imaging.linear import interpolate, resize_linear
 from sightline.imaging.picture import Picture, View, open_picture
 from sightline.imaging.resizing import center_crop, encode_png, middle_square, resize, resize_short_side
 
@@ -14,8 +15,10 @@ __all__ = [
     "View",
     "center_crop",
     "encode_png",
+    "interpolate",
     "middle_square",
     "open_picture",
     "resize",
+    "resize_linear",
     "resize_short_side",
 ]
