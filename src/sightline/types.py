@@ -140,6 +140,18 @@ class SpeciesScores:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class SpeciesVerdict:
+    """What one thing in a picture is, all evidence weighed. ``label`` is a release's, see ``sightline.taxa``.
+
+    ``source`` says what decided, and how, e.g. "detector" or "classifier+geofence+rollup_to_family".
+    """
+
+    label: str
+    score: float
+    source: str
+
+
 class Region:
     """The part of a picture an answer is about. ``box is None`` means all of it.
 
