@@ -76,6 +76,23 @@ class SightingsRequest:
         return 512 * len(self.sightings)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about views, to models with ``Capability.ANSWER``, which answer with a ``types.Reply``.
+
+    Attributes:
+        schema_json: the JSON Schema that the answer has to fit, as JSON; None for free text.
+    """
+
+    text: str
+    views: tuple[View, ...] = ()
+    schema_json: str | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.text) + len(self.schema_json or "") + sum(view.held_bytes for view in self.views)
+
+
 def held_bytes(subject: Subject) -> int:
     """Memory in bytes that ``subject`` stands for."""
     return len(subject) if isinstance(subject, str) else subject.held_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Target(StrEnum):
@@ -140,7 +141,6 @@ class SpeciesScores:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class SpeciesVerdict:
     """What one thing in a picture is, all evidence weighed. ``label`` is a release's, see ``sightline.taxa``.
 
@@ -152,6 +152,7 @@ class SpeciesVerdict:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
 class Region:
     """The part of a picture an answer is about. ``box is None`` means all of it.
 
@@ -241,6 +242,26 @@ class Geolocation:
     clusters: tuple[LocationCluster, ...]
     radius_50_km: float
     radius_90_km: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a vision-language model answered.
+
+    Attributes:
+        text: as the model wrote it.
+        structured: the answer as JSON data, where a schema asked for it and it fits; else None.
+        model: what answered, in the words of the service that runs it.
+        input_tokens, output_tokens: what the answer cost, a second attempt included; None if not said.
+        truncated: the model ran into its limit of tokens before the end.
+    """
+
+    text: str
+    model: str
+    structured: Any = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,12 +151,14 @@ class ModelDefinition:
     """A card and how to come by what it describes: ``load`` from files, by artifact name, or ``connect``.
 
     ``connect`` opens no socket: it is called again after a failure, and at start for preloaded models.
-    It raises ModelUnavailable, saying what to set, when nothing is configured.
+    It raises ModelUnavailable, saying what to set, when nothing is configured. ``lacking`` says the same
+    without connecting, for lists and for choosing between models: "set …", or None when nothing is.
     """
 
     card: ModelCard
     load: Callable[[Mapping[str, Path], GraphLoader], Model] | None = None
     connect: Callable[[Settings], Connection] | None = None
+    lacking: Callable[[Settings], str | None] = lambda settings: None
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.connect is None):
