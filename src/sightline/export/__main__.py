@@ -24,10 +24,14 @@ def main(arguments: Sequence[str]) -> int:
         seed=options.seed,
         size=options.size,
         output=options.out,
+        source=options.source,
+        trusted_sha256=options.trust,
     )
     try:
         if order.weights == "canonical" and order.size == "tiny":
             raise ExportFailed("canonical weights exist in full size only")
+        if order.weights == "random" and (order.source or order.trusted_sha256):
+            raise ExportFailed("random weights come from nowhere; --from and --trust go with canonical ones")
         export = _exporter(options.family)
         order.output.mkdir(parents=True, exist_ok=True)
         export(order)
@@ -46,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=("canonical", "random"), default="canonical")
     parser.add_argument("--seed", type=int, default=0, help="of random weights")
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
+    parser.add_argument("--from", dest="source", type=Path, help="file or folder with the published weights")
+    parser.add_argument("--trust", help="sha256 of a weights file that may run code when it is read")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     return parser
 

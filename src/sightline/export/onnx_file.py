@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,10 +34,14 @@ def write(
     output_names: str | Sequence[str],
     path: Path,
     metadata: Mapping[str, str],
+    multiples: Mapping[str, int] | None = None,
 ) -> None:
-    """One file, weights inside. ``free`` names the dimensions of each input that are open."""
+    """One file, weights inside. ``free`` names the dimensions of each input that are open.
+
+    ``multiples`` says of which number a dimension is always a multiple.
+    """
     names = {name for axes in free.values() for name in axes.values()}
-    dimensions = {name: torch.export.Dim(name) for name in sorted(names)}
+    dimensions = {name: _dimension(name, (multiples or {}).get(name, 1)) for name in sorted(names)}
     shapes = {
         name: {axis: dimensions[label] for axis, label in free.get(name, {}).items()} for name in example
     }
@@ -58,6 +63,10 @@ def write(
     proto = program.model_proto
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.save(proto, path)
+
+
+def _dimension(name: str, step: int) -> Any:
+    return torch.export.Dim(name) if step == 1 else step * torch.export.Dim(name)
 
 
 def compare(path: Path, inputs: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> None:

@@ -30,6 +30,7 @@ CARD = ModelCard(
     licence="contested: unrestricted by its makers, AGPL-3.0 in Microsoft's model zoo",
     homepage="https://github.com/agentmorris/MegaDetector",
     preprocessing="letterbox-1280-linear",
+    # With normalisations inside the convolutions.
     parameters=139_990_096,
     # At 1280 × 960, from the 209.8 GFLOP at 640 × 640 that are published for this architecture.
     multiply_adds=315_000_000_000,
