@@ -9,7 +9,8 @@ To add a family, add a module here with ``export(order: Order) -> None`` and its
 ``requirements/FAMILY.txt``. It writes the artifacts of the model's card into ``order.output`` under their
 names, compares each with the original model before it is done, and raises a
 :class:`sightline.errors.SightlineError` if anything is wrong. Of this package it may import errors, types,
-sources and model cards; nothing imports it.
+sources and model cards; nothing imports it. A family that can export files of the user's says so with
+``TAKES_FILES = True``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from sightline.errors import ExportFailed, SightlineError
 from sightline.export import Order
@@ -28,13 +29,14 @@ def main(arguments: Sequence[str]) -> int:
         trusted_sha256=options.trust,
     )
     try:
-        if order.weights == "canonical" and order.size == "tiny":
-            raise ExportFailed("canonical weights exist in full size only")
-        if order.weights == "random" and (order.source or order.trusted_sha256):
-            raise ExportFailed("random weights come from nowhere; --from and --trust go with canonical ones")
-        export = _exporter(options.family)
+        _check(order)
+        family = _family(options.family)
+        if (order.source or order.trusted_sha256) and not getattr(family, "TAKES_FILES", False):
+            raise ExportFailed(
+                f"the {options.family} exporter fetches its weights itself; it takes no --from or --trust"
+            )
         order.output.mkdir(parents=True, exist_ok=True)
-        export(order)
+        family.export(order)
     except SightlineError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -56,14 +58,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _exporter(family: str) -> Callable[[Order], None]:
-    name = f"{__package__}.{family}"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", family) or importlib.util.find_spec(name) is None:
-        raise ExportFailed(f"there is no exporter {family!r}")
-    export: Callable[[Order], None] | None = getattr(importlib.import_module(name), "export", None)
-    if export is None:
-        raise ExportFailed(f"there is no exporter {family!r}")
-    return export
+def _check(order: Order) -> None:
+    if order.weights == "canonical" and order.size == "tiny":
+        raise ExportFailed("canonical weights exist in full size only")
+    if order.weights == "random" and (order.source or order.trusted_sha256):
+        raise ExportFailed("random weights come from nowhere; --from and --trust go with canonical ones")
+
+
+def _family(name: str) -> ModuleType:
+    module = f"{__package__}.{name}"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or importlib.util.find_spec(module) is None:
+        raise ExportFailed(f"there is no exporter {name!r}")
+    family = importlib.import_module(module)
+    if not hasattr(family, "export"):
+        raise ExportFailed(f"there is no exporter {name!r}")
+    return family
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from sightline.export.yolov5x6 import FULL, OUTPUTS, TINY, YoloV5x6
 from sightline.models.megadetector import CARD, DETECTOR
 from sightline.models.megadetector.letterbox import STEP
 
+TAKES_FILES: Final = True
+
 # The same network and training: 0.0.1 was saved anew for newer versions of torch.
 _RELEASE: Final = "https://github.com/agentmorris/MegaDetector/releases/download"
 CHECKPOINTS: Final = (f"{_RELEASE}/v5.0/md_v5a.0.0.pt", f"{_RELEASE}/v5.0/md_v5a.0.1.pt")

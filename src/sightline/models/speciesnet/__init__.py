@@ -44,7 +44,7 @@ def card(version: str) -> ModelCard:
         licence="Apache-2.0",
         homepage="https://github.com/google/cameratrapai",
         preprocessing="stretch-480-linear",
-        parameters=56_056_758,
+        parameters=56_058_294,
         multiply_adds=24_600_000_000,
         artifacts=(Artifact(CLASSIFIER, (_EXPORTED,)), Artifact(LABELS, sources)),
         space=version,
