@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,12 @@ def listening(app: object) -> Iterator[str]:
         server.should_exit = True
         thread.join(timeout=30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def server_at() -> Callable[[Settings], AbstractContextManager[str]]:
+    """``with server_at(settings) as url``, for fixtures that keep a server of their own for many tests."""
+    return serving
 
 
 @pytest.fixture(scope="session")
