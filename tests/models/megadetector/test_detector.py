@@ -143,7 +143,7 @@ def test_the_card_tells_of_the_contested_licence() -> None:
 
 
 def usual_graph(path: Path, side: int) -> Path:
-    """An ONNX file with the signature of YOLOv5's own export: one candidate, as likely as the mean is bright."""
+    """An ONNX file with the signature of YOLOv5's own export: one candidate, as likely as all is bright."""
     box = np.array([[[side / 2, side / 2, side / 2, side / 4]]], np.float32)
     sure = np.array([[[1.0, 0.0, 0.0]]], np.float32)
     nodes = [

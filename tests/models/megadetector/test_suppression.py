@@ -52,8 +52,8 @@ def test_the_likeliest_class_counts_and_scores_are_products() -> None:
 @pytest.mark.parametrize(
     ("anything", "likely", "kept"),
     [
-        (0.0101, 1.0, True), (0.01, 1.0, False), (0.5, 0.0201, True), (0.5, 0.0199, False), (0.009, 1.0, False),
-        (1.0, 0.01, False), (0.0, 0.0, False), (1.0, 1.0, True),
+        (0.0101, 1.0, True), (0.01, 1.0, False), (0.009, 1.0, False), (0.5, 0.0201, True),
+        (0.5, 0.0199, False), (1.0, 0.01, False), (0.0, 0.0, False), (1.0, 1.0, True),
     ],
 )  # fmt: skip
 def test_what_is_hardly_likely_goes(anything: float, likely: float, kept: bool) -> None:
