@@ -143,6 +143,7 @@ def settings_with(models_dir: Path, **changes: object) -> Settings:
             "offline": True,
             "allow_random_weights": True,
             "lame_duck_s": 0,
+            "rate_limit_requests": 0,
             **changes,
         }
     )
