@@ -10,17 +10,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from pydantic_core import SchemaError as PatternError
 from pydantic_core import SchemaValidator, core_schema
 from pydantic_core import ValidationError as PatternMismatch
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from sightline.errors import InvalidParameters
+
+# jsonschema takes a fifth of a second to import and few requests bring a schema: it is imported at first use.
+if TYPE_CHECKING:
+    from jsonschema.exceptions import SchemaError, ValidationError
 
 # An answer of a few hundred objects follows fewer; references that double at each step pass it at once.
 MAX_REFERENCES = 10_000
@@ -30,7 +30,7 @@ _NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 _DATA = frozenset({"enum", "const", "default", "examples", "example"})
 
 Schema = Mapping[str, Any]
-_Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
+_Keyword = Callable[[Any, Any, Any, Any], "Iterator[ValidationError] | None"]
 
 _references_left: ContextVar[Iterator[int]] = ContextVar("sightline_references_left")
 
@@ -42,9 +42,10 @@ def check(schema: Schema) -> None:
         InvalidParameters: it is no JSON Schema, points outside itself, or has a pattern that needs more than
             linear time; the message says where.
     """
-    dialect = validators.validator_for(schema, default=Draft202012Validator)
+    from jsonschema.exceptions import SchemaError
+
     try:
-        dialect.check_schema(schema)
+        _dialect(schema).check_schema(schema)
         for keyword, value in _keywords(schema):
             _check_keyword(keyword, value)
     except SchemaError as error:
@@ -55,15 +56,25 @@ def check(schema: Schema) -> None:
 
 def misfit(schema: Schema, value: Any) -> str | None:
     """Why ``value`` does not fit a schema that passed :func:`check`; None if it does."""
-    dialect = _guarded(validators.validator_for(schema, default=Draft202012Validator))
+    from jsonschema.exceptions import best_match
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     _references_left.set(iter(range(MAX_REFERENCES)))
     try:
-        error = best_match(dialect(schema, registry=Registry()).iter_errors(value))
+        validator = _guarded(_dialect(schema))(schema, registry=Registry())
+        error = best_match(validator.iter_errors(value))
     except Unresolvable:
         return "the schema has a $ref to something that it does not define"
     except (_TooManyReferences, RecursionError):
         return "the schema refers to itself too often to be judged by"
     return _told(error) if error is not None else None
+
+
+def _dialect(schema: Schema) -> Any:
+    from jsonschema import Draft202012Validator, validators
+
+    return validators.validator_for(schema, default=Draft202012Validator)
 
 
 class _TooManyReferences(Exception):
@@ -104,6 +115,8 @@ def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
 @cache
 def _guarded(dialect: Any) -> Any:
     """``dialect`` with references counted and patterns matched by an engine that cannot run away."""
+    from jsonschema import validators
+
     counted = {
         name: _counted(dialect.VALIDATORS[name])
         for name in ("$ref", "$dynamicRef", "$recursiveRef")
@@ -122,6 +135,8 @@ def _counted(keyword: _Keyword) -> _Keyword:
 
 
 def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError
+
     if isinstance(instance, str):
         try:
             _matcher(pattern).validate_python(instance)
