@@ -65,6 +65,40 @@ def write(
     onnx.save(proto, path)
 
 
+def write_traced(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    free: Mapping[str, Mapping[int, str]],
+    output_name: str,
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    """As :func:`write`, by running the module once and writing down what was computed.
+
+    For modules whose code decides by the values of tensors, which the newer way refuses. Decisions are as for
+    the example.
+    """
+    _log.info("writing %s", path.name)
+    # The answer has the same free dimensions.
+    axes = {**{name: dict(each) for name, each in free.items()}}
+    axes[output_name] = {axis: label for each in free.values() for axis, label in each.items()}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of every decision, and that it is the older way
+        torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            str(path),
+            dynamo=False,
+            input_names=list(example),
+            output_names=[output_name],
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+        )
+    proto = onnx.load(path)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.save(proto, path)
+
+
 def _dimension(name: str, step: int) -> Any:
     return torch.export.Dim(name) if step == 1 else step * torch.export.Dim(name)
 

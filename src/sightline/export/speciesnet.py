@@ -11,7 +11,7 @@ import hashlib
 import io
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,15 +101,16 @@ def _export_classifier(order: Order, version: str) -> None:
     if order.weights == "random":
         metadata |= {"seed": str(order.seed), "size": order.size}
         (order.output / LABELS).write_text(_lines(made_up_taxonomy.labels()), encoding="utf-8")
-        write(random_network(order), order.output, metadata)
+        write(random_network(order), order.output, metadata, onnx_file.write)
         return
     with TemporaryDirectory(dir=order.output) as scratch:
         files = gather(version, (PICKLE, LABELS), order.source, Path(scratch))
         shutil.copyfile(files[LABELS], order.output / LABELS)
-        write(read_network(files[PICKLE], order.trusted_sha256), order.output, metadata)
+        network = read_network(files[PICKLE], order.trusted_sha256)
+        write(network, order.output, metadata, onnx_file.write_traced)
 
 
-def write(network: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+def write(network: nn.Module, folder: Path, metadata: Mapping[str, str], writer: Callable[..., None]) -> None:
     """``classifier.onnx`` beside the labels that are in ``folder`` already.
 
     Raises:
@@ -127,7 +128,7 @@ def write(network: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None
                     f"the classifier answers {list(logits.shape)} to {crops} crops; {count} labels are listed"
                 )
             if crops == _CHECKED_COUNTS[0]:
-                onnx_file.write(model, {"pixels": pixels}, {"pixels": {0: "batch"}}, "logits", path, metadata)
+                writer(model, {"pixels": pixels}, {"pixels": {0: "batch"}}, "logits", path, metadata)
             onnx_file.compare(path, {"pixels": pixels}, logits)
 
 
