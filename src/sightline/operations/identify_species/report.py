@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 from pydantic import Field
 
@@ -15,39 +14,29 @@ from sightline.taxa import LEVELS, Taxon
 from sightline.types import SpeciesScores, SpeciesVerdict
 
 
-class SpeciesName(Result):
+class SpeciesChoice(Result):
     """A taxon, or something a camera sees that is none: a blank picture, a vehicle."""
 
     name: str = Field(description="Scientific name, such as Panthera leo or Felidae; else the common name.")
     common_name: str = Field(description="In English, as the release has it; empty where it has none.")
+    score: float = Field(description="0 to 1.")
+    release_label: str = Field(
+        description="The label of the release: uuid;class;order;family;genus;species;common name."
+    )
+
+
+class SpeciesPrediction(SpeciesChoice):
+    """A verdict. The score is the classifier's, or the detector's where the reason says so."""
+
     level: str | None = Field(
         description="How fine the name is: species, genus, family, order or class; null for what is no taxon "
         "or only known to be an animal."
     )
     taxonomy: dict[str, str] = Field(description="Class, order, family, genus and species, as far as known.")
-    release_label: str = Field(
-        description="The label of the release: uuid;class;order;family;genus;species;common name."
-    )
-    score: float = Field(description="0 to 1.")
-
-    @classmethod
-    def of(cls, label: str, score: float) -> Self:
-        """Raises ValueError when ``label`` is no label of a release."""
-        return cls.model_validate(_name(label, score))
-
-
-class SpeciesPrediction(SpeciesName):
-    """A verdict. The score is the classifier's, or the detector's where the reason says so."""
-
     reason: str = Field(
         description="What decided: detector, classifier, classifier+rollup_to_genus, "
         "classifier+geofence+rollup_to_family and so on."
     )
-
-    @classmethod
-    def by(cls, verdict: SpeciesVerdict) -> Self:
-        """Raises ValueError when the verdict's label is none of a release."""
-        return cls.model_validate({**_name(verdict.label, verdict.score), "reason": verdict.source})
 
 
 class SpeciesDetection(Result):
@@ -61,7 +50,7 @@ class SpeciesDetection(Result):
     label: str = Field(description="What the detector takes it for: animal, human or vehicle.")
     confidence: float = Field(description="The detector's, 0 to 1.")
     prediction: SpeciesPrediction = Field(description="What it is, by detector, classifier and rules.")
-    classifications: list[SpeciesName] = Field(description="The classifier's first five, likeliest first.")
+    classifications: list[SpeciesChoice] = Field(description="The classifier's first five, likeliest first.")
 
 
 class SpeciesOrigin(Result):
@@ -84,7 +73,7 @@ class SpeciesReport(Result):
     prediction: SpeciesPrediction = Field(
         description="On the whole photo: by the surest detection, or by all of the picture without one."
     )
-    classifications: list[SpeciesName] = Field(description="What the classifier said for it.")
+    classifications: list[SpeciesChoice] = Field(description="What the classifier said for it.")
     origin: SpeciesOrigin
 
 
@@ -97,33 +86,46 @@ def species_report(version: str, found: Sequence[Found], overall: Overall, origi
                 box=each.detection.box.truncated().as_list(),
                 label=each.detection.label,
                 confidence=each.detection.score,
-                prediction=SpeciesPrediction.by(each.verdict),
-                classifications=_names(each.scores),
+                prediction=_prediction(each.verdict),
+                classifications=_choices(each.scores),
             )
             for each in found
             if each.verdict is not None and each.scores is not None
         ],
-        prediction=SpeciesPrediction.by(overall.verdict),
-        classifications=_names(overall.scores),
+        prediction=_prediction(overall.verdict),
+        classifications=_choices(overall.scores),
         origin=_origin(origin),
     )
 
 
-def _names(scores: SpeciesScores) -> list[SpeciesName]:
-    return [SpeciesName.of(label, score) for label, score in zip(scores.labels, scores.scores, strict=True)]
+def _choices(scores: SpeciesScores) -> list[SpeciesChoice]:
+    return [
+        SpeciesChoice(
+            name=_name(taxon := Taxon.parse(label)),
+            common_name=taxon.common_name,
+            score=score,
+            release_label=label,
+        )
+        for label, score in zip(scores.labels, scores.scores, strict=True)
+    ]
 
 
-def _name(label: str, score: float) -> dict[str, object]:
-    taxon = Taxon.parse(label)
-    named = zip(LEVELS, taxon.levels, strict=True) if taxon.level else ()
-    return {
-        "name": taxon.scientific_name or taxon.common_name,
-        "common_name": taxon.common_name,
-        "level": taxon.level,
-        "taxonomy": {level: name for level, name in named if name},
-        "release_label": label,
-        "score": score,
-    }
+def _prediction(verdict: SpeciesVerdict) -> SpeciesPrediction:
+    taxon = Taxon.parse(verdict.label)
+    levels = zip(LEVELS, taxon.levels, strict=True) if taxon.level else ()
+    return SpeciesPrediction(
+        name=_name(taxon),
+        common_name=taxon.common_name,
+        score=verdict.score,
+        release_label=verdict.label,
+        level=taxon.level,
+        taxonomy={level: name for level, name in levels if name},
+        reason=verdict.source,
+    )
+
+
+def _name(taxon: Taxon) -> str:
+    return taxon.scientific_name or taxon.common_name
 
 
 def _origin(origin: Origin) -> SpeciesOrigin:
