@@ -33,6 +33,9 @@ _ALLOWED: Final[Mapping[tuple[str, str], Any]] = {
 class StandIn:
     """An object of a class that is not here: takes everything, does nothing. ``state`` is what it held."""
 
+    # torch asks classes of modules in files of the older kind whether to write down what changed in them.
+    dump_patches = False
+
     def __init__(self, *_: object, **__: object) -> None:
         self.state: Mapping[str, Any] = {}
 
@@ -40,6 +43,9 @@ class StandIn:
         if isinstance(state, tuple) and state:
             state = state[0]  # beside it stand slots, which no module has
         self.state = state if isinstance(state, dict) else {}
+
+    def __call__(self, *_: object, **__: object) -> StandIn:
+        return StandIn()
 
     def __setitem__(self, key: object, value: object) -> None:
         """Items of pickled dictionaries and lists of foreign classes are not needed."""
@@ -71,8 +77,6 @@ def read_state(path: Path, entry: str) -> dict[str, Tensor]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise ExportFailed(f"{path.name} is not a checkpoint of torch: {type(error).__name__}") from error
     module = checkpoint.get(entry) if isinstance(checkpoint, dict) else None
