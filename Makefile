@@ -43,6 +43,8 @@ lock:  ## renew the locked requirements
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-blip.in -c requirements/parity.txt -o src/sightline/export/requirements/blip.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-dinov2.in -c requirements/parity.txt -o src/sightline/export/requirements/dinov2.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-fasterrcnn.in -c requirements/parity.txt -o src/sightline/export/requirements/fasterrcnn.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-megadetector.in -c requirements/parity.txt -o src/sightline/export/requirements/megadetector.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-speciesnet.in -c requirements/parity.txt -o src/sightline/export/requirements/speciesnet.txt
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)

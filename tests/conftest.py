@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -17,6 +21,10 @@ import skimage.data
 import uvicorn
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from sightline.models import clip, mtcnn, places
 from sightline.runtime.residency import wanted
@@ -26,7 +34,13 @@ from sightline.types import Provenance
 from sightline.weights.store import Installed, Store
 
 # Names that settings have besides SIGHTLINE_*.
-REPLACED_VARIABLES = ("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT", "CSRF_SECRET", "NEXTJS_DOMAIN")
+REPLACED_VARIABLES = (
+    *("API_KEY", "PORT", "HF_TOKEN", "HF_ENDPOINT", "CSRF_SECRET", "NEXTJS_DOMAIN"),
+    *("GOOGLE_API_KEY", "GEMINI_API_KEY", "GEMINI_MODEL", "GOOGLE_GEMINI_BASE_URL"),
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"),
+    *("ALLOWED_ORIGINS", "ALLOWED_HOSTS", "FORCE_HTTPS"),
+    *("RATE_LIMIT_REQUESTS", "RATE_LIMIT_WINDOW_SECONDS"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +143,7 @@ def settings_with(models_dir: Path, **changes: object) -> Settings:
             "offline": True,
             "allow_random_weights": True,
             "lame_duck_s": 0,
+            "rate_limit_requests": 0,
             **changes,
         }
     )
@@ -264,9 +279,15 @@ def grey_image() -> Callable[..., Path]:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
-    app = create_app(settings)
+    with listening(wrapped(create_app(settings), settings)) as url:
+        yield url
+
+
+@contextmanager
+def listening(app: object) -> Iterator[str]:
+    """The base URL of an ASGI app in a thread."""
     config = uvicorn.Config(
-        wrapped(app, settings),
+        app,
         port=0,
         log_config=None,
         access_log=False,
@@ -288,6 +309,12 @@ def serving(settings: Settings) -> Iterator[str]:
         server.should_exit = True
         thread.join(timeout=30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def server_at() -> Callable[[Settings], AbstractContextManager[str]]:
+    """``with server_at(settings) as url``, for fixtures that keep a server of their own for many tests."""
+    return serving
 
 
 @pytest.fixture(scope="session")
@@ -315,3 +342,159 @@ def serve(models_dir: Path) -> Iterator[Callable[..., httpx2.Client]]:
             return stack.enter_context(httpx2.Client(base_url=url, timeout=20, trust_env=False))
 
         yield start
+
+
+# -- services of others ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came in at a stand-in."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The images in it, decoded, whichever dialect it is in."""
+        return [Image.open(io.BytesIO(data)) for data in self.image_files]
+
+    @property
+    def image_files(self) -> list[bytes]:
+        if "contents" in self.body:
+            parts = self.body["contents"][0]["parts"]
+            return [
+                base64.urlsafe_b64decode(part["inlineData"]["data"]) for part in parts if "inlineData" in part
+            ]
+        content = self.body["messages"][0]["content"]
+        urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+        assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
+        return [base64.b64decode(url.partition(",")[2]) for url in urls]
+
+    @property
+    def text(self) -> str:
+        if "contents" in self.body:
+            return "".join(part.get("text", "") for part in self.body["contents"][0]["parts"])
+        return "".join(part.get("text", "") for part in self.body["messages"][0]["content"])
+
+
+class Service:
+    """A stand-in for somebody's service: gives the answers it was told, in order, and keeps what it got."""
+
+    def __init__(self, written: Callable[[str], Any]) -> None:
+        self.received: list[Received] = []
+        self.url = ""
+        self._written = written
+        self._answers: deque[Response | Callable[[Received], Response] | None] = deque()
+
+    def forgetful(self) -> Service:
+        """Itself, without what it got and was told before."""
+        self.received.clear()
+        self._answers.clear()
+        return self
+
+    def says(self, *texts: str) -> None:
+        """Answer so, in the service's own words."""
+        for text in texts:
+            self.answers(self._written(text))
+
+    def says_of(self, answer: Callable[[Received], str]) -> None:
+        """Answer what ``answer`` makes of each question, from now on."""
+        self._answers.append(lambda received: JSONResponse(self._written(answer(received))))
+
+    def answers(self, body: Any, status: int = 200, **headers: str) -> None:
+        """Answer with this JSON, or these bytes as they are."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, bytes):
+            self._answers.append(Response(body, status, headers, media_type="application/json"))
+        else:
+            self._answers.append(JSONResponse(body, status, headers))
+
+    def hangs(self) -> None:
+        """Take the question and never answer."""
+        self._answers.append(None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        received = Received(request.url.path, dict(request.headers), await request.json())
+        self.received.append(received)
+        answer = self._answers[0]
+        if not callable(answer) or isinstance(answer, Response):
+            self._answers.popleft()
+        if answer is None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        await (answer if isinstance(answer, Response) else answer(received))(scope, receive, send)
+
+
+def gemini_words(text: str, **candidate: Any) -> Any:
+    """What Gemini's REST API writes around an answer."""
+    content = {"role": "model", "parts": [{"text": text}]}
+    return {
+        "candidates": [{"content": content, "finishReason": "STOP", "index": 0, **candidate}],
+        "usageMetadata": {"promptTokenCount": 11, "candidatesTokenCount": 5, "totalTokenCount": 16},
+        "modelVersion": "gemini-of-the-test",
+        "responseId": "r",
+    }
+
+
+def chat_words(text: str | None, finish_reason: str = "stop", **message: Any) -> Any:
+    """What an OpenAI-compatible server writes around an answer."""
+    message = {"role": "assistant", "content": text, **message}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_800_000_000,
+        "model": "llava-of-the-test",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 21, "completion_tokens": 7, "total_tokens": 28},
+    }
+
+
+@pytest.fixture(scope="session")
+def _listening_gemini() -> Iterator[Service]:
+    service = Service(gemini_words)
+    with listening(service) as service.url:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def _listening_chat() -> Iterator[Service]:
+    service = Service(chat_words)
+    with listening(service) as service.url:
+        yield service
+
+
+@pytest.fixture
+def gemini_service(_listening_gemini: Service) -> Service:
+    """A stand-in for Gemini's REST API on loopback."""
+    return _listening_gemini.forgetful()
+
+
+@pytest.fixture
+def chat_service(_listening_chat: Service) -> Service:
+    """A stand-in for an OpenAI-compatible server on loopback."""
+    return _listening_chat.forgetful()
+
+
+@pytest.fixture(scope="session")
+def _asking_url(models_dir: Path, _listening_gemini: Service) -> Iterator[str]:
+    settings = settings_with(
+        models_dir,
+        gemini_api_key=SecretStr("sk-secret-0123456789abcdef"),
+        gemini_base_url=_listening_gemini.url,
+        rate_limit_requests=0,
+    )
+    with serving(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def asking(_asking_url: str, gemini_service: Service) -> Iterator[httpx2.Client]:
+    """A server that asks ``gemini_service`` and gets its answers."""
+    with httpx2.Client(base_url=_asking_url, timeout=20, trust_env=False) as client:
+        yield client

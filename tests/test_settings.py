@@ -23,6 +23,19 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "api_limits": ("5/minute, 7/day", ("5/minute", "7/day")),
     "geolocate_limits": ("off", ("off",)),
+    "allowed_origins": ("https://a.example, *", ("https://a.example", "*")),
+    "rate_limit_requests": ("7", 7),
+    "rate_limit_window_s": ("90", 90),
+    "allowed_hosts": ("example.org, *.example.org", ("example.org", "*.example.org")),
+    "force_https": ("true", True),
+    "gemini_api_key": ("AIza-x", SecretStr("AIza-x")),
+    "gemini_model": ("gemini-y", "gemini-y"),
+    "gemini_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "vlm_base_url": ("http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1"),
+    "vlm_model": ("llava", "llava"),
+    "vlm_api_key": ("sk-x", SecretStr("sk-x")),
+    "ask_timeout_s": ("90", 90.0),
+    "ask_image_max_side": ("768", 768),
     "insecure": ("1", True),
     "enable_docs": ("false", False),
     "log_level": ("debug", "debug"),
@@ -71,6 +84,18 @@ LEGACY = [
     ("ENABLE_API_DOCS", "enable_docs", "false", False),
     ("HF_ENDPOINT", "hub_endpoint", "https://mirror.example", "https://mirror.example"),
     ("HF_TOKEN", "hub_token", "hf_x", SecretStr("hf_x")),
+    ("ALLOWED_ORIGINS", "allowed_origins", "https://a.example", ("https://a.example",)),
+    ("ALLOWED_HOSTS", "allowed_hosts", "example.org,www.example.org", ("example.org", "www.example.org")),
+    ("RATE_LIMIT_REQUESTS", "rate_limit_requests", "9", 9),
+    ("RATE_LIMIT_WINDOW_SECONDS", "rate_limit_window_s", "30", 30),
+    ("FORCE_HTTPS", "force_https", "true", True),
+    ("GOOGLE_API_KEY", "gemini_api_key", "AIza", SecretStr("AIza")),
+    ("GEMINI_API_KEY", "gemini_api_key", "AIza", SecretStr("AIza")),
+    ("GEMINI_MODEL", "gemini_model", "gemini-1.5-flash", "gemini-1.5-flash"),
+    ("GOOGLE_GEMINI_BASE_URL", "gemini_base_url", "https://proxy.example", "https://proxy.example"),
+    ("OPENAI_BASE_URL", "vlm_base_url", "https://api.example/v1", "https://api.example/v1"),
+    ("OPENAI_MODEL", "vlm_model", "m", "m"),
+    ("OPENAI_API_KEY", "vlm_api_key", "sk", SecretStr("sk")),
 ]
 
 
@@ -113,6 +138,12 @@ def test_our_own_variable_wins(
     monkeypatch.setenv(variable, written)
     monkeypatch.setenv(f"SIGHTLINE_{field.upper()}", WRITTEN[field][0])
     assert getattr(Settings(), field) == WRITTEN[field][1]
+
+
+def test_google_s_own_name_of_the_key_wins_over_gemini_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "second")
+    monkeypatch.setenv("GOOGLE_API_KEY", "first")
+    assert Settings().gemini_api_key == SecretStr("first")
 
 
 def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,14 @@
     │   ├── ModelUnavailable          weights are missing; the message says how to get them
     │   ├── ModelLoading              not ready yet; worth a retry
     │   ├── ModelBroken               weights are there and the model does not load
-    │   └── InferenceFailed           the model failed on this very item
+    │   ├── InferenceFailed           the model failed on this very item
+    │   ├── ProviderFailed            a model that another service runs: it failed, or said nothing readable
+    │   │   ├── KeyRefused            that service does not take the key of the settings
+    │   │   └── AnswerInvalid         JSON was asked for, and twice none came that fits the schema
+    │   ├── ProviderTimeout           that service did not answer in time
+    │   └── AnswerRefused             the model declined to answer this question about this image
     ├── Overloaded                    the queue is full; carries retry_after_s
+    │   └── QuotaExceeded             the service that runs the model takes no more questions for now
     ├── DeadlineExceeded              the request's time ran out
     ├── WeightsError
     │   ├── SourceUnreachable         a hub, index or URL did not answer
@@ -135,6 +141,26 @@ class InferenceFailed(ModelError):
     code = "inference_failed"
 
 
+class ProviderFailed(ModelError):
+    code = "provider_failed"
+
+
+class KeyRefused(ProviderFailed):
+    code = "provider_key_refused"
+
+
+class AnswerInvalid(ProviderFailed):
+    code = "answer_invalid"
+
+
+class ProviderTimeout(ModelError):
+    code = "provider_timeout"
+
+
+class AnswerRefused(ModelError):
+    code = "answer_refused"
+
+
 class Overloaded(SightlineError):
     """The work was refused before it began. ``retry_after_s`` is a whole number of seconds, at least 1."""
 
@@ -143,6 +169,10 @@ class Overloaded(SightlineError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(Overloaded):
+    code = "quota_exceeded"
 
 
 class DeadlineExceeded(SightlineError):

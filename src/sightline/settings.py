@@ -97,6 +97,33 @@ class Settings(BaseSettings):
     geolocate_limits: Names = Field(
         ("10/minute",), description="Requests to /api/geolocate per client; off: no limit."
     )
+    allowed_origins: Names = Field(
+        ("*",),
+        validation_alias=AliasChoices("SIGHTLINE_ALLOWED_ORIGINS", "ALLOWED_ORIGINS"),
+        description="Origins whose pages may call the atlas-backend's routes; *: any.",
+    )
+    rate_limit_requests: int = Field(
+        60,
+        ge=0,
+        validation_alias=AliasChoices("SIGHTLINE_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"),
+        description="Requests per client to the atlas-backend's routes in one window; 0: no limit.",
+    )
+    rate_limit_window_s: int = Field(
+        60,
+        ge=1,
+        validation_alias=AliasChoices("SIGHTLINE_RATE_LIMIT_WINDOW_S", "RATE_LIMIT_WINDOW_SECONDS"),
+        description="Seconds of that window.",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        validation_alias=AliasChoices("SIGHTLINE_ALLOWED_HOSTS", "ALLOWED_HOSTS"),
+        description="Names this server answers to, e.g. example.org,*.example.org. Empty or *: any.",
+    )
+    force_https: bool = Field(
+        False,
+        validation_alias=AliasChoices("SIGHTLINE_FORCE_HTTPS", "FORCE_HTTPS"),
+        description="Send plain HTTP to https://, and tell browsers to stay there. Probes are answered.",
+    )
     enable_docs: bool = Field(
         True,
         validation_alias=AliasChoices("SIGHTLINE_ENABLE_DOCS", "ENABLE_API_DOCS"),
@@ -130,6 +157,47 @@ class Settings(BaseSettings):
     idle_unload_s: float = Field(0.0, ge=0, description="Unload a model unused this long. 0: never.")
     memory_budget_mib: int = Field(
         0, ge=0, description="Unload least recently used models past this. 0: off."
+    )
+
+    # Vision-language models
+    gemini_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("SIGHTLINE_GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        description="Key of Google AI Studio. None: Gemini is not asked, and nothing is sent to Google.",
+    )
+    gemini_model: str = Field(
+        "gemini-3.8-flash",
+        min_length=1,
+        validation_alias=AliasChoices("SIGHTLINE_GEMINI_MODEL", "GEMINI_MODEL"),
+        description="Which Gemini answers.",
+    )
+    gemini_base_url: str = Field(
+        "https://generativelanguage.googleapis.com",
+        pattern="^https?://",
+        validation_alias=AliasChoices("SIGHTLINE_GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+        description="Where Gemini is asked.",
+    )
+    vlm_base_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        validation_alias=AliasChoices("SIGHTLINE_VLM_BASE_URL", "OPENAI_BASE_URL"),
+        description="Server with an OpenAI-compatible API, e.g. http://127.0.0.1:11434/v1 for Ollama.",
+    )
+    vlm_model: str | None = Field(
+        None,
+        validation_alias=AliasChoices("SIGHTLINE_VLM_MODEL", "OPENAI_MODEL"),
+        description="Name of the model on that server.",
+    )
+    vlm_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("SIGHTLINE_VLM_API_KEY", "OPENAI_API_KEY"),
+        description="Key of that server, if it asks for one.",
+    )
+    ask_timeout_s: float = Field(
+        60.0, gt=0, description="Longest an answer of a vision-language model may take, a retry included."
+    )
+    ask_image_max_side: int = Field(
+        1536, ge=64, description="Longer side, in pixels, that images are reduced to before they are sent."
     )
 
     # Computing

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sightline.imaging import View
+from sightline.types import SpeciesScores
 
 
 class Held(Protocol):
@@ -39,6 +40,57 @@ class CaptionRequest:
     @property
     def held_bytes(self) -> int:
         return self.view.held_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One thing in a picture: what a detector took it for, and what a classifier of species did.
+
+    Attributes:
+        label: the detector's: animal, human or vehicle.
+        score: the detector's confidence, 0 to 1.
+        scores: the classifier's, five of them as a rule, highest first.
+    """
+
+    label: str
+    score: float
+    scores: SpeciesScores
+
+
+@dataclass(frozen=True, slots=True)
+class SightingsRequest:
+    """Sightings of one picture to be decided on, by models with ``Capability.SPECIES_ENSEMBLE``.
+
+    Attributes:
+        country: where the picture is from, ISO 3166-1 alpha-3, if that is known.
+        admin1_region: the first-level division of that country, two letters; so far states of the USA.
+    """
+
+    sightings: tuple[Sighting, ...]
+    country: str | None = None
+    admin1_region: str | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        # Labels belong to the classifier; what is of a sighting's own are some references and numbers.
+        return 512 * len(self.sightings)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about views, to models with ``Capability.ANSWER``, which answer with a ``types.Reply``.
+
+    Attributes:
+        schema_json: the JSON Schema that the answer has to fit, as JSON; None for free text.
+    """
+
+    text: str
+    views: tuple[View, ...] = ()
+    schema_json: str | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.text) + len(self.schema_json or "") + sum(view.held_bytes for view in self.views)
 
 
 def held_bytes(subject: Subject) -> int:

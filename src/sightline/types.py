@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Target(StrEnum):
@@ -129,6 +130,30 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeciesScores:
+    """What a classifier of species says of one animal: the likeliest labels first, at most five.
+
+    ``labels`` are those of the release, "uuid;class;order;family;genus;species;common name" with parts that
+    a label does not fix left empty; ``scores`` are probabilities over all labels of the release.
+    """
+
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeciesVerdict:
+    """What one thing in a picture is, all evidence weighed. ``label`` is a release's, see ``sightline.taxa``.
+
+    ``source`` says what decided, and how, e.g. "detector" or "classifier+geofence+rollup_to_family".
+    """
+
+    label: str
+    score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """The part of a picture an answer is about. ``box is None`` means all of it.
 
@@ -248,6 +273,26 @@ class LabelSet:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(label for label, _ in self.prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a vision-language model answered.
+
+    Attributes:
+        text: as the model wrote it.
+        structured: the answer as JSON data, where a schema asked for it and it fits; else None.
+        model: what answered, in the words of the service that runs it.
+        input_tokens, output_tokens: what the answer cost, a second attempt included; None if not said.
+        truncated: the model ran into its limit of tokens before the end.
+    """
+
+    text: str
+    model: str
+    structured: Any = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,17 @@ def test_models_are_ready_random_or_missing(sightline, monkeypatch) -> None:
     assert "sightline models import" in found["weighed"]["fix"]
 
 
+def test_what_stands_on_settings_says_which(sightline, monkeypatch) -> None:
+    found = findings(sightline)[1]["gemini"]
+    assert (found["state"], found["text"]) == ("notice", "not configured")
+    assert found["fix"] == "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
+    monkeypatch.setenv("SIGHTLINE_GEMINI_API_KEY", "AIza-secret")
+    result = sightline("doctor", "--json")
+    assert "AIza-secret" not in result.stdout
+    found = {finding["subject"]: finding for finding in json.loads(result.stdout)}["gemini"]
+    assert (found["state"], found["text"]) == ("ok", "configured")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "state"),
     [

@@ -44,6 +44,26 @@ def test_list_tells_missing_from_installed(sightline) -> None:
     assert installed["disk_bytes"] >= 7000
 
 
+def test_list_says_what_has_to_be_set(sightline, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = listed(sightline, "gemini")
+    assert (row["state"], row["disk_bytes"]) == ("not configured", 0)
+    assert row["lacking"] == "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
+    table = " ".join(sightline("models", "list").stdout.split())
+    assert "not configured: set" in table
+    monkeypatch.setenv("GOOGLE_API_KEY", "AIza-secret")
+    row = listed(sightline, "gemini")
+    assert (row["state"], row["lacking"]) == ("configured", None)
+    assert "AIza-secret" not in json.dumps(row)
+
+
+def test_pull_says_that_there_is_nothing_to_pull(sightline) -> None:
+    result = sightline("models", "pull", "openai-compatible")
+    assert result.exit_code == 0
+    assert "nothing to download; it is not configured: set SIGHTLINE_VLM_BASE_URL" in " ".join(
+        result.stdout.split()
+    )
+
+
 def test_list_prints_a_table_with_whole_fingerprints(sightline) -> None:
     sightline("models", "pull", "weighed")
     table = sightline("models", "list").stdout

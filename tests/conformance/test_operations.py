@@ -48,7 +48,8 @@ def test_its_types_have_schemas_for_openapi(operation: Operation[Any, Any]) -> N
     assert issubclass(operation.Params, Params)
     assert issubclass(operation.Result, Result)
     assert operation.Params.model_json_schema(mode="validation")["additionalProperties"] is False
-    assert operation.Result.model_json_schema(mode="serialization")["properties"]
+    written = operation.Result.model_json_schema(mode="serialization")
+    assert written.get("properties") or written.get("anyOf")  # one shape, or one of several
 
 
 @every

@@ -104,3 +104,22 @@ def test_origins_are_read_as_people_write_them(written: str, sent: str) -> None:
 def test_what_is_no_origin_is_refused_at_start(written: str) -> None:
     with pytest.raises(ConfigurationError, match="NEXTJS_DOMAIN"):
         client(written)
+
+
+def test_any_origin_may_be_allowed() -> None:
+    asking = TestClient(Cors(APP, prefix=("/upload", "/ask"), origins=("*",), any_origin=True))
+    for path in ("/upload/", "/ask/deeper"):
+        answer = asking.options(path, headers=preflight("https://whoever.example"))
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+    assert cors_headers(asking.options("/asked", headers=preflight(ORIGIN))) == set()
+
+
+def test_a_star_is_no_origin_elsewhere() -> None:
+    with pytest.raises(ConfigurationError, match="NEXTJS_DOMAIN"):
+        client("*")
+
+
+def test_errors_name_the_setting_to_correct() -> None:
+    with pytest.raises(ConfigurationError, match="no origin for MINE"):
+        Cors(APP, prefix="/ask", origins=("example.org",), any_origin=True, setting="MINE")

@@ -166,3 +166,14 @@ def test_who_a_client_is(peer: tuple[str, int] | None, counted_as: str) -> None:
 def test_one_ipv6_customer_is_one_client() -> None:
     network = ip_network("2001:db8::/64")
     assert len({client_of({"client": (str(address), 1)}) for address in (network[1], network[2**63])}) == 1
+
+
+def test_several_paths_share_one_rate(clock: SimpleNamespace) -> None:
+    asking = client(RateLimit(_ok, rates_by_prefix={("/a", "/b/"): ("2/60 seconds",), "/c": ("1/hour",)}))
+    assert statuses(asking, "/a", 1) == [200]
+    assert statuses(asking, "/b/deeper", 1) == [200]
+    assert statuses(asking, "/a/deeper", 1) == [429]
+    assert statuses(asking, "/c", 2) == [200, 429]
+    assert statuses(asking, "/bb", 5) == [200] * 5
+    clock.now += 61
+    assert statuses(asking, "/b", 3) == [200, 200, 429]

@@ -86,3 +86,16 @@ def test_other_scopes_pass_untouched() -> None:
     with TestClient(SecurityHeaders(app)):
         pass
     assert started == ["lifespan"]
+
+
+@pytest.mark.parametrize(
+    ("https_only", "scheme", "expected"),
+    [(True, "https", "max-age=31536000"), (True, "http", None), (False, "https", None)],
+)
+def test_browsers_are_told_to_stay_with_https_only_over_it(
+    https_only: bool, scheme: str, expected: str | None
+) -> None:
+    app = SecurityHeaders(Starlette(routes=[Route("/fine", _fine)]), https_only=https_only)
+    answer = TestClient(app, base_url=f"{scheme}://example.org").get("/fine")
+    assert answer.headers.get("strict-transport-security") == expected
+    assert answer.headers["x-frame-options"] == "DENY"

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,10 +34,14 @@ def write(
     output_names: str | Sequence[str],
     path: Path,
     metadata: Mapping[str, str],
+    multiples: Mapping[str, int] | None = None,
 ) -> None:
-    """One file, weights inside. ``free`` names the dimensions of each input that are open."""
+    """One file, weights inside. ``free`` names the dimensions of each input that are open.
+
+    ``multiples`` says of which number a dimension is always a multiple.
+    """
     names = {name for axes in free.values() for name in axes.values()}
-    dimensions = {name: torch.export.Dim(name) for name in sorted(names)}
+    dimensions = {name: _dimension(name, (multiples or {}).get(name, 1)) for name in sorted(names)}
     shapes = {
         name: {axis: dimensions[label] for axis, label in free.get(name, {}).items()} for name in example
     }
@@ -58,6 +63,44 @@ def write(
     proto = program.model_proto
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.save(proto, path)
+
+
+def write_traced(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    free: Mapping[str, Mapping[int, str]],
+    output_name: str,
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    """As :func:`write`, by running the module once and writing down what was computed.
+
+    For modules whose code decides by the values of tensors, which the newer way refuses. Decisions are as for
+    the example.
+    """
+    _log.info("writing %s", path.name)
+    # The answer has the same free dimensions.
+    axes = {**{name: dict(each) for name, each in free.items()}}
+    axes[output_name] = {axis: label for each in free.values() for axis, label in each.items()}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of every decision, and that it is the older way
+        torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            str(path),
+            dynamo=False,
+            input_names=list(example),
+            output_names=[output_name],
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+        )
+    proto = onnx.load(path)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.save(proto, path)
+
+
+def _dimension(name: str, step: int) -> Any:
+    return torch.export.Dim(name) if step == 1 else step * torch.export.Dim(name)
 
 
 def compare(path: Path, inputs: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> None:

@@ -5,18 +5,31 @@ asked. Image libraries are imported at first use. Every failure is an :class:`si
 """
 
 from sightline.imaging.limits import ImageLimits
+from sightline.imaging.linear import interpolate, resize_linear
 from sightline.imaging.picture import Picture, View, open_picture, picture_from_pixels
-from sightline.imaging.resizing import center_crop, encode_png, middle_square, resize, resize_short_side
+from sightline.imaging.resizing import (
+    center_crop,
+    encode_jpeg,
+    encode_png,
+    fit_within,
+    middle_square,
+    resize,
+    resize_short_side,
+)
 
 __all__ = [
     "ImageLimits",
     "Picture",
     "View",
     "center_crop",
+    "encode_jpeg",
     "encode_png",
+    "fit_within",
+    "interpolate",
     "middle_square",
     "open_picture",
     "picture_from_pixels",
     "resize",
+    "resize_linear",
     "resize_short_side",
 ]

@@ -96,6 +96,24 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
+def fit_within(pixels: Pixels, max_side: int, resample: Resample = "lanczos") -> Pixels:
+    """``pixels`` [h, w, 3] with the longer side at ``max_side`` at most; never enlarged, at least 1 × 1."""
+    height, width = pixels.shape[:2]
+    scale = max_side / max(height, width)
+    if scale >= 1:
+        return pixels
+    return resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)), resample)
+
+
+def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
+    """``pixels`` [h, w, 3] as a JPEG file, without any metadata."""
+    from PIL import JpegImagePlugin
+
+    buffer = io.BytesIO()
+    _as_image(pixels).save(buffer, JpegImagePlugin.JpegImageFile.format, quality=quality)
+    return buffer.getvalue()
+
+
 def _with_short_side(width: int, height: int, short_side: int) -> tuple[int, int]:
     if width <= height:
         return short_side, int(short_side * height / width)

@@ -116,14 +116,16 @@ class Model(Protocol):
     """A loaded model.
 
     The subject is an ``imaging.View`` for models that look, a ``str`` for those that read, a
-    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, the
-    name of a label set for those that keep such.
+    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, a
+    ``subjects.SightingsRequest`` for those that decide what was seen, the name of a label set for those that
+    keep such.
 
     ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
     many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
     ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
     float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate, keepers
-    of label sets with a ``types.LabelSet``.
+    of label sets with a ``types.LabelSet``, those who know species with ``types.SpeciesScores``, their
+    ensembles with a ``SpeciesVerdict`` per sighting.
     """
 
     def prepare(self, subject: Any) -> Any: ...
@@ -158,12 +160,14 @@ class ModelDefinition:
     """A card and how to come by what it describes: ``load`` from files, by artifact name, or ``connect``.
 
     ``connect`` opens no socket: it is called again after a failure, and at start for preloaded models.
-    It raises ModelUnavailable, saying what to set, when nothing is configured.
+    It raises ModelUnavailable, saying what to set, when nothing is configured. ``lacking`` says the same
+    without connecting, for lists and for choosing between models: "set …", or None when nothing is.
     """
 
     card: ModelCard
     load: Callable[[Mapping[str, Path], GraphLoader], Model] | None = None
     connect: Callable[[Settings], Connection] | None = None
+    lacking: Callable[[Settings], str | None] = lambda settings: None
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.connect is None):

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
 from sightline.imaging import Picture, View
+from sightline.settings import Settings
 from sightline.subjects import Subject
 from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
 
@@ -129,8 +130,8 @@ class Models(Protocol):
     """Which models there are, asked by capability."""
 
     def find(self, capability: Capability, space: str | None = None) -> str:
-        """Name of the first model with ``capability``; with ``space`` the one in that embedding space, or, of
-        models that have none, the one of that name.
+        """Name of the first model with ``capability``, one that is configured before one that is not; with
+        ``space`` the one in that embedding space, or, of models that have none, the one of that name.
 
         Raises:
             ModelUnavailable: no installed model has it at all.
@@ -201,6 +202,10 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     @abstractmethod
     async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:
         """Answer the question. A TargetNotFound raised here is a result "skipped", not a failure."""
+
+    def patience_s(self, settings: Settings) -> float:
+        """How long a request for this may take. A request is given that of its most patient task."""
+        return settings.request_timeout_s
 
     def plain(self, result: ResultT) -> Any:
         """The result as the image-embed contract writes it: a bare list, string or object."""

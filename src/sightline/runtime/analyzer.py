@@ -154,6 +154,11 @@ class Analyzer:
             for template in operation.default_tasks
         ]
 
+    def context(self, tasks: Sequence[BoundTask]) -> Context:
+        """As much time from now as the most patient of ``tasks`` wants."""
+        waits_s = [task.operation.patience_s(self.settings) for task in tasks]
+        return Context.lasting(max(waits_s, default=self.settings.request_timeout_s))
+
     async def analyze(
         self,
         picture: Picture | None,
@@ -166,7 +171,7 @@ class Analyzer:
 
         Never raises for a task's sake: a failing task is an outcome, and no other task notices.
         """
-        context = context or Context.lasting(self.settings.request_timeout_s)
+        context = context or self.context(tasks)
         async with Scene(self.engine, context, picture) as scene:
             return await asyncio.gather(*(self._outcome(scene, task, crops) for task in tasks))
 

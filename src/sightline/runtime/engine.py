@@ -27,7 +27,7 @@ from sightline.errors import (
     SightlineError,
     UnknownModel,
 )
-from sightline.models import Catalogue, Model, RemoteModel, Runs
+from sightline.models import Catalogue, Model, ModelCard, RemoteModel, Runs
 from sightline.operations import Inference
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
@@ -71,6 +71,7 @@ class Engine:
     ) -> None:
         self._telemetry = telemetry or Telemetry()
         self._catalogue = catalogue
+        self._lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
         self._preload = _preload_names(settings, catalogue)
         self._workers = ThreadPoolExecutor(
             max_workers=settings.worker_threads or math.ceil(usable_cores()) + 2,
@@ -269,7 +270,7 @@ class Engine:
 
     def find(self, capability: Capability, space: str | None = None) -> str:
         """Name of the first model with ``capability``, in ``space`` if given. See ``operations.Models``."""
-        able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
+        able = self._able(capability)
         for card in able:
             if space is None or (card.space or card.name) == space:
                 return card.name
@@ -281,6 +282,19 @@ class Engine:
     def similarity_scale(self, model: str) -> float | None:
         """Of the card of ``model``; None where it has none."""
         return self._catalogue[model].card.similarity_scale
+
+    def lacking(self, capability: Capability) -> str | None:
+        """What has to be set before any model gives ``capability``; None when one needs nothing set."""
+        names = [card.name for card in self._able(capability)]
+        missing = [f"{text} for {name}" for name in names if (text := self._lacking[name])]
+        if len(missing) < len(names):
+            return None
+        return ", or ".join(missing) or f"install a model that gives {capability.value}"
+
+    def _able(self, capability: Capability) -> list[ModelCard]:
+        """Cards of the models with ``capability``, those last that nobody has configured."""
+        able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
+        return sorted(able, key=lambda card: self._lacking[card.name] is not None)
 
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""

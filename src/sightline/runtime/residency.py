@@ -147,13 +147,16 @@ class Residency:
             return ModelState.FAILED
         definition = self._catalogue[name]
         if definition.connect is not None:
-            return ModelState.MISSING if failure else ModelState.AVAILABLE
+            lacking = failure or definition.lacking(self._settings)
+            return ModelState.MISSING if lacking else ModelState.AVAILABLE
         return ModelState.AVAILABLE if self._store.installed(wanted(definition)) else ModelState.MISSING
 
     def failure(self, name: str) -> str | None:
-        """What the last attempt to load said, if it failed."""
+        """What the last attempt to load said, if it failed, or what has to be set before one."""
+        if name in self._residents:
+            return None
         failure = self._failures.get(name)
-        return str(failure.error) if failure and name not in self._residents else None
+        return str(failure.error) if failure else self._catalogue[name].lacking(self._settings)
 
     def installed_ref(self, name: str) -> ModelRef | None:
         """The weights ``name`` would be loaded with, as its manifest says; looks at the disk."""

@@ -1,8 +1,8 @@
 """The ASGI application and the process that serves it.
 
-A request passes, outermost first: trusted proxies, security headers, request log, CORS, API key, rate limits,
-body limits, routes. All but the routes are plain ASGI, outside FastAPI, so that they hold for every response
-there is.
+A request passes, outermost first: trusted proxies, security headers, request log, host names and HTTPS, CORS,
+API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside FastAPI, so that they
+hold for every response there is.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
 from sightline.server.middleware.body_limit import BodyLimit
 from sightline.server.middleware.cors import Cors
+from sightline.server.middleware.hosts import HttpsRedirect, TrustedHosts
 from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.routes import health, places, v1
-from sightline.server.routes.compat import clip_classifier, geoclip, image_embed
+from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
 from sightline.settings import Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ ROUTERS = (
     image_embed.router,
     geoclip.router,
     clip_classifier.router,
+    atlas.router,
 )
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
 CLIENT_CLOSED_REQUEST = 499
@@ -106,19 +108,42 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
         app,
         max_bytes=settings.request_max_bytes,
         max_bytes_by_prefix={
-            geoclip.ROUTE: min(settings.request_max_bytes, geoclip.MAX_BODY_BYTES),
             clip_classifier.ROUTE: clip_classifier.max_body_bytes(settings),
+            **{
+                prefix: min(settings.request_max_bytes, max_bytes)
+                for prefix, max_bytes in {
+                    geoclip.ROUTE: geoclip.MAX_BODY_BYTES,
+                    **atlas.MAX_BODY_BYTES_BY_PREFIX,
+                }.items()
+            },
         },
     )
     wrapped = RateLimit(
         wrapped,
-        rates_by_prefix={geoclip.PREFIX: settings.api_limits, geoclip.ROUTE: settings.geolocate_limits},
+        rates_by_prefix={
+            geoclip.PREFIX: settings.api_limits,
+            geoclip.ROUTE: settings.geolocate_limits,
+            atlas.PREFIXES: atlas.rates(settings),
+        },
         free_paths=OPEN_PATHS,
     )
     wrapped = ApiKey(wrapped, keys=settings.api_keys)
     wrapped = Cors(wrapped, prefix=geoclip.PREFIX, origins=settings.cors_origins)
+    wrapped = Cors(
+        wrapped,
+        prefix=(*atlas.PREFIXES, atlas.HEALTH),
+        origins=settings.allowed_origins,
+        any_origin=True,
+        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
+    )
+    if settings.force_https:
+        wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
+    if settings.allowed_hosts:
+        wrapped = TrustedHosts(wrapped, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
     wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
-    wrapped = SecurityHeaders(wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES)
+    wrapped = SecurityHeaders(
+        wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
+    )
     proxies = [str(network) for network in settings.trusted_proxies]
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
 

@@ -36,6 +36,9 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.TargetNotFound: 422,
     errors.ModelError: 503,
     errors.InferenceFailed: 500,
+    errors.ProviderFailed: 502,
+    errors.ProviderTimeout: 504,
+    errors.AnswerRefused: 422,
     errors.Overloaded: 429,
     errors.DeadlineExceeded: 504,
     errors.ArchiveError: 502,
@@ -157,7 +160,7 @@ def described_codes() -> dict[str, dict[str, Any]]:
     ours = {
         kind.code: {
             "code": kind.code,
-            "status": status_of(kind("", 1) if kind is Overloaded else kind("")),
+            "status": status_of(kind("", 1) if issubclass(kind, Overloaded) else kind("")),
             "meaning": meanings.get(kind.__name__, ""),
         }
         for kind in _tree(SightlineError)

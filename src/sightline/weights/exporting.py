@@ -49,11 +49,16 @@ def run_exporter(
     log: Log,
     hub_endpoint: str | None = None,
     hub_token: str | None = None,
+    source: Path | None = None,
+    trusted_sha256: str | None = None,
 ) -> None:
     """Write the artifacts of ``model`` into the folder ``output``; minutes, and gigabytes the first time.
 
     ``log`` gets every line that uv and the exporter print, as it comes. Offline, the environment must be in
     uv's cache and canonical weights in the hub client's. Random weights never ask the hub.
+
+    ``source`` and ``trusted_sha256`` are what ``sightline.export.Order`` says of them; not every family takes
+    them.
 
     Raises:
         ExportFailed: no such family, no environment, or the exporter failed; the message is its last word.
@@ -72,6 +77,10 @@ def run_exporter(
             *("python", "-m", "sightline.export", family, "--model", model, "--weights", weights),
             *("--seed", str(seed), "--size", size, "--out", str(output.absolute())),
         ]
+        if source is not None:
+            exporter += ["--from", str(source.expanduser().absolute())]
+        if trusted_sha256 is not None:
+            exporter += ["--trust", trusted_sha256]
         environment = _ENVIRONMENT | {"PYTHONPATH": scratch}
         if offline or weights == "random":
             environment["HF_HUB_OFFLINE"] = "1"

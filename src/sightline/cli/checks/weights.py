@@ -40,6 +40,10 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _model(settings: Settings, definition: ModelDefinition) -> Finding:
     name, want = definition.name, wanted(definition)
     get = _way_in(settings, definition)
+    if definition.connect is not None:
+        if lacking := definition.lacking(settings):
+            return Finding(_AREA, name, State.NOTICE, "not configured", lacking)
+        return Finding(_AREA, name, State.OK, "configured")
     if not definition.card.artifacts:
         return Finding(_AREA, name, State.OK, "ready; needs no files")
     installed = open_store(settings).installed(want)

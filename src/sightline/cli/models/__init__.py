@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from sightline.cli.models.adopting import adopt
 from sightline.cli.models.bundling import bundle, import_
 from sightline.cli.models.exporting import export
 from sightline.cli.models.keeping import remove, verify
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command("list")(list_)
 app.command("pull")(pull)
 app.command("export")(export)
+app.command("adopt")(adopt)
 app.command("verify")(verify)
 app.command("remove")(remove)
 app.command("bundle")(bundle)

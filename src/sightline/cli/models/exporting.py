@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +32,20 @@ class Size(StrEnum):
     TINY = "tiny"
 
 
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for, of every model named."""
+
+    weights: Weights
+    seed: int
+    size: Size
+    source: Path | None
+    trust: str | None
+
+
 def export(
     names: Names = None,
     everything: EveryModel = False,
@@ -40,6 +56,23 @@ def export(
     size: Annotated[
         Size, typer.Option(help="tiny: a few layers, for tests; only with random weights.")
     ] = Size.FULL,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            exists=True,
+            show_default="fetched",
+            help="File or folder with the published weights.",
+        ),
+    ] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="Digest of published weights that you trust to run code when they are read.",
+        ),
+    ] = None,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:
@@ -53,12 +86,18 @@ def export(
 
       [cyan]sightline models export clip-vit-b-32[/]
       [cyan]sightline models export --all --weights random --size tiny[/]
+      [cyan]sightline models export speciesnet-v4.0.3a --from ~/Downloads/speciesnet-v4.0.3a.tar.gz[/]
     """
     from sightline.errors import InvalidRequest, WeightsError
 
     if size is Size.TINY and weights is Weights.CANONICAL:
         raise InvalidRequest("canonical weights have one size; --size tiny goes with --weights random")
+    if weights is Weights.RANDOM and (source or trust):
+        raise InvalidRequest("--from and --trust are about published weights; random ones come from nowhere")
+    if trust is not None and not _SHA256.fullmatch(trust):
+        raise InvalidRequest("--trust takes a sha256, which has 64 hexadecimal digits")
     settings = settings_from(models_dir=models_dir, offline=offline)
+    order = _Order(weights, seed, size, source, trust)
     failed = False
     for definition in chosen(settings, names or (), everything=everything):
         if definition.card.exporter is None:
@@ -69,7 +108,7 @@ def export(
                 )
             continue
         try:
-            _export(settings, definition, weights, seed, size)
+            _export(settings, definition, order)
         except WeightsError as error:
             failed = True
             say(str(error))
@@ -77,15 +116,16 @@ def export(
         raise typer.Exit(FAILED)
 
 
-def _export(settings: Settings, definition: ModelDefinition, weights: Weights, seed: int, size: Size) -> None:
+def _export(settings: Settings, definition: ModelDefinition, order: _Order) -> None:
     from sightline.cli.models.bars import Bars
     from sightline.types import Provenance
     from sightline.weights.exporting import run_exporter
 
     family = definition.card.exporter or ""
     origin, provenance = f"exporter {family!r} of canonical weights", Provenance.EXPORTED
-    if weights is Weights.RANDOM:
-        origin, provenance = f"random weights, seed {seed}, size {size.value}", Provenance.RANDOM
+    if order.weights is Weights.RANDOM:
+        origin = f"random weights, seed {order.seed}, size {order.size.value}"
+        provenance = Provenance.RANDOM
     root = settings.models_dir.expanduser()
     root.mkdir(parents=True, exist_ok=True)
     # Beside the models, so that gigabytes are renamed into place and not copied.
@@ -94,13 +134,15 @@ def _export(settings: Settings, definition: ModelDefinition, weights: Weights, s
         run_exporter(
             family,
             model=definition.name,
-            weights=weights.value,
-            seed=seed,
-            size=size.value,
+            weights=order.weights.value,
+            seed=order.seed,
+            size=order.size.value,
             output=Path(folder),
             offline=settings.offline,
             hub_endpoint=settings.hub_endpoint,
             hub_token=settings.hub_token.get_secret_value() if settings.hub_token else None,
+            source=order.source,
+            trusted_sha256=order.trust,
             log=lambda line: log.print(line, style="dim", markup=False, soft_wrap=True),
         )
         want = wanted(definition)

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from sightline.models import ModelDefinition
     from sightline.settings import Settings
 
-_STYLES = {"installed": "green", "built in": "green", "missing": "yellow"}
+_STYLES = {
+    "installed": "green",
+    "built in": "green",
+    "configured": "green",
+    "missing": "yellow",
+    "not configured": "yellow",
+}
 
 
 def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
@@ -39,7 +45,10 @@ def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
         shown.add_row(
             Text(row["name"], style="bold"),
             Text(", ".join(row["gives"])),
-            Text(state, style=_STYLES.get(state, "bold red")),
+            Text(
+                f"{state}: {row['lacking']}" if row["lacking"] else state,
+                style=_STYLES.get(state, "bold red"),
+            ),
             _size(row),
             Text(row["licence"]),
             Text(row["provenance"] or "–"),
@@ -53,8 +62,11 @@ def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
 def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
     card, want, store = definition.card, wanted(definition), open_store(settings)
     installed = store.installed(want)
+    lacking = definition.lacking(settings)
     state = "installed" if card.artifacts else "built in"
-    if installed is None:
+    if definition.connect is not None:
+        state = "not configured" if lacking else "configured"
+    elif installed is None:
         installed = store_of_any_weights(settings).installed(want)
         state = "random, not allowed" if installed else "missing"
     elif is_random(installed):
@@ -64,6 +76,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         "name": card.name,
         "gives": sorted(capability.value for capability in card.capabilities),
         "state": state,
+        "lacking": lacking,
         "disk_bytes": store.disk_bytes(card.name),
         "download_bytes": None if None in sizes else sum(size or 0 for size in sizes),
         "licence": card.licence,

@@ -13,6 +13,8 @@ from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, say
 
 if TYPE_CHECKING:
+    from sightline.models import ModelDefinition
+    from sightline.settings import Settings
     from sightline.weights.store import Installed
 
 
@@ -42,6 +44,10 @@ def pull(
     store = open_store(settings)
     failed = False
     for definition in chosen(settings, names or (), everything=everything):
+        if definition.connect is not None:
+            if not everything:
+                stdout().print(Text(_nothing_to_pull(settings, definition)))
+            continue
         want = wanted(definition)
         try:
             with Bars(want) as bars:
@@ -53,6 +59,12 @@ def pull(
             stdout().print(_done(installed))
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _nothing_to_pull(settings: Settings, definition: ModelDefinition) -> str:
+    lacking = definition.lacking(settings)
+    state = f"not configured: {lacking}" if lacking else "configured"
+    return f"{definition.name} stands on settings, there is nothing to download; it is {state}"
 
 
 def _done(installed: Installed) -> Text:

@@ -1,4 +1,4 @@
-"""Which pages of other sites may call: CORS for some origins, below one path."""
+"""Which pages of other sites may call: CORS for some origins, below some paths."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from sightline.server.middleware.scopes import header_values, path_of
 ALLOWED_METHODS = ("GET", "POST")
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-CSRF-Token", "X-Request-ID")
 EXPOSED_HEADERS = ("Retry-After", "X-Request-ID", "X-Sightline-Warning")
+ANY = "*"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Cors:
-    """Answers preflights of ``origins`` for ``prefix`` and all below it, and marks responses as theirs.
+    """Answers preflights of ``origins`` for each ``prefix`` and all below it, and marks responses as theirs.
+
+    With ``any_origin`` one of ``origins`` may be "*": every page may call. ``setting`` is what errors say to
+    correct.
 
     Outside the API key, because browsers send preflights without headers. A request of any other origin
     passes as if this were not here. Nothing is sent that a browser keeps by itself (no cookies), so no
@@ -28,13 +32,23 @@ class Cors:
         ConfigurationError: an origin that is not ``http(s)://host[:port]``.
     """
 
-    def __init__(self, app: ASGIApp, *, prefix: str, origins: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        prefix: str | Collection[str],
+        origins: Collection[str],
+        any_origin: bool = False,
+        setting: str = "SIGHTLINE_CORS_ORIGINS (NEXTJS_DOMAIN)",
+    ) -> None:
         self._app = app
-        self._prefix = prefix.rstrip("/")
-        self._origins = frozenset(_origin(written) for written in origins)
+        prefixes = (prefix,) if isinstance(prefix, str) else prefix
+        self._prefixes = tuple(each.rstrip("/") for each in prefixes)
+        self._any = any_origin and ANY in origins
+        self._origins = frozenset(() if self._any else (_origin(written, setting) for written in origins))
         self._shared = CORSMiddleware(
             app,
-            allow_origins=self._origins,
+            allow_origins=(ANY,) if self._any else self._origins,
             allow_methods=ALLOWED_METHODS,
             allow_headers=ALLOWED_HEADERS,
             expose_headers=EXPOSED_HEADERS,
@@ -46,17 +60,16 @@ class Cors:
 
     def _concerns(self, scope: Scope) -> bool:
         path = path_of(scope)
-        if path != self._prefix and not path.startswith(self._prefix + "/"):
+        if not any(path == prefix or path.startswith(prefix + "/") for prefix in self._prefixes):
             return False
         given = header_values(scope, b"origin")
-        return len(given) == 1 and given[0].decode("latin-1") in self._origins
+        return len(given) == 1 and (self._any or given[0].decode("latin-1") in self._origins)
 
 
-def _origin(written: str) -> str:
+def _origin(written: str, setting: str) -> str:
     """``written`` as browsers send it: lowercase, without a slash at the end or the scheme's own port."""
     wrong = ConfigurationError(
-        f"{written!r} is no origin for SIGHTLINE_CORS_ORIGINS (NEXTJS_DOMAIN): write https://host or "
-        "https://host:port, in ASCII"
+        f"{written!r} is no origin for {setting}: write https://host or https://host:port, in ASCII"
     )
     try:
         parts = urlsplit(written.lower())

@@ -23,9 +23,10 @@ OFF = "off"
 class RateLimit:
     """Answers 429 with ``Retry-After`` once a client has used up one of its rates.
 
-    ``rates_by_prefix`` gives rates ("10/minute") for a path and all below it; a request counts against every
-    prefix it is under, and one that is refused counts against none. ``free_paths`` are never counted. The
-    client is the peer of the connection, for IPv6 its /64. Counts are kept in memory, one process's own.
+    ``rates_by_prefix`` gives rates ("10/minute") for a path and all below it, or for several such paths
+    together; a request counts against every prefix it is under, and one that is refused counts against none.
+    ``free_paths`` are never counted. The client is the peer of the connection, for IPv6 its /64. Counts are
+    kept in memory, one process's own.
 
     Raises:
         ConfigurationError: a rate that does not parse. A single "off" is no rate at all.
@@ -35,13 +36,13 @@ class RateLimit:
         self,
         app: ASGIApp,
         *,
-        rates_by_prefix: Mapping[str, Collection[str]],
+        rates_by_prefix: Mapping[str | tuple[str, ...], Collection[str]],
         free_paths: Collection[str] = (),
     ) -> None:
         self._app = app
         self._windows = MovingWindowRateLimiter(MemoryStorage())
         self._rates = [
-            (prefix.rstrip("/"), _parsed(rate))
+            (_prefixes(prefix), _parsed(rate))
             for prefix, rates in rates_by_prefix.items()
             for rate in rates
             if tuple(rates) != (OFF,)
@@ -64,9 +65,9 @@ class RateLimit:
             return None
         client = client_of(scope)
         rates = [
-            (rate, prefix, client)
-            for prefix, rate in self._rates
-            if path == prefix or path.startswith(prefix + "/")
+            (rate, ",".join(prefixes), client)
+            for prefixes, rate in self._rates
+            if any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
         ]
         waits_s = [self._wait_s(*each) for each in rates if not self._windows.test(*each)]
         if waits_s:
@@ -99,6 +100,11 @@ def client_of(scope: Scope) -> str:
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address.packed, 64), strict=False))
+
+
+def _prefixes(written: str | tuple[str, ...]) -> tuple[str, ...]:
+    each = (written,) if isinstance(written, str) else written
+    return tuple(prefix.rstrip("/") for prefix in each)
 
 
 def _parsed(written: str) -> RateLimitItem:

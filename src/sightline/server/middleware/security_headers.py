@@ -20,15 +20,23 @@ HEADERS: Mapping[str, str] = {
 }
 
 
+# A year, as preload lists of browsers want it at least; names below this one decide for themselves.
+STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
+
+
 class SecurityHeaders:
     """Puts six constant headers on every response, and ``Cache-Control: no-store`` where none is set.
 
     ``policy_by_path`` gives single paths (a page of documentation) a Content-Security-Policy of their own.
-    An app's own values of the six are replaced.
+    An app's own values of the six are replaced. With ``https_only`` answers over TLS tell browsers to use
+    nothing else from now on; over plain HTTP they would not believe it (RFC 6797, 7.2).
     """
 
-    def __init__(self, app: ASGIApp, *, policy_by_path: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, policy_by_path: Mapping[str, str] | None = None, https_only: bool = False
+    ) -> None:
         self._app = app
+        self._https_only = https_only
         self._default = _encoded(HEADERS)
         self._by_path = {
             path: _encoded({**HEADERS, "Content-Security-Policy": policy})
@@ -40,7 +48,9 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        constant = self._by_path.get(path_of(scope), self._default)
+        constant = list(self._by_path.get(path_of(scope), self._default))
+        if self._https_only and scope.get("scheme") == "https":
+            constant.append(STRICT_TRANSPORT)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

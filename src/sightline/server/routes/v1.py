@@ -12,18 +12,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sightline.errors import (
+    AnswerRefused,
     DeadlineExceeded,
     ImageError,
     InvalidRequest,
     ModelLoading,
     ModelUnavailable,
     Overloaded,
+    ProviderFailed,
+    ProviderTimeout,
     SightlineError,
 )
 from sightline.imaging import Picture
 from sightline.operations import Operation
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome
-from sightline.runtime.engine import Context
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
 from sightline.server import problems, schemas
@@ -34,7 +36,16 @@ from sightline.server.request_facts import note_outcomes, note_picture
 router = APIRouter(prefix="/v1", tags=["v1"])
 
 # When every task on an image failed for one of these, the image is answered with it instead of its tasks.
-SHARED_FAILURES = (ImageError, Overloaded, ModelUnavailable, ModelLoading, DeadlineExceeded)
+SHARED_FAILURES = (
+    ImageError,
+    Overloaded,
+    ModelUnavailable,
+    ModelLoading,
+    ProviderFailed,
+    ProviderTimeout,
+    AnswerRefused,
+    DeadlineExceeded,
+)
 
 
 def analyzer_of(request: Request) -> Analyzer:
@@ -88,7 +99,7 @@ async def _analyze(request: Request, operation: str | None = None) -> Response:
 async def _analyze_all(
     analyzer: Analyzer, request: Request, body: AnalyzeBody, tasks: Sequence[BoundTask]
 ) -> list[dict[str, Any]]:
-    context = Context.lasting(analyzer.settings.request_timeout_s)
+    context = analyzer.context(tasks)
     if not body.images:
         outcomes = await analyzer.analyze(None, tasks, context)
         note_outcomes(request, outcomes)

@@ -26,7 +26,6 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
-from sightline.runtime.engine import Context
 from sightline.server import schemas
 from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
@@ -134,7 +133,7 @@ async def _answer(
             bound.append(_bind(analyzer, task))
         except (UnknownOperation, InvalidParameters) as error:
             results[task.id] = _result("skipped", error_message=str(error))
-    context = Context.lasting(analyzer.settings.request_timeout_s)
+    context = analyzer.context(bound)
     outcomes = await analyzer.analyze(picture, bound, context, crops=True)
     note_outcomes(request, outcomes)
     try:

@@ -1,0 +1,248 @@
+"""What models that answer questions have in common: images made small, JSON checked, failures named.
+
+They run elsewhere, so a question is a request to somebody's service, through that service's own SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import pydantic_core
+
+from sightline import json_schema
+from sightline.errors import (
+    AnswerInvalid,
+    KeyRefused,
+    ProviderFailed,
+    ProviderTimeout,
+    QuotaExceeded,
+    SightlineError,
+)
+from sightline.imaging import View, encode_jpeg, fit_within
+from sightline.subjects import Question
+from sightline.types import Reply
+
+_log = logging.getLogger(__name__)
+
+# Quotas are counted by the minute; half of one is what is left of it on average.
+DEFAULT_RETRY_AFTER_S = 30
+LONGEST_RETRY_AFTER_S = 3600
+MAX_QUOTED_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One message: words and JPEG files. With ``schema`` the answer is to be JSON that fits it."""
+
+    text: str
+    images: tuple[bytes, ...]
+    schema: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a service answered to one prompt."""
+
+    text: str
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    truncated: bool = False
+
+
+class Provider(Protocol):
+    """A service, asked through its SDK."""
+
+    async def say(self, prompt: Prompt, timeout_s: float) -> Said:
+        """Raises ProviderFailed, KeyRefused, QuotaExceeded, ProviderTimeout, AnswerRefused."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Answerer:
+    """A ``models.RemoteModel`` over a provider: a Question in, a Reply out."""
+
+    def __init__(self, provider: Provider, *, name: str, timeout_s: float, max_side: int) -> None:
+        """``timeout_s`` is for a whole answer, a second attempt included; ``max_side`` is in pixels."""
+        self._provider = provider
+        self._name = name
+        self._timeout_s = timeout_s
+        self._max_side = max_side
+
+    async def answer(self, subject: Question, timeout_s: float) -> Reply:
+        """Ask; where JSON was wanted and none came that fits, once more.
+
+        Raises:
+            AnswerInvalid: twice no JSON that fits the schema.
+            ProviderTimeout, ProviderFailed, KeyRefused, QuotaExceeded, AnswerRefused: see ``Provider``.
+            ImageError: an image does not decode.
+        """
+        allowed_s = min(timeout_s, self._timeout_s)
+        ends = asyncio.get_running_loop().time() + allowed_s
+        try:
+            async with asyncio.timeout_at(ends):
+                images = await asyncio.to_thread(_sendable, subject.views, self._max_side)
+                schema = None if subject.schema_json is None else json.loads(subject.schema_json)
+                return await self._ask(Prompt(subject.text, images, schema), ends)
+        except TimeoutError:
+            raise ProviderTimeout(f"{self._name} did not answer within {allowed_s:.3g} s") from None
+
+    async def _ask(self, prompt: Prompt, ends: float) -> Reply:
+        said = await self._say(prompt, ends)
+        if prompt.schema is None:
+            return _reply(said)
+        structured, problem = await asyncio.to_thread(_read, said.text, prompt.schema)
+        if problem is None:
+            return _reply(said, structured)
+        _log.info("%s: an answer does not fit its schema; asking once more", self._name)
+        again = await self._say(_corrected(prompt, problem), ends)
+        structured, problem = await asyncio.to_thread(_read, again.text, prompt.schema)
+        if problem is None:
+            return _reply(again, structured, before=said)
+        cut_off = "; it was cut off at the model's limit of tokens" if again.truncated else ""
+        raise AnswerInvalid(f"{self._name} answered twice without fitting the schema: {problem}{cut_off}")
+
+    async def _say(self, prompt: Prompt, ends: float) -> Said:
+        return await self._provider.say(prompt, ends - asyncio.get_running_loop().time())
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+
+def _sendable(views: tuple[View, ...], max_side: int) -> tuple[bytes, ...]:
+    """The views as JPEG files of ``max_side`` pixels at most: pixels only, nothing else of the originals."""
+    return tuple(encode_jpeg(fit_within(_pixels(view, max_side), max_side)) for view in views)
+
+
+def _pixels(view: View, max_side: int) -> Any:
+    short_side = min(view.width, view.height) * max_side // max(view.width, view.height, 1)
+    return view.reduced(short_side)
+
+
+def _corrected(prompt: Prompt, problem: str) -> Prompt:
+    text = (
+        f"{prompt.text}\n\nAn earlier answer to this could not be used: {problem}\n"
+        f"Answer with nothing but JSON that fits this JSON Schema:\n{_written(prompt.schema)}"
+    )
+    return Prompt(text, prompt.images, prompt.schema)
+
+
+def with_schema(prompt: Prompt) -> str:
+    """The prompt's words, followed by its schema for services that do not show it to their model."""
+    if prompt.schema is None:
+        return prompt.text
+    return f"{prompt.text}\n\nAnswer with JSON that fits this JSON Schema:\n{_written(prompt.schema)}"
+
+
+def _written(schema: Mapping[str, Any] | None) -> str:
+    return json.dumps(schema, ensure_ascii=False)
+
+
+def _read(text: str, schema: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """The JSON in an answer, and what is wrong with it, if anything is."""
+    try:
+        value = pydantic_core.from_json(_unfenced(text), allow_inf_nan=False)
+    except ValueError as error:
+        return None, f"it is no JSON ({error})"
+    return value, json_schema.misfit(schema, value)
+
+
+def _unfenced(text: str) -> str:
+    """Without the Markdown fence that many models put around JSON, asked or not."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") : -3]
+    return text
+
+
+def _reply(said: Said, structured: Any = None, before: Said | None = None) -> Reply:
+    return Reply(
+        text=said.text,
+        model=said.model,
+        structured=structured,
+        input_tokens=_total(said.input_tokens, before.input_tokens if before else 0),
+        output_tokens=_total(said.output_tokens, before.output_tokens if before else 0),
+        truncated=said.truncated,
+    )
+
+
+def _total(tokens: int | None, earlier: int | None) -> int | None:
+    return None if tokens is None else tokens + (earlier or 0)
+
+
+# -- what can go wrong -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service as errors speak of it. The settings are names of variables; ``key`` is never shown."""
+
+    name: str
+    model: str
+    model_setting: str
+    key_setting: str
+    key: str = field(repr=False, default="")
+
+    def refusal(self, status: int, message: str, retry_after: int | None = None) -> SightlineError:
+        """The error for an HTTP status. ``message``, the service's own, is quoted where it helps."""
+        _log.warning("%s answered with HTTP %d", self.name, status)
+        if status in (401, 403):
+            return self.key_refused(status)
+        if status == 404:
+            return ProviderFailed(
+                f"{self.name} has no model {self.model!r} for this (HTTP 404): check {self.model_setting}"
+            )
+        if status == 429:
+            return QuotaExceeded(
+                f"{self.name} takes no more questions for now: its quota is used up",
+                DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after,
+            )
+        if status in (408, 504):
+            return ProviderTimeout(f"{self.name} ran out of time (HTTP {status})")
+        if status < 500:
+            return ProviderFailed(
+                f"{self.name} does not take this question (HTTP {status}): {self._quoted(message)}"
+            )
+        return ProviderFailed(f"{self.name} failed (HTTP {status}); try again later")
+
+    def key_refused(self, status: int) -> KeyRefused:
+        return KeyRefused(f"{self.name} does not accept the key (HTTP {status}): check {self.key_setting}")
+
+    def unreadable(self) -> ProviderFailed:
+        return ProviderFailed(f"{self.name} answered with something that is no answer of its API")
+
+    def unreachable(self) -> ProviderFailed:
+        return ProviderFailed(f"{self.name} could not be reached")
+
+    def timed_out(self, timeout_s: float) -> ProviderTimeout:
+        return ProviderTimeout(f"{self.name} did not answer within {timeout_s:.3g} s")
+
+    def _quoted(self, message: str) -> str:
+        if self.key:
+            message = message.replace(self.key, "…")
+        return " ".join(message.split())[:MAX_QUOTED_CHARS] or "no reason given"
+
+
+def retry_after_s(written: str | None) -> int | None:
+    """A ``Retry-After`` header in whole seconds, 1 to 3600: a number or a date (RFC 9110, 10.2.3)."""
+    if written is None:
+        return None
+    try:
+        seconds = float(written)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(written) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # TypeError: a date without a time zone
+            return None
+    if not math.isfinite(seconds):
+        return None
+    return min(max(1, math.ceil(seconds)), LONGEST_RETRY_AFTER_S)

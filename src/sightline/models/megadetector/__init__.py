@@ -1,0 +1,49 @@
+"""MegaDetector v5a: boxes of animals, humans and vehicles in photos of camera traps.
+
+Answers equal those of the published model as SpeciesNet runs it: letterbox to 1280 pixels, YOLOv5x6, one
+suppression for all, whole pixels. Two kinds of graph are read, the exporter's and any usual ONNX export of a
+YOLOv5 with these three classes: see :mod:`sightline.models.megadetector.detector`.
+
+S. Beery, D. Morris, S. Yang: Efficient Pipeline for Camera Trap Image Review, 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models.megadetector.detector import AnimalDetector
+from sightline.settings import Precision
+from sightline.types import Capability
+from sightline.weights.sources import Artifact, Exported
+
+DETECTOR = "detector.onnx"
+
+CARD = ModelCard(
+    name="megadetector-v5a",
+    capabilities=frozenset({Capability.ANIMAL_BOXES}),
+    description="MegaDetector v5a (YOLOv5x6): boxes of animals, humans and vehicles in camera-trap photos",
+    # Its makers restrict nothing, and say that the licence may follow from the code that runs it; it was
+    # trained with YOLOv5 while that was under the GPL, and Microsoft's list of models says AGPL-3.0. None of
+    # that code runs here, but whose view holds is for the person who installs it to decide.
+    licence="contested: unrestricted by its makers, AGPL-3.0 in Microsoft's model zoo",
+    homepage="https://github.com/agentmorris/MegaDetector",
+    preprocessing="letterbox-1280-linear",
+    # With normalisations inside the convolutions.
+    parameters=139_990_096,
+    # At 1280 × 960, from the 209.8 GFLOP at 640 × 640 that are published for this architecture.
+    multiply_adds=315_000_000_000,
+    artifacts=(Artifact(DETECTOR, (Exported("megadetector"),)),),
+    # One photo keeps all cores of a CPU busy; on a graphics card a few together are quicker.
+    max_batch=4,
+    exporter="megadetector",
+)
+
+
+def load(files: Mapping[str, Path], graphs: GraphLoader) -> AnimalDetector:
+    """Open the graph in f32: corners are rounded to whole pixels, and thresholds decide what is reported."""
+    return AnimalDetector(graphs(files[DETECTOR], precision=Precision.F32))
+
+
+MODELS = (ModelDefinition(CARD, load),)

@@ -1,0 +1,104 @@
+"""Which animals a photo shows: every one of them, with box, name, score and reason.
+
+``docs/wildlife.md`` says what the answer means. Three models work together: a detector, a classifier of crops
+and the rules that weigh both; see ``models/speciesnet_ensemble``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import RootModel
+
+from sightline.operations import Answer, Models, Operation, Result, Scene
+from sightline.operations.identify_species.evidence import Found, Looking, Overall
+from sightline.operations.identify_species.formats import (
+    SpeciesNet4Prediction,
+    SpeciesNet5Prediction,
+    place_fields,
+    speciesnet_4,
+    speciesnet_5,
+)
+from sightline.operations.identify_species.origin import Origin, find_origin
+from sightline.operations.identify_species.params import Format, IdentifySpeciesParams
+from sightline.operations.identify_species.report import SpeciesReport, species_report
+from sightline.subjects import Sighting
+from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
+
+
+class IdentifySpeciesResult(RootModel[SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction], Result):
+    """What ``format`` asks for; ``root`` is it."""
+
+
+class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
+    """Each detection gets the verdict of speciesnet 5.0.6, the whole photo that of the releases before it."""
+
+    name = "identify_species"
+    description = "Finds every animal, human and vehicle in a photo and says which species each animal is."
+    needs = (Capability.ANIMAL_BOXES, Capability.SPECIES, Capability.SPECIES_ENSEMBLE, Capability.PLACES)
+    Params = IdentifySpeciesParams
+    Result = IdentifySpeciesResult
+    example = {"country": "KEN"}
+    timing_group = "classification"
+
+    async def run(
+        self, scene: Scene, params: IdentifySpeciesParams, models: Models
+    ) -> Answer[IdentifySpeciesResult]:
+        looking = Looking(scene, models, params.version)
+        detections, origin = await asyncio.gather(looking.detect(), find_origin(scene, params, models))
+        result: SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction
+        size = (scene.picture.width, scene.picture.height)
+        place = place_fields(params.filepath or scene.picture.facts.sha256, origin, _coordinate(params))
+        match params.format:
+            case Format.SPECIESNET_4:
+                found, overall = (
+                    [Found(each) for each in detections],
+                    await _overall(looking, detections, origin),
+                )
+                result = speciesnet_4(place, params.version, found, overall, size)
+            case Format.SPECIESNET_5:
+                found = await _each(looking, detections, origin, params.min_confidence)
+                result = speciesnet_5(place, params.version, found, size)
+            case Format.SIGHTLINE:
+                found, overall = await asyncio.gather(
+                    _each(looking, detections, origin, params.min_confidence),
+                    _overall(looking, detections, origin),
+                )
+                result = species_report(params.version, found, overall, origin)
+        model, warnings = _answering(looking.used)
+        return Answer(IdentifySpeciesResult(result), model, warnings=(*origin.warnings, *warnings))
+
+
+async def _each(
+    looking: Looking, detections: list[Detection], origin: Origin, min_confidence: float
+) -> list[Found]:
+    """All detections; those of ``min_confidence`` or more with scores and verdict."""
+    chosen = [each for each in detections if each.score >= min_confidence]
+    scores = await looking.classify(chosen)
+    sightings = [Sighting(each.label, each.score, its) for each, its in zip(chosen, scores, strict=True)]
+    verdicts = await looking.decide(sightings, origin.country, origin.admin1_region)
+    known = {id(each): (its, verdict) for each, its, verdict in zip(chosen, scores, verdicts, strict=True)}
+    return [Found(each, *known.get(id(each), (None, None))) for each in detections]
+
+
+async def _overall(looking: Looking, detections: list[Detection], origin: Origin) -> Overall:
+    sighting = await looking.classify_overall(detections)
+    (verdict,) = await looking.decide([sighting], origin.country, origin.admin1_region)
+    return Overall(sighting.scores, verdict)
+
+
+def _answering(used: dict[Capability, ModelRef]) -> tuple[ModelRef | None, tuple[str, ...]]:
+    """The model the answer is named for: the classifier, or the detector where nothing was classified. Random
+    weights of the others are a warning; those of the answer's own model are told apart anyway."""
+    model = used.get(Capability.SPECIES) or used.get(Capability.ANIMAL_BOXES)
+    random = [each.name for each in used.values() if each.provenance is Provenance.RANDOM and each != model]
+    return model, tuple(f"{name} has random weights: the answer means nothing" for name in random)
+
+
+def _coordinate(params: IdentifySpeciesParams) -> Coordinate | None:
+    if params.latitude is None or params.longitude is None:
+        return None
+    return Coordinate(params.latitude, params.longitude)
+
+
+OPERATIONS = (IdentifySpecies(),)

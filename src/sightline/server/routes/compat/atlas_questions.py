@@ -1,0 +1,184 @@
+"""One question about many images, and its answers in groups: ``/gemini/analyze/`` of the atlas-backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sightline.errors import InvalidImage, InvalidRequest, ModelUnavailable, SightlineError
+from sightline.imaging import Picture
+from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
+from sightline.runtime.report import error_report
+from sightline.server.bodies import parse_json
+from sightline.types import Capability
+
+LABEL_FIELD = "category_label"
+# Where a schema of the caller's may keep what an image is; the first that holds a word or a number counts.
+LABEL_FIELDS = (
+    *(LABEL_FIELD, "category", "label", "group_label", "group", "class_label", "class", "classification"),
+    *("tag", "type"),
+)
+BY_IMAGE = "image"
+# What is asked for when the caller has no schema: a label to group by, and room for an answer.
+DEFAULT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        LABEL_FIELD: {
+            "type": "string",
+            "description": "One to three words for the kind of thing the image shows, the same words for "
+            "images of the same kind.",
+        },
+        "answer": {"type": "string", "description": "The answer to the question."},
+    },
+    "required": [LABEL_FIELD, "answer"],
+}
+
+Opened = Callable[[int], Awaitable[Picture]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """What was said of one image, or what went wrong with it."""
+
+    index: int
+    filename: str
+    num_bytes: int
+    response: Any = None
+    model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    outcome: Outcome | None = None
+    error: SightlineError | None = None
+
+
+async def answer_questions(
+    analyzer: Analyzer,
+    prompt: str,
+    schema_json: str | None,
+    files: Sequence[tuple[str, int]],
+    opened: Opened,
+) -> tuple[dict[str, Any], list[Outcome]]:
+    """Ask ``prompt`` about each image and group the answers; an image that fails is an entry of ``errors``.
+
+    ``files`` are names and sizes in bytes; ``opened`` gives the picture of one of them by its index.
+
+    Raises:
+        ModelUnavailable: no model is configured; the message says what to set.
+        InvalidRequest, InvalidParameters: ``schema_json`` is no JSON, or no JSON Schema.
+        SightlineError: no image was answered about; this is what went wrong with the first.
+    """
+    if lacking := analyzer.engine.lacking(Capability.ANSWER):
+        raise ModelUnavailable(f"no vision-language model is configured: {lacking}")
+    schema = DEFAULT_SCHEMA if schema_json is None else _schema(schema_json)
+    task = analyzer.bind(Task("question", "ask", {"prompt": prompt, "json_schema": schema}))
+    answers = await asyncio.gather(
+        *(
+            _ask(analyzer, task, ImageAnswer(index, name, num_bytes), opened)
+            for index, (name, num_bytes) in enumerate(files)
+        )
+    )
+    failures = [answer.error for answer in answers if answer.error is not None]
+    if len(failures) == len(answers):
+        raise failures[0]
+    outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
+    return _body(prompt, schema_json is None, answers), outcomes
+
+
+def _schema(written: str) -> Any:
+    try:
+        return parse_json(written)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"schema_json: {error}") from None
+
+
+async def _ask(analyzer: Analyzer, task: BoundTask, about: ImageAnswer, opened: Opened) -> ImageAnswer:
+    names = (about.index, about.filename, about.num_bytes)
+    try:
+        picture = await opened(about.index)
+    except SightlineError as error:
+        return ImageAnswer(*names, error=error)
+    (outcome,) = await analyzer.analyze(picture, [task])
+    if isinstance(outcome.error, InvalidImage):  # damaged past its header
+        return ImageAnswer(*names, outcome=outcome, error=InvalidRequest(str(outcome.error)))
+    if outcome.answer is None:
+        return ImageAnswer(*names, outcome=outcome, error=outcome.error)
+    data = outcome.answer.data
+    assert data is not None
+    return ImageAnswer(
+        *names,
+        response=outcome.operation.plain(data),
+        model=data.model,
+        input_tokens=data.input_tokens,
+        output_tokens=data.output_tokens,
+        outcome=outcome,
+    )
+
+
+def _body(prompt: str, is_default_schema: bool, answers: Sequence[ImageAnswer]) -> dict[str, Any]:
+    answered = [answer for answer in answers if answer.error is None]
+    groups = grouped(answered)
+    return {
+        "prompt": prompt,
+        "image_count": len(answers),
+        "group_count": len(groups),
+        "error_count": len(answers) - len(answered),
+        "groups": groups,
+        "errors": [
+            {**_about(answer), "error": error_report(answer.error)}
+            for answer in answers
+            if answer.error is not None
+        ],
+        "metadata": {
+            "model": answered[0].model,
+            "schema": "default" if is_default_schema else "request",
+            "input_tokens": _total([answer.input_tokens for answer in answered]),
+            "output_tokens": _total([answer.output_tokens for answer in answered]),
+        },
+    }
+
+
+def grouped(answers: Sequence[ImageAnswer]) -> list[dict[str, Any]]:
+    """Answers under what they call their image, letter case aside, groups in the order of their first image.
+
+    An answer without such a word is a group of its own, under its file's name, ``grouped_by`` "image".
+    """
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for answer in answers:
+        label, field = label_of(answer.response)
+        by = (field, label.casefold()) if field else (BY_IMAGE, str(answer.index))
+        group = groups.setdefault(
+            by,
+            {
+                LABEL_FIELD: label or answer.filename,
+                "grouped_by": field or BY_IMAGE,
+                "count": 0,
+                "images": [],
+            },
+        )
+        group["images"].append({**_about(answer), "response": answer.response})
+        group["count"] += 1
+    return list(groups.values())
+
+
+def label_of(response: Any) -> tuple[str, str]:
+    """What an answer calls its image, and the field that says so; two empty strings if none does."""
+    if isinstance(response, dict):
+        for field in LABEL_FIELDS:
+            value = response.get(field)
+            if isinstance(value, str) and value.strip():
+                return " ".join(value.split()), field
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return json.dumps(value), field
+    return "", ""
+
+
+def _about(answer: ImageAnswer) -> dict[str, Any]:
+    return {"index": answer.index, "filename": answer.filename, "content_size": answer.num_bytes}
+
+
+def _total(tokens: Sequence[int | None]) -> int | None:
+    known = [each for each in tokens if each is not None]
+    return sum(known) if known else None

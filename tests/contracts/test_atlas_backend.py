@@ -1,0 +1,630 @@
+"""The atlas-backend contract: its examples, its shapes, its refusals, and what guards it.
+
+Networks and the services of others are stand-ins; everything between the socket and them is real.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import SecretStr
+
+from sightline.server.routes.compat.atlas import MAX_IMAGE_BYTES, display_name, rates
+from sightline.server.routes.compat.atlas_questions import (
+    LABEL_FIELD,
+    LABEL_FIELDS,
+    ImageAnswer,
+    grouped,
+    label_of,
+)
+from sightline.settings import Settings
+from sightline.taxa import ANIMAL, BLANK, HUMAN, UNKNOWN, VEHICLE
+
+# A detector that finds one deer, a classifier and rules that know what it is. Their names come before those
+# of the real ones, so that they are the first with their capabilities.
+WILDLIFE = """
+from sightline.models import ModelCard, ModelDefinition, Runs
+from sightline.operations.identify_species.params import NEWEST
+from sightline.types import Box, Capability, Detection, SpeciesScores, SpeciesVerdict
+
+LABELS = (
+    "1;mammalia;artiodactyla;cervidae;odocoileus;virginianus;white-tailed deer",
+    "2;mammalia;artiodactyla;cervidae;odocoileus;;odocoileus species",
+    "3;mammalia;artiodactyla;cervidae;;;cervidae family",
+    "f1856211-cfb7-4a5b-9158-c0f72fd09ee6;;;;;;blank",
+    "e2895ed5-780b-48f6-8a11-9e27cb594511;;;;;;vehicle",
+)
+SCORES = (0.97, 0.02, 0.005, 0.003, 0.002)
+
+class Finder:
+    def prepare(self, view):
+        return view.pixels().shape
+
+    def infer(self, items):
+        return [[Detection(Box(12, 33, 68, 74), 0.92, "animal"), Detection(Box(0, 0, 50, 50), 0.05, "human")]
+                for _ in items]
+
+class Classifier:
+    def prepare(self, view):
+        return view.width
+
+    def infer(self, items):
+        return [SpeciesScores(LABELS, SCORES) for _ in items]
+
+class Rules:
+    def prepare(self, request):
+        return request
+
+    def infer(self, items):
+        verdict = SpeciesVerdict(LABELS[0], SCORES[0], "classifier")
+        return [[verdict for _ in each.sightings] for each in items]
+
+def definition(name, capability, model, **card):
+    return ModelDefinition(
+        ModelCard(
+            name=name, capabilities=frozenset({capability}), description="d", licence="CC0-1.0",
+            homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0, **card,
+        ),
+        lambda files, graphs: model(),
+    )
+
+MODELS = (
+    definition("a-finder", Capability.ANIMAL_BOXES, Finder),
+    definition("a-classifier", Capability.SPECIES, Classifier, space=NEWEST),
+    definition("a-rules", Capability.SPECIES_ENSEMBLE, Rules, space=NEWEST, runs=Runs.IN_LOOP),
+)
+"""
+
+
+def png(width: int = 100, height: int = 100, grey: int = 90) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (grey, grey, grey)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def upload(data: bytes, name: str = "camera-trap.jpg", kind: str = "image/jpeg") -> tuple[str, bytes, str]:
+    return (name, data, kind)
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "wildlife.py").write_text(WILDLIFE)
+    return tmp_path
+
+
+@pytest.fixture
+def wildlife(serve: Callable[..., httpx2.Client], plugins: Path) -> httpx2.Client:
+    return serve(plugins_dir=plugins)
+
+
+# -- which animal ------------------------------------------------------------------------------------------
+
+SPECIESNET = {
+    "prediction": "odocoileus_virginianus",
+    "prediction_display_name": "odocoileus_virginianus",
+    "prediction_score": 0.97,
+    "top_classes": [
+        {"label_raw": "odocoileus_virginianus", "display_name": "odocoileus_virginianus", "score": 0.97},
+        {"label_raw": "odocoileus", "display_name": "odocoileus", "score": 0.02},
+        {"label_raw": "cervidae", "display_name": "cervidae", "score": 0.005},
+        {"label_raw": "blank", "display_name": "blank", "score": 0.003},
+        {"label_raw": "vehicle", "display_name": "vehicle", "score": 0.002},
+    ],
+    "detections": [
+        {"label": "animal", "conf": 0.92, "bbox": pytest.approx([0.12, 0.33, 0.56, 0.41], abs=1e-6)},
+        {"label": "human", "conf": 0.05, "bbox": pytest.approx([0, 0, 0.5, 0.5], abs=1e-6)},
+    ],
+}
+
+
+def test_the_example_of_uploadfile(wildlife: httpx2.Client) -> None:
+    data = png()
+    response = wildlife.post("/uploadfile/", files={"file": upload(data)})
+    assert response.status_code == 200
+    assert response.json() == {
+        "filename": "camera-trap.jpg",
+        "content_size": len(data),
+        "speciesnet": SPECIESNET,
+    }
+    assert list(response.json()["speciesnet"]) == list(SPECIESNET)
+
+
+def test_the_example_of_analyze(wildlife: httpx2.Client) -> None:
+    data = png()
+    response = wildlife.post(
+        "/analyze/", data={"prompt": "Summarize this animal"}, files={"file": upload(data)}
+    )
+    assert response.status_code == 200
+    assert response.json() == {
+        "prompt": "Summarize this animal",
+        "filename": "camera-trap.jpg",
+        "content_size": len(data),
+        "speciesnet": SPECIESNET,
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        (
+            "1;mammalia;artiodactyla;cervidae;odocoileus;virginianus;white-tailed deer",
+            "odocoileus_virginianus",
+        ),
+        ("1;mammalia;artiodactyla;cervidae;odocoileus;;odocoileus species", "odocoileus"),
+        ("1;mammalia;artiodactyla;cervidae;;;cervidae family", "cervidae"),
+        ("1;aves;;;;;bird", "aves"),
+        (BLANK, "blank"),
+        (ANIMAL, "animal"),
+        (HUMAN, "homo_sapiens"),
+        (VEHICLE, "vehicle"),
+        (UNKNOWN, "no_cv_result"),
+    ],
+)
+def test_names_are_written_as_in_the_contract(label: str, name: str) -> None:
+    assert display_name(label) == name
+
+
+SPECIES_ROUTES = [("/uploadfile/", {}), ("/analyze/", {"prompt": "What is it?"})]
+on_both = pytest.mark.parametrize(("path", "fields"), SPECIES_ROUTES)
+
+
+@on_both
+@pytest.mark.parametrize(
+    ("file", "status", "message"),
+    [
+        (upload(b"just words", "notes.txt", "text/plain"), 415, "'text/plain' is not an image's media type"),
+        (upload(png(), "photo.jpg", "application/octet-stream"), 415, "is not an image's media type"),
+        (upload(b"%PDF-1.7 not an image", "photo.jpg"), 400, "not an image in an accepted format"),
+        (upload(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", "image/svg+xml"), 400, "not an image"),
+        (upload(b"", "photo.jpg"), 400, "empty"),
+        (upload(b"\xff\xd8\xff", "photo.jpg"), 400, "JPEG"),
+        (upload(png() + b"\0" * (MAX_IMAGE_BYTES + 1 - len(png())), "p.png", "image/png"), 413, "5 MB"),
+    ],
+    ids=["text", "no type", "pdf", "svg", "empty", "stump", "5 MB + 1"],
+)  # fmt: skip
+def test_what_is_no_image_is_refused(
+    client: httpx2.Client, path: str, fields: dict[str, str], file: Any, status: int, message: str
+) -> None:
+    response = client.post(path, data=fields, files={"file": file})
+    assert response.status_code == status
+    assert message in response.json()["detail"]
+
+
+def test_five_megabytes_are_taken(wildlife: httpx2.Client) -> None:
+    data = png()
+    data += b"\0" * (MAX_IMAGE_BYTES - len(data))
+    response = wildlife.post("/uploadfile/", files={"file": upload(data, "p.png", "image/png")})
+    assert response.status_code == 200
+    assert response.json()["content_size"] == 5 * 1024 * 1024
+
+
+@on_both
+def test_a_damaged_image_is_400(
+    wildlife: httpx2.Client, cup: bytes, path: str, fields: dict[str, str]
+) -> None:
+    response = wildlife.post(path, data=fields, files={"file": upload(cup[: len(cup) // 2])})
+    assert (response.status_code, "truncated" in response.json()["detail"]) == (400, True)
+
+
+def test_a_body_far_too_large_is_not_even_read(client: httpx2.Client) -> None:
+    response = client.post("/uploadfile/", files={"file": upload(b"\0" * (7 * 1024 * 1024))})
+    assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "files", "missing"),
+    [
+        ("/uploadfile/", {}, None, "'file'"),
+        ("/uploadfile/", {"file": "text"}, None, "'file'"),
+        ("/uploadfile/", {}, {"image": upload(png())}, "'file'"),
+        ("/analyze/", {"prompt": "?"}, None, "'file'"),
+        ("/analyze/", {}, {"file": upload(png())}, "'prompt'"),
+        ("/analyze/", {"prompt": " "}, {"file": upload(png())}, "'prompt'"),
+        ("/gemini/analyze/", {"prompt": "?"}, None, "'files'"),
+        ("/gemini/analyze/", {}, {"files": upload(png())}, "'prompt'"),
+    ],
+)
+def test_missing_fields_are_422(
+    client: httpx2.Client, path: str, fields: dict[str, str], files: Any, missing: str
+) -> None:
+    response = client.post(path, data=fields, files=files)
+    assert response.status_code == 422
+    assert f"in the field {missing}" in response.json()["detail"]
+
+
+def test_an_empty_body_is_422(client: httpx2.Client) -> None:
+    assert client.post("/uploadfile/").status_code == 422
+    assert (
+        client.post("/uploadfile/", content=png(), headers={"Content-Type": "image/png"}).status_code == 422
+    )
+
+
+def test_no_weights_are_503_and_say_how_to_get_them(client: httpx2.Client) -> None:
+    response = client.post("/uploadfile/", files={"file": upload(png())})
+    assert response.status_code == 503
+    assert "megadetector" in response.json()["detail"]
+
+
+# -- questions ---------------------------------------------------------------------------------------------
+
+
+def answers_by_width(labels: dict[int, Any]) -> Callable[[Any], str]:
+    return lambda received: json.dumps(labels[received.images[0].width])
+
+
+def ask(client: httpx2.Client, *widths: int, **fields: str) -> httpx2.Response:
+    files = [("files", upload(png(width), f"camera-trap-{width}.jpg")) for width in widths]
+    return client.post(
+        "/gemini/analyze/", data={"prompt": "Extract recipe instructions", **fields}, files=files
+    )
+
+
+def test_the_example_of_gemini_analyze(asking: httpx2.Client, gemini_service: Any) -> None:
+    schema = '{"type":"object","properties":{"recipe_name":{"type":"string"}}}'
+    gemini_service.says_of(answers_by_width({1: {"recipe_name": "soup"}, 2: {"recipe_name": "stew"}}))
+    response = ask(asking, 1, 2, schema_json=schema)
+    assert response.status_code == 200
+    sizes = [len(png(1)), len(png(2))]
+    assert response.json() == {
+        "prompt": "Extract recipe instructions",
+        "image_count": 2,
+        "group_count": 2,
+        "error_count": 0,
+        "groups": [
+            {
+                "category_label": "camera-trap-1.jpg",
+                "grouped_by": "image",
+                "count": 1,
+                "images": [
+                    {
+                        "index": 0,
+                        "filename": "camera-trap-1.jpg",
+                        "content_size": sizes[0],
+                        "response": {"recipe_name": "soup"},
+                    }
+                ],
+            },
+            {
+                "category_label": "camera-trap-2.jpg",
+                "grouped_by": "image",
+                "count": 1,
+                "images": [
+                    {
+                        "index": 1,
+                        "filename": "camera-trap-2.jpg",
+                        "content_size": sizes[1],
+                        "response": {"recipe_name": "stew"},
+                    }
+                ],
+            },
+        ],
+        "errors": [],
+        "metadata": {
+            "model": "gemini-of-the-test",
+            "schema": "request",
+            "input_tokens": 22,
+            "output_tokens": 10,
+        },
+    }
+    for received in gemini_service.received:
+        assert received.text == "Extract recipe instructions"
+        assert received.body["generationConfig"]["responseJsonSchema"] == json.loads(schema)
+
+
+def test_images_of_one_kind_are_one_group(asking: httpx2.Client, gemini_service: Any) -> None:
+    gemini_service.says_of(
+        answers_by_width(
+            {
+                1: {"category_label": "Deer", "answer": "one"},
+                2: {"category_label": "fox", "answer": "two"},
+                3: {"category_label": " deer ", "answer": "three"},
+            }
+        )
+    )
+    body = ask(asking, 1, 2, 3).json()
+    assert [(group["category_label"], group["count"]) for group in body["groups"]] == [
+        ("Deer", 2),
+        ("fox", 1),
+    ]
+    assert [group["grouped_by"] for group in body["groups"]] == ["category_label", "category_label"]
+    assert [image["index"] for image in body["groups"][0]["images"]] == [0, 2]
+    assert body["groups"][0]["images"][1]["response"] == {"category_label": " deer ", "answer": "three"}
+    assert (body["image_count"], body["group_count"]) == (3, 2)
+
+
+def test_without_a_schema_a_label_is_asked_for(asking: httpx2.Client, gemini_service: Any) -> None:
+    gemini_service.says('{"category_label": "deer", "answer": "yes"}')
+    body = ask(asking, 1).json()
+    assert body["metadata"]["schema"] == "default"
+    sent = gemini_service.received[0].body["generationConfig"]["responseJsonSchema"]
+    assert "category_label" in sent["required"]
+
+
+def test_an_empty_schema_field_is_none(asking: httpx2.Client, gemini_service: Any) -> None:
+    gemini_service.says('{"category_label": "deer", "answer": "yes"}')
+    assert ask(asking, 1, schema_json=" ").json()["metadata"]["schema"] == "default"
+
+
+def test_an_image_that_fails_fails_alone(asking: httpx2.Client, gemini_service: Any, cup: bytes) -> None:
+    gemini_service.says_of(lambda received: '{"category_label": "cup", "answer": "coffee"}')
+    files = [
+        ("files", upload(cup, "good.jpg")),
+        ("files", upload(b"no image", "bad.jpg")),
+        ("files", upload(b"text", "notes.txt", "text/plain")),
+        ("files", upload(cup[:5000], "half.jpg")),
+        ("files", upload(cup, "also-good.jpg")),
+    ]
+    response = asking.post("/gemini/analyze/", data={"prompt": "?"}, files=files)
+    assert response.status_code == 200
+    body = response.json()
+    assert [image["filename"] for image in body["groups"][0]["images"]] == ["good.jpg", "also-good.jpg"]
+    assert (body["image_count"], body["error_count"]) == (5, 3)
+    codes = {each["filename"]: each["error"]["code"] for each in body["errors"]}
+    assert codes == {
+        "bad.jpg": "invalid_request",
+        "notes.txt": "unsupported_content",
+        "half.jpg": "invalid_request",
+    }
+    assert len(gemini_service.received) == 2
+
+
+def test_a_refusal_for_one_image_is_an_error_of_that_image(
+    asking: httpx2.Client, gemini_service: Any
+) -> None:
+    def answer(received: Any) -> str:
+        return "not JSON" if received.images[0].width == 2 else '{"category_label": "a", "answer": "b"}'
+
+    gemini_service.says_of(answer)
+    body = ask(asking, 1, 2).json()
+    assert [each["error"]["code"] for each in body["errors"]] == ["answer_invalid"]
+    assert body["group_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(401, 502), (403, 502), (429, 429), (500, 502), (503, 502), (504, 504)]
+)
+def test_when_all_fail_the_request_does(
+    asking: httpx2.Client, gemini_service: Any, status: int, expected: int
+) -> None:
+    for _ in range(2):
+        gemini_service.answers({"error": {"code": status, "message": "no"}}, status, Retry_After="12")
+    response = ask(asking, 1, 2)
+    assert response.status_code == expected
+    assert isinstance(response.json()["detail"], str)
+    assert response.headers.get("retry-after") == ("12" if status == 429 else None)
+
+
+def test_when_all_images_are_bad_it_is_their_fault(asking: httpx2.Client, gemini_service: Any) -> None:
+    files = [("files", upload(b"no image", f"{number}.jpg")) for number in range(3)]
+    response = asking.post("/gemini/analyze/", data={"prompt": "?"}, files=files)
+    assert response.status_code == 400
+    assert gemini_service.received == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "status", "message"),
+    [
+        ("{", 400, "schema_json: the JSON does not parse"),
+        ("recipe", 400, "schema_json: the JSON does not parse"),
+        ('{"a": NaN}', 400, "schema_json"),
+        ("[" * 40 + "]" * 40, 400, "nested"),
+        ("true", 422, "json_schema"),
+        ("[]", 422, "json_schema"),
+        ('{"type": "recipe"}', 422, "this is no JSON Schema"),
+        ('{"$ref": "http://127.0.0.1/schema"}', 422, "may only point inside itself"),
+    ],
+)
+def test_a_wrong_schema_is_refused_before_anything_is_sent(
+    asking: httpx2.Client, gemini_service: Any, schema: str, status: int, message: str
+) -> None:
+    response = ask(asking, 1, schema_json=schema)
+    assert response.status_code == status
+    assert message in response.json()["detail"]
+    assert gemini_service.received == []
+
+
+def test_no_key_is_503_and_says_what_to_set(client: httpx2.Client) -> None:
+    response = ask(client, 1)
+    assert response.status_code == 503
+    assert "GOOGLE_API_KEY" in response.json()["detail"]
+    assert "SIGHTLINE_VLM_BASE_URL" in response.json()["detail"]
+
+
+def test_more_images_than_a_request_takes_are_refused(asking: httpx2.Client, gemini_service: Any) -> None:
+    response = ask(asking, *range(1, 18))
+    assert response.status_code == 400
+    assert gemini_service.received == []
+
+
+def test_no_cloud_is_needed(serve: Callable[..., httpx2.Client], chat_service: Any) -> None:
+    chat_service.says('{"category_label": "deer", "answer": "local"}')
+    client = serve(vlm_base_url=f"{chat_service.url}/v1", vlm_model="llava")
+    body = ask(client, 1).json()
+    assert body["groups"][0]["category_label"] == "deer"
+    assert body["metadata"]["model"] == "llava-of-the-test"
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+# -- grouping ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ({"category_label": "deer"}, ("deer", "category_label")),
+        ({"label": "fox", "category_label": "deer"}, ("deer", "category_label")),
+        ({"category": "deer"}, ("deer", "category")),
+        ({"label": "deer"}, ("deer", "label")),
+        ({"category_label": "", "label": "deer"}, ("deer", "label")),
+        ({"category_label": None, "type": "deer"}, ("deer", "type")),
+        ({"category_label": "white\n tailed  deer"}, ("white tailed deer", "category_label")),
+        ({"category": 3}, ("3", "category")),
+        ({"category": True}, ("", "")),
+        ({"category": ["deer"]}, ("", "")),
+        ({"recipe_name": "soup"}, ("", "")),
+        ({}, ("", "")),
+        (["deer"], ("", "")),
+        ("deer", ("", "")),
+        (None, ("", "")),
+    ],
+)
+def test_the_label_is_found(response: Any, expected: tuple[str, str]) -> None:
+    assert label_of(response) == expected
+
+
+JSON = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*LABEL_FIELDS, "x"]), JSON, max_size=4) | JSON, max_size=8))
+def test_every_answer_is_in_one_group(responses: list[Any]) -> None:
+    answers = [ImageAnswer(index, f"{index}.jpg", 9, response) for index, response in enumerate(responses)]
+    groups = grouped(answers)
+    indices = [image["index"] for group in groups for image in group["images"]]
+    assert sorted(indices) == list(range(len(responses)))
+    for group in groups:
+        assert group["count"] == len(group["images"])
+        assert group[LABEL_FIELD]
+        assert len({label_of(image["response"])[0].casefold() for image in group["images"]}) == 1
+
+
+# -- the server around it ----------------------------------------------------------------------------------
+
+
+def test_the_root_says_what_this_is(client: httpx2.Client) -> None:
+    response = client.get("/")
+    assert response.status_code == 200
+    assert response.json()["service"] == "sightline"
+
+
+def test_health_is_ok_when_configured(asking: httpx2.Client) -> None:
+    response = asking.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_health_says_what_is_missing(client: httpx2.Client) -> None:
+    response = client.get("/healthz")
+    assert response.status_code == 503
+    assert response.json()["status"] == "degraded"
+    assert response.json()["checks"]["temp_directory"] == "ok"
+    assert "GOOGLE_API_KEY" in response.json()["checks"]["vision_language_model"]
+
+
+def test_health_notices_a_full_or_missing_temp_directory(
+    asking: httpx2.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    response = asking.get("/healthz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["temp_directory"].startswith("cannot be written")
+    assert str(tmp_path) not in response.text
+
+
+def test_a_key_is_asked_for_where_there_is_one(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(api_keys=(SecretStr("k"),))
+    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/"):
+        assert client.post(path).status_code == 401
+    assert client.get("/healthz").status_code == 503
+    assert client.post("/uploadfile/", headers={"X-API-Key": "k"}).status_code == 422
+
+
+@pytest.fixture
+def throttled(serve: Callable[..., httpx2.Client]) -> httpx2.Client:
+    return serve(rate_limit_requests=2, rate_limit_window_s=1000)
+
+
+def test_one_client_may_ask_so_often_on_all_routes_together(throttled: httpx2.Client) -> None:
+    assert throttled.post("/uploadfile/").status_code == 422
+    assert throttled.post("/analyze/").status_code == 422
+    refused = throttled.post("/gemini/analyze/")
+    assert refused.status_code == 429
+    assert 990 < int(refused.headers["retry-after"]) <= 1001
+    assert "detail" in refused.json()
+    assert throttled.get("/healthz").status_code == 503, "probes are not counted"
+    assert throttled.post("/analyze_image/").status_code == 400, "nor are the routes of others"
+
+
+def test_the_limit_is_sixty_a_minute_unless_set() -> None:
+    assert rates(Settings()) == ("60/60 seconds",)
+
+
+def test_no_limit_is_a_setting(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(rate_limit_requests=0)
+    assert {client.post("/uploadfile/").status_code for _ in range(70)} == {422}
+
+
+def test_any_page_may_call_by_default(client: httpx2.Client) -> None:
+    preflight = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
+    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/", "/healthz"):
+        response = client.options(path, headers=preflight)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-origin" not in client.options("/v1/analyze", headers=preflight).headers
+
+
+def test_or_only_those_of_the_settings(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(allowed_origins=("https://app.example",))
+    allowed = client.post("/uploadfile/", headers={"Origin": "https://app.example"})
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+    other = client.post("/uploadfile/", headers={"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_only_trusted_names_are_answered_to(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(allowed_hosts=("api.example.org", "*.example.net"))
+    assert client.get("/", headers={"Host": "api.example.org:8000"}).status_code == 200
+    assert client.get("/", headers={"Host": "a.example.net"}).status_code == 200
+    refused = client.get("/", headers={"Host": "evil.example"})
+    assert refused.status_code == 400
+    assert refused.headers["x-frame-options"] == "DENY"
+    assert client.get("/livez", headers={"Host": "10.0.0.7"}).status_code == 200
+
+
+def test_plain_http_is_sent_to_https(serve: Callable[..., httpx2.Client]) -> None:
+    from ipaddress import ip_network
+
+    client = serve(force_https=True, trusted_proxies=(ip_network("127.0.0.0/8"),))
+    sent = client.get("/?a=b", headers={"Host": "api.example.org"})
+    assert sent.status_code == 307
+    assert sent.headers["location"] == "https://api.example.org/?a=b"
+    assert "strict-transport-security" not in sent.headers
+    through_proxy = client.get("/", headers={"X-Forwarded-Proto": "https"})
+    assert through_proxy.status_code == 200
+    assert through_proxy.headers["strict-transport-security"].startswith("max-age=")
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_stranger_s_word_on_https_is_not_believed(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(force_https=True)
+    assert client.get("/", headers={"X-Forwarded-Proto": "https"}).status_code == 307
+
+
+def test_docs_can_be_turned_off(serve: Callable[..., httpx2.Client]) -> None:
+    client = serve(enable_docs=False)
+    assert client.get("/docs").status_code == 404
+    assert client.get("/openapi.json").status_code == 404
+
+
+def test_answers_carry_the_secure_headers(client: httpx2.Client) -> None:
+    for response in (client.post("/uploadfile/"), client.get("/healthz"), client.get("/")):
+        assert response.headers["x-frame-options"] == "DENY"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_openapi_has_the_routes(client: httpx2.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/"):
+        content = paths[path]["post"]["requestBody"]["content"]
+        assert "multipart/form-data" in content
+        assert paths[path]["post"]["responses"]["413"]
+    assert "/healthz" in paths

@@ -1,0 +1,153 @@
+"""Schemas of strangers: which are taken, how answers are judged, and what a hostile one can do (nothing)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from sightline.errors import InvalidParameters
+from sightline.json_schema import MAX_REFERENCES, check, misfit
+
+RECIPE = {"type": "object", "properties": {"recipe_name": {"type": "string"}}}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        RECIPE,
+        {"type": "array", "items": {"enum": ["deer", None, 3]}},
+        {"$defs": {"a": {"type": "integer"}}, "properties": {"x": {"$ref": "#/$defs/a"}}},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {}, "type": "string"},
+        {"$schema": "https://example.org/a-dialect-of-our-own", "type": "string"},
+        {"type": "string", "pattern": "^[A-Z]{3}$"},
+        {"properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "object"}}},
+        {"enum": [{"$ref": "http://example.org/not-followed"}, {"pattern": "("}]},
+        {"const": {"patternProperties": 1}},
+        {"default": {"$ref": 3}},
+    ],
+)
+def test_a_schema_is_taken(schema: dict[str, Any]) -> None:
+    check(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "objekt"}, r"no JSON Schema: \$\.type: 'objekt' is not valid"),
+        ({"type": 3}, "no JSON Schema"),
+        ({"properties": []}, r"no JSON Schema: \$\.properties"),
+        ({"minLength": -1}, "no JSON Schema"),
+        ({"required": "name"}, "no JSON Schema"),
+        ({"properties": {"a": {"type": "strng"}}}, r"\$\.properties\.a\.type"),
+        ({"$ref": "http://127.0.0.1:1/schema.json"}, "may only point inside itself"),
+        ({"items": {"$ref": "file:///etc/passwd"}}, "may only point inside itself"),
+        ({"anyOf": [{"$dynamicRef": "other.json#x"}]}, "may only point inside itself"),
+        ({"patternProperties": {"^a": {}}}, "patternProperties"),
+        ({"$defs": {"a": {"patternProperties": {"^a": {}}}}}, "patternProperties"),
+        ({"pattern": "("}, "pattern"),
+        ({"pattern": "(?=a)b"}, "no look-around"),
+        ({"properties": {"a": {"pattern": r"(a)\1"}}}, "no look-around, no back-references"),
+    ],
+)
+def test_what_is_none_is_refused(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidParameters, match=message):
+        check(schema)
+
+
+def test_refusals_are_short() -> None:
+    with pytest.raises(InvalidParameters) as refusal:
+        check({"type": "x" * 10_000})
+    assert len(str(refusal.value)) < 500
+
+
+def test_a_schema_too_deep_to_look_at_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(5000):
+        schema = {"not": schema}
+    with pytest.raises(InvalidParameters, match="nested too deeply"):
+        check(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "problem"),
+    [
+        (RECIPE, {"recipe_name": "soup"}, None),
+        (RECIPE, {}, None),
+        (RECIPE, {"recipe_name": 3}, "$.recipe_name: 3 is not of type 'string'"),
+        (RECIPE, [], "$: [] is not of type 'object'"),
+        ({"type": "array", "items": {"type": "integer"}}, [1, "a"], "$[1]: 'a' is not of type 'integer'"),
+        ({"pattern": "^[a-z]+$"}, "abc", None),
+        ({"pattern": "^[a-z]+$"}, "abC", '$: "abC" does not match "^[a-z]+$"'),
+        ({"pattern": "b"}, "abc", None),
+        ({"pattern": "b"}, 3, None),
+        ({"propertyNames": {"pattern": "^x-"}}, {"y": 1}, '$: "y" does not match "^x-"'),
+        ({"$ref": "#/$defs/gone"}, 1, "the schema has a $ref to something that it does not define"),
+    ],
+)
+def test_an_answer_is_judged(schema: dict[str, Any], value: Any, problem: str | None) -> None:
+    assert misfit(schema, value) == problem
+
+
+def test_recursive_schemas_are_followed() -> None:
+    tree = {
+        "$ref": "#/$defs/node",
+        "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}},
+    }
+    check(tree)
+    assert misfit(tree, {"next": {"next": {}}}) is None
+    assert misfit(tree, {"next": {"next": 3}}) == "$.next.next: 3 is not of type 'object'"
+
+
+def test_a_schema_that_refers_to_itself_for_ever_is_given_up() -> None:
+    loop = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
+    check(loop)
+    assert misfit(loop, {}) == "the schema refers to itself too often to be judged by"
+
+
+def test_references_that_double_are_given_up() -> None:
+    """2^60 steps if somebody followed them."""
+    definitions: dict[str, Any] = {"a60": {"type": "integer"}}
+    for number in range(60):
+        to = {"$ref": f"#/$defs/a{number + 1}"}
+        definitions[f"a{number}"] = {"allOf": [to, to]}
+    bomb = {"$ref": "#/$defs/a0", "$defs": definitions}
+    check(bomb)
+    assert misfit(bomb, 1) == "the schema refers to itself too often to be judged by"
+
+
+def test_every_judgement_has_all_references_to_itself() -> None:
+    schema = {"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "integer"}}}
+    numbers = list(range(MAX_REFERENCES * 2 // 3))
+    assert misfit(schema, numbers) is None
+    assert misfit(schema, numbers) is None
+
+
+def test_a_pattern_cannot_run_away() -> None:
+    """Backtracking engines need 2^60 steps for this one."""
+    evil = {"pattern": "^(a+)+$"}
+    check(evil)
+    assert misfit(evil, "a" * 60 + "!") is not None
+
+
+@given(JSON, st.sampled_from([RECIPE, {}, {"type": ["array", "null"]}, {"minProperties": 1, "maxItems": 2}]))
+def test_judgements_are_those_of_the_standard(value: Any, schema: dict[str, Any]) -> None:
+    assert (misfit(schema, value) is None) == Draft202012Validator(schema).is_valid(value)
+
+
+@given(st.dictionaries(st.text(max_size=12), JSON, max_size=5))
+def test_any_object_is_taken_or_refused(schema: dict[str, Any]) -> None:
+    try:
+        check(schema)
+    except InvalidParameters:
+        return
+    misfit(schema, {"a": 1})
