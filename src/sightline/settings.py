@@ -109,6 +109,9 @@ class Settings(BaseSettings):
 
     # Models
     models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
+    collections_dir: Path | None = Field(
+        None, description="Where classifiers of collections lie. None: collections/ in the models folder."
+    )
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
     offline: bool = Field(False, description="Open no outbound socket for weights.")
     auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")

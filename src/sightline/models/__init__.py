@@ -109,12 +109,14 @@ class Model(Protocol):
     """A loaded model.
 
     The subject is an ``imaging.View`` for models that look, a ``str`` for those that read, a
-    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write.
+    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, a
+    collection's id for those that know memberships.
 
     ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
     many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
     ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
-    float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate.
+    float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate,
+    memberships with the ``collections.Classifier`` that serves.
     """
 
     def prepare(self, subject: Any) -> Any: ...
