@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from sightline.collections.classifier import Classifier, numbers_from_bytes, numbers_to_bytes
 from sightline.collections.files import NEW_SUFFIX, sync_folder, write_whole
@@ -253,8 +254,9 @@ class Change:
         )
         try:
             text = RECORDS.to_bytes(record)
-        except ValueError as error:
-            raise CollectionError(f"this version cannot be recorded: {error}") from error
+        except ValidationError as error:
+            wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors(include_url=False))
+            raise CollectionError(f"this version cannot be recorded: {wrong} cannot be so") from error
         self._collection._versions.mkdir(parents=True, exist_ok=True)
         # The record comes last: a version is there once it has one.
         write_whole(self._collection._path(record.version, "npz"), numbers)

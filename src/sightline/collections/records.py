@@ -15,7 +15,7 @@ from sightline.types import FaceContext, Target
 # Ids and versions become file names.
 COLLECTION_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # The UTC second a version was made in, and a number for the second one of that second.
-VERSION_NAME = r"^\d{8}T\d{6}Z(-[1-9]\d{0,3})?$"
+VERSION_NAME = r"^[0-9]{8}T[0-9]{6}Z(-[1-9][0-9]{0,3})?$"
 FORMAT = 1
 DEFAULT_THRESHOLD = 0.5
 MOST_DIMENSIONS = 1_000_000

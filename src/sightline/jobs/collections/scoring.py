@@ -37,7 +37,8 @@ def scores_of(log_odds: NDArray[np.float64], labels: Labels) -> Scores:
         precision=float(metrics.precision_score(labels, said, zero_division=0)),
         recall=float(metrics.recall_score(labels, said, zero_division=0)),
         macro_precision=float(metrics.precision_score(labels, said, average="macro", zero_division=0)),
-        average_precision=float(metrics.average_precision_score(labels, log_odds)),
+        # A sum of shares, and it may be 1 and a little.
+        average_precision=min(1.0, float(metrics.average_precision_score(labels, log_odds))),
         examples=len(labels),
         positives=int(labels.sum()),
     )
