@@ -73,7 +73,7 @@ class Classifier:
                 f"collection {self.record.collection} was trained on {self.weights.size} numbers per "
                 f"picture, and the embeddings here have {vector.size}"
             )
-        score = float(self.weights @ vector) + self.intercept
+        score = float(self.weights.dot(vector)) + self.intercept
         if not math.isfinite(score):
             raise VectorsRefused("the embedding of the picture is not made of finite numbers")
         return Judgement(score, _logistic(score))

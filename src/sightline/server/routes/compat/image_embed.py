@@ -140,7 +140,8 @@ async def _answer(
         except (UnknownOperation, InvalidParameters) as error:
             results[task.id] = _result("skipped", error_message=str(error))
     context = Context.lasting(analyzer.settings.request_timeout_s)
-    outcomes = await analyzer.analyze(picture, bound, context, crops=True)
+    with_crop = {task.id for task in bound if task.operation.name != CLASSIFY}
+    outcomes = await analyzer.analyze(picture, bound, context, crops=with_crop)
     note_outcomes(request, outcomes)
     try:
         raise_shared_failure(outcomes)
