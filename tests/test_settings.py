@@ -43,6 +43,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "shutdown_grace_s": ("3.5", 3.5),
     "lame_duck_s": ("7", 7.0),
     "models_dir": ("/models", Path("/models")),
+    "collections_dir": ("/srv/collections", Path("/srv/collections")),
     "plugins_dir": ("/plugins", Path("/plugins")),
     "offline": ("true", True),
     "auto_pull": ("0", False),

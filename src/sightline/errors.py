@@ -7,6 +7,7 @@
     │   ├── UnsupportedContent        a body of a type or encoding the route does not read
     │   ├── UnknownOperation          no operation of that name
     │   ├── InvalidParameters         an operation's parameters do not fit its schema
+    │   ├── InvalidExamples           nothing can be learned from them: one class, too few, damaged, mixed
     │   ├── UnknownModel              no model of that name, or none with that capability
     │   ├── ImageError
     │   │   ├── UnsupportedImage      not one of the image formats we open
@@ -17,6 +18,7 @@
     │       ├── FetchFailed           any network failure; one message for all, on purpose
     │       └── FetchTimeout          the image did not arrive in time
     ├── TargetNotFound                nothing to work on: no face, no person. A result "skipped", no failure
+    │   └── UnknownCollection         no classifier was trained for that collection
     ├── ModelError
     │   ├── ModelUnavailable          weights are missing; the message says how to get them
     │   ├── ModelLoading              not ready yet; worth a retry
@@ -42,6 +44,10 @@
     │   ├── DocumentRefused           forbidden, hostile or leading nowhere; asking again changes nothing
     │   ├── DocumentUnavailable       every attempt failed; another time it may come
     │   └── SearchFailed              an answer that no list of records can be made of; may be permanent
+    ├── CollectionError               a collection's classifier cannot be made, changed or used
+    │   ├── CollectionBusy            another training or change of it is under way; worth a retry
+    │   ├── CollectionDamaged         a file of it is not what was written; what is served goes on
+    │   └── VectorsRefused            the vectors are of another model than it was trained on
     └── ConfigurationError            a setting, plug-in or registration is wrong; raised at start
 
 Each class has a stable ``code`` for programs; ``str(error)`` is the public message. Neither ever contains
@@ -79,6 +85,10 @@ class UnknownOperation(InputError):
 
 class InvalidParameters(InputError):
     code = "invalid_parameters"
+
+
+class InvalidExamples(InputError):
+    code = "invalid_examples"
 
 
 class UnknownModel(InputError):
@@ -119,6 +129,16 @@ class FetchTimeout(FetchError):
 
 class TargetNotFound(SightlineError):
     code = "target_not_found"
+
+
+class UnknownCollection(TargetNotFound):
+    """``collection`` is the id as it was asked for."""
+
+    code = "unknown_collection"
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(f"there is no classifier for a collection {collection[:100]!r}")
+        self.collection = collection
 
 
 class ModelError(SightlineError):
@@ -248,6 +268,22 @@ class SearchFailed(ArchiveError):
         super().__init__(message, status=status)
         self.permanent = permanent
         self.diagnostic = diagnostic
+
+
+class CollectionError(SightlineError):
+    code = "collection_error"
+
+
+class CollectionBusy(CollectionError):
+    code = "collection_busy"
+
+
+class CollectionDamaged(CollectionError):
+    code = "collection_damaged"
+
+
+class VectorsRefused(CollectionError):
+    code = "vectors_refused"
 
 
 class ConfigurationError(SightlineError):

@@ -136,6 +136,9 @@ class Settings(BaseSettings):
 
     # Models
     models_dir: Path = Field(default_factory=_default_models_dir, description="Where model files lie.")
+    collections_dir: Path | None = Field(
+        None, description="Where classifiers of collections lie. None: collections/ in the models folder."
+    )
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
     label_sets: Path | None = Field(
         None, description="TOML file with label sets of your own; docs/zero-shot.md says how."

@@ -118,14 +118,15 @@ class Model(Protocol):
     The subject is an ``imaging.View`` for models that look, a ``str`` for those that read, a
     ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, a
     ``subjects.SightingsRequest`` for those that decide what was seen, the name of a label set for those that
-    keep such.
+    keep such, a collection's id for those that know memberships.
 
     ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
     many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
     ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
     float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate, keepers
     of label sets with a ``types.LabelSet``, those who know species with ``types.SpeciesScores``, their
-    ensembles with a ``SpeciesVerdict`` per sighting.
+    ensembles with a ``SpeciesVerdict`` per sighting, memberships with the ``collections.Classifier`` that
+    serves.
     """
 
     def prepare(self, subject: Any) -> Any: ...

@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -165,15 +165,21 @@ class Analyzer:
         tasks: Sequence[BoundTask],
         context: Context | None = None,
         *,
-        crops: bool = False,
+        crops: bool | Container[str] = False,
     ) -> list[Outcome]:
         """Run all tasks on one picture at once, sharing what they find. Outcomes come in the tasks' order.
+        ``crops`` may be the ids of the tasks whose answers come with one.
 
         Never raises for a task's sake: a failing task is an outcome, and no other task notices.
         """
         context = context or self.context(tasks)
         async with Scene(self.engine, context, picture) as scene:
-            return await asyncio.gather(*(self._outcome(scene, task, crops) for task in tasks))
+            return await asyncio.gather(
+                *(
+                    self._outcome(scene, task, crops if isinstance(crops, bool) else task.id in crops)
+                    for task in tasks
+                )
+            )
 
     async def _outcome(self, scene: Scene, task: BoundTask, crops: bool) -> Outcome:
         started = time.monotonic()

@@ -2,7 +2,7 @@
 
 Differences from ``/v1``, all the contract's: refusals are 400 with ``detail``, ids may repeat (the last one
 wins), unknown operations and targets are skipped tasks, parameters an operation does not know are ignored,
-and a crop always comes with the answer that was made from it.
+and a crop always comes with the answer that was made from it, save for ``classify``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sightline.errors import (
     ModelUnavailable,
     SightlineError,
     TargetNotFound,
+    UnknownCollection,
     UnknownOperation,
 )
 from sightline.imaging import Picture
@@ -30,10 +31,14 @@ from sightline.server import schemas
 from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat.known_boxes import KnownBoxes
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
 
 router = APIRouter(tags=["image-embed"])
+
+# Answers without a crop, and with the box of any person or face that is known by then.
+CLASSIFY = "classify"
 
 
 class BadRequest(SightlineError):
@@ -134,7 +139,8 @@ async def _answer(
         except (UnknownOperation, InvalidParameters) as error:
             results[task.id] = _result("skipped", error_message=str(error))
     context = analyzer.context(bound)
-    outcomes = await analyzer.analyze(picture, bound, context, crops=True)
+    with_crop = {task.id for task in bound if task.operation.name != CLASSIFY}
+    outcomes = await analyzer.analyze(picture, bound, context, crops=with_crop)
     note_outcomes(request, outcomes)
     try:
         raise_shared_failure(outcomes)
@@ -142,7 +148,10 @@ async def _answer(
         return _refusal(f"Could not process image: {error}")
     except ModelUnavailable:
         pass  # the contract has a place for it: each task's own error
-    results |= {outcome.id: _written(outcome) for outcome in outcomes}
+    known = KnownBoxes()
+    for question, outcome in zip(bound, outcomes, strict=True):
+        known.note(question, outcome)
+        results[outcome.id] = _written(outcome, known)
     return json_response({"image_url": label, "results": results}, headers=warning_headers(outcomes))
 
 
@@ -162,15 +171,15 @@ def _bind(analyzer: Analyzer, task: Task) -> BoundTask:
     operation = analyzer.operations.get(task.operation)
     if operation is None:
         raise UnknownOperation(f"Unsupported operation type: {task.operation[:100]!r}")
-    known = {
-        name: value
-        for name, value in task.params.items()
-        if name in operation.Params.model_fields and value is not None
-    }
+    fields = operation.Params.model_fields
+    known = {name: value for name, value in task.params.items() if name in fields and value is not None}
+    for name, field in fields.items():
+        if field.is_required() and name not in known:
+            raise InvalidParameters(f"'{name}' param is required for '{task.operation}' operation.")
     return analyzer.bind(Task(task.id, task.operation, known))
 
 
-def _written(outcome: Outcome) -> dict[str, Any]:
+def _written(outcome: Outcome, known: KnownBoxes) -> dict[str, Any]:
     if outcome.status is Status.SKIPPED:
         return _result("skipped", error_message=_skip_message(outcome))
     if outcome.status is Status.ERROR:
@@ -178,6 +187,12 @@ def _written(outcome: Outcome) -> dict[str, Any]:
     answer = outcome.answer
     assert answer is not None
     box = answer.region.box if answer.region else None
+    if outcome.operation.name == CLASSIFY:
+        return _result(
+            "success",
+            data=outcome.operation.plain(answer.data),
+            cropped_image_bbox=known.face or known.person,
+        )
     return _result(
         "success",
         data=outcome.operation.plain(answer.data) if answer.data is not None else None,
@@ -187,6 +202,8 @@ def _written(outcome: Outcome) -> dict[str, Any]:
 
 
 def _skip_message(outcome: Outcome) -> str:
+    if isinstance(outcome.error, UnknownCollection):
+        return f"Classifier not found for collection_id {outcome.error.collection}."
     if isinstance(outcome.error, TargetNotFound):
         return f"No prominent face found for operation '{outcome.id}'."
     return str(outcome.error)
