@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from sightline.errors import ConfigurationError, ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import ImageLimits, Picture, View, pdf_renderer, picture_from_pixels
 from sightline.imaging.pdf import Pdf, PdfLimits, is_pdf, open_pdf
 
@@ -315,6 +315,7 @@ def renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     def replace(body: str) -> None:
         script = tmp_path / "taken_over.py"
         head = "import os, struct, sys, time\nsource, sink = sys.stdin.buffer, sys.stdout.buffer\n"
+        head += "sink.write(b'!'); sink.flush()\n"
         read = "source.read(struct.unpack('<Q', source.read(8))[0])\n"
         script.write_text(head + read + body)
         monkeypatch.setattr(pdf_renderer, "__file__", str(script))
@@ -369,6 +370,16 @@ def test_the_process_knows_no_secrets(
     )
     with open_pdf(pdf_of(b"")) as pdf:
         assert pdf.num_pages == 1
+
+
+def test_a_process_that_does_not_start_is_not_the_documents_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(pdf_renderer, "__file__", str(script))
+    with pytest.raises(ConfigurationError, match="does not start"):
+        open_pdf(pdf_of(b""))
 
 
 def test_closing_twice_is_no_error() -> None:

@@ -22,7 +22,7 @@ from types import TracebackType
 
 import numpy as np
 
-from sightline.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from sightline.errors import ConfigurationError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import pdf_renderer
 from sightline.imaging.resizing import Pixels
 
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 # A PDF begins with this, within its first kilobyte (PDF 32000-1, implementation note 13).
 _MAGIC, _MAGIC_WITHIN = b"%PDF-", 1024
-# Besides the page's own: starting Python and pdfium on a busy machine.
+# Starting Python and pdfium on a busy machine.
 _START_S = 20.0
 # What a Python process needs to find its libraries. Keys and tokens in the environment stay here.
 _ENVIRONMENT = (
@@ -80,6 +80,7 @@ def open_pdf(data: bytes, limits: PdfLimits | None = None) -> Pdf:
         UnsupportedImage: no PDF, or one locked with a password.
         ImageTooLarge: more bytes than the limits allow.
         InvalidImage: empty, truncated, damaged, without pages, or too much for the limits to read.
+        ConfigurationError: the process does not start.
     """
     limits = limits or PdfLimits()
     if not data:
@@ -155,8 +156,14 @@ class Pdf:
     def _start(self) -> int:
         """A new process; gives the number of pages."""
         self._process = _Process(self._limits)
+        if self._process.exchange(b"", 1, _START_S) != pdf_renderer.HELLO:
+            self.close()
+            raise ConfigurationError(
+                "the process that draws PDFs does not start: pypdfium2 is not installed, or "
+                f"{self._limits.max_memory_bytes // MIB} MiB of memory are too little"
+            )
         message = pdf_renderer.LENGTH.pack(len(self._data)) + self._data
-        code, num_pages, *_ = self._ask(message, _START_S + self._limits.page_timeout_s, "reading it")
+        code, num_pages, *_ = self._ask(message, self._limits.page_timeout_s, "reading it")
         if code == pdf_renderer.OK:
             return num_pages
         self.close()
