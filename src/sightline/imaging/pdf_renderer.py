@@ -1,6 +1,6 @@
 """Draws pages of one PDF: the program of a process of its own, which may crash, hang and be killed.
 
-``imaging.pdf`` starts it as a script and talks to it over pipes. ``HELLO`` comes out when all is in place. The
+``imaging.pdf`` starts it as a script and talks to it over pipes. ``HELLO`` comes out when all is ready. The
 document's length and bytes go in, and an ``ANSWER`` with the number of pages comes out; then for each
 ``QUESTION`` an ``ANSWER`` and, if that is OK, ``stride × height`` bytes. It ends with its input. It imports
 nothing of Sightline, so that it starts fast.
