@@ -45,6 +45,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "models_dir": ("/models", Path("/models")),
     "collections_dir": ("/srv/collections", Path("/srv/collections")),
     "plugins_dir": ("/plugins", Path("/plugins")),
+    "label_sets": ("/sets.toml", Path("/sets.toml")),
     "offline": ("true", True),
     "auto_pull": ("0", False),
     "allow_random_weights": ("1", True),
@@ -62,10 +63,12 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "worker_threads": ("5", 5),
     "queue_items": ("10", 10),
     "queue_mib": ("100", 100),
+    "text_cache_mib": ("0", 0),
     "request_timeout_s": ("12.5", 12.5),
     "image_max_bytes": ("1000", 1000),
     "image_max_pixels": ("2000", 2000),
     "image_max_side": ("300", 300),
+    "classify_max_bytes": ("3000", 3000),
     "request_max_bytes": ("4000", 4000),
     "request_max_images": ("5", 5),
     "request_max_tasks": ("6", 6),
@@ -203,8 +206,9 @@ def _reads_environment(tree: ast.Module) -> bool:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """The command line may set variables for what it starts; an exporter's process is handed all, unread."""
-    exempt = ("settings.py", "cli/", "weights/exporting.py")
+    """The command line may set variables for what it starts; an exporter's process is handed all, unread, and
+    one that draws PDFs the few that Python itself needs."""
+    exempt = ("settings.py", "cli/", "weights/exporting.py", "imaging/pdf.py")
     readers = [
         path.relative_to(SOURCE).as_posix()
         for path in SOURCE.rglob("*.py")

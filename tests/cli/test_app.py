@@ -12,7 +12,8 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    for command in ("serve", "analyze", "locate", "classify", "caption", "operations", "models", "doctor"):
+    commands = "serve analyze locate classify caption operations models koop doctor"
+    for command in commands.split():
         assert f" {command} " in stdout
 
 
@@ -22,6 +23,7 @@ def test_help_names_every_command(started) -> None:
         ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["operations"], ["settings"],
         ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
+        *(["koop", name] for name in ("download", "status", "report")),
     ],
 )  # fmt: skip
 def test_every_command_teaches_by_example(sightline, command: list[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from sightline.errors import ConfigurationError, ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import ImageLimits, Picture, View, pdf_renderer, picture_from_pixels
 from sightline.imaging.pdf import Pdf, PdfLimits, is_pdf, open_pdf
 
@@ -315,6 +317,7 @@ def renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     def replace(body: str) -> None:
         script = tmp_path / "taken_over.py"
         head = "import os, struct, sys, time\nsource, sink = sys.stdin.buffer, sys.stdout.buffer\n"
+        head += "sink.write(b'!'); sink.flush()\n"
         read = "source.read(struct.unpack('<Q', source.read(8))[0])\n"
         script.write_text(head + read + body)
         monkeypatch.setattr(pdf_renderer, "__file__", str(script))
@@ -371,8 +374,42 @@ def test_the_process_knows_no_secrets(
         assert pdf.num_pages == 1
 
 
-def test_closing_twice_is_no_error() -> None:
+def test_a_process_that_does_not_start_is_not_the_documents_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(pdf_renderer, "__file__", str(script))
+    with pytest.raises(ConfigurationError, match="does not start"):
+        open_pdf(pdf_of(b""))
+
+
+def test_closing_twice_is_no_error_and_drawing_afterwards_is() -> None:
     pdf = open_pdf(pdf_of(b""))
     assert isinstance(pdf, Pdf)
     pdf.close()
     pdf.close()
+    with pytest.raises(ValueError, match="closed"):
+        pdf.render(1, 72)
+
+
+def test_closing_ends_a_page_that_is_being_drawn_elsewhere() -> None:
+    pdf = open_pdf(endless(), PdfLimits(page_timeout_s=60))
+    (child,) = psutil.Process().children()
+    with ThreadPoolExecutor(1) as threads:
+        drawing = threads.submit(pdf.render, 1, 100)
+        while child.cpu_times().user < 0.2:  # it is at it
+            time.sleep(0.01)
+        pdf.close()
+        with pytest.raises(InvalidImage):
+            drawing.result(timeout=10)
+
+
+def test_threads_wait_for_each_other() -> None:
+    with (
+        open_pdf(pdf_of(*[filled(0.1 * n, 0, 0) for n in range(10)])) as pdf,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        pages = list(threads.map(lambda number: pdf.render(number, 20), pdf.numbers))
+    for page in pages:
+        assert abs(int(page.pixels[0, 0, 0]) - 25.5 * (page.number - 1)) <= 1

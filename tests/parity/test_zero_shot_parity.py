@@ -139,6 +139,8 @@ async def test_one_prompt_per_label(both: Both, photo: str) -> None:
     with torch.no_grad():
         wanted_ = both.original(pixel_values=pixels, **ids).logits_per_image.softmax(-1)[0].numpy()
     check(await both.probabilities(file, "f32", {"labels": list(LABELS)}), wanted_, 1e-3)
+    # What bf16 costs where the processor has it; vectors of random towers lie closer together than real ones.
+    check(await both.probabilities(file, "auto", {"labels": list(LABELS)}), wanted_, 0.03)
 
 
 async def test_averaged_prompts(both: Both) -> None:

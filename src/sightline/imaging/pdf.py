@@ -22,7 +22,7 @@ from types import TracebackType
 
 import numpy as np
 
-from sightline.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from sightline.errors import ConfigurationError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import pdf_renderer
 from sightline.imaging.resizing import Pixels
 
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 # A PDF begins with this, within its first kilobyte (PDF 32000-1, implementation note 13).
 _MAGIC, _MAGIC_WITHIN = b"%PDF-", 1024
-# Besides the page's own: starting Python and pdfium on a busy machine.
+# Starting Python and pdfium on a busy machine.
 _START_S = 20.0
 # What a Python process needs to find its libraries. Keys and tokens in the environment stay here.
 _ENVIRONMENT = (
@@ -80,6 +80,7 @@ def open_pdf(data: bytes, limits: PdfLimits | None = None) -> Pdf:
         UnsupportedImage: no PDF, or one locked with a password.
         ImageTooLarge: more bytes than the limits allow.
         InvalidImage: empty, truncated, damaged, without pages, or too much for the limits to read.
+        ConfigurationError: the process does not start.
     """
     limits = limits or PdfLimits()
     if not data:
@@ -92,8 +93,9 @@ def open_pdf(data: bytes, limits: PdfLimits | None = None) -> Pdf:
 
 
 class Pdf:
-    """A PDF whose pages can be drawn, one after the other. Made by :func:`open_pdf`; not for two threads at
-    once. A page that ends the drawing process costs only itself: the next one gets a new process.
+    """A PDF whose pages can be drawn, one at a time. Made by :func:`open_pdf`; threads wait for each other.
+
+    A page that ends the drawing process costs only itself: the next one gets a new process.
     """
 
     def __init__(self, data: bytes, limits: PdfLimits) -> None:
@@ -101,6 +103,8 @@ class Pdf:
         self._limits = limits
         self._left_s = limits.document_timeout_s
         self._process: _Process | None = None
+        self._lock = threading.Lock()
+        self._closed = False
         self.num_pages = self._start()
 
     def __enter__(self) -> Pdf:
@@ -112,7 +116,15 @@ class Pdf:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, from any thread; a page that is being drawn fails."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.end()
             self._process = None
@@ -132,6 +144,7 @@ class Pdf:
         Raises:
             InvalidImage: no such page, damaged, without area, took too long, or needed too much memory.
             ImageTooLarge: past the pages or the time that one document gets.
+            ValueError: ``dpi`` is not more than 0, or the PDF was closed.
         """
         limits = self._limits
         if not (dpi > 0 and math.isfinite(dpi)):
@@ -142,6 +155,13 @@ class Pdf:
             raise ImageTooLarge(
                 f"Page {number} of the PDF is past the {limits.max_pages} pages drawn of one document."
             )
+        with self._lock:
+            return self._drawn(number, dpi)
+
+    def _drawn(self, number: int, dpi: float) -> RenderedPage:
+        limits = self._limits
+        if self._closed:
+            raise ValueError("the PDF was closed")
         if self._process is None:
             self._start()
         question = pdf_renderer.QUESTION.pack(number, dpi, limits.max_page_pixels, limits.max_side)
@@ -155,11 +175,17 @@ class Pdf:
     def _start(self) -> int:
         """A new process; gives the number of pages."""
         self._process = _Process(self._limits)
+        if self._process.exchange(b"", 1, _START_S) != pdf_renderer.HELLO:
+            self._end()
+            raise ConfigurationError(
+                "the process that draws PDFs does not start: pypdfium2 is not installed, or "
+                f"{self._limits.max_memory_bytes // MIB} MiB of memory are too little"
+            )
         message = pdf_renderer.LENGTH.pack(len(self._data)) + self._data
-        code, num_pages, *_ = self._ask(message, _START_S + self._limits.page_timeout_s, "reading it")
+        code, num_pages, *_ = self._ask(message, self._limits.page_timeout_s, "reading it")
         if code == pdf_renderer.OK:
             return num_pages
-        self.close()
+        self._end()
         if code == pdf_renderer.LOCKED:
             raise UnsupportedImage("The PDF is locked with a password; send one that opens without.")
         if code == pdf_renderer.NO_PAGES:
@@ -185,7 +211,7 @@ class Pdf:
         self._left_s -= taken_s
         if len(answer) == num_bytes:
             return answer
-        self.close()
+        self._end()
         if taken_s >= allowed_s:
             raise InvalidImage(f"Drawing the PDF ({what}) took longer than {allowed_s:.3g} s.")
         raise InvalidImage(
@@ -202,7 +228,7 @@ class Pdf:
             or width * height > limits.max_page_pixels
             or not 3 * width <= stride <= 4 * width + 8
         ):
-            self.close()
+            self._end()
             raise InvalidImage(f"Page {number} of the PDF cannot be drawn.")
         data = self._exchange(b"", stride * height, limits.page_timeout_s, f"page {number}")
         rows = np.frombuffer(data, np.uint8).reshape(height, stride)
@@ -243,6 +269,9 @@ class _Process:
             return b""
         finally:
             timer.cancel()
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def end(self) -> None:
         self._process.kill()

@@ -1,8 +1,9 @@
 """Draws pages of one PDF: the program of a process of its own, which may crash, hang and be killed.
 
-``imaging.pdf`` starts it as a script and talks to it over pipes: the document's length and bytes go in, an
-``ANSWER`` with the number of pages comes out; then for each ``QUESTION`` an ``ANSWER`` and, if that is OK,
-``stride × height`` bytes. It ends with its input. It imports nothing of Sightline, so that it starts fast.
+``imaging.pdf`` starts it as a script and talks to it over pipes. ``HELLO`` comes out when all is ready. The
+document's length and bytes go in, and an ``ANSWER`` with the number of pages comes out; then for each
+``QUESTION`` an ``ANSWER`` and, if that is OK, ``stride × height`` bytes. It ends with its input. It imports
+nothing of Sightline, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
+HELLO = b"!"
 LENGTH = struct.Struct("<Q")
 # Page number from 1, dots per inch, most pixels, longest side.
 QUESTION = struct.Struct("<IdQI")
@@ -29,6 +31,10 @@ def main() -> None:
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever a library prints must not get among the pixels
     _limit_self(int(sys.argv[1]), int(sys.argv[2]))
+    import pypdfium2  # noqa: F401 - what is missing is told before there is a document to blame
+
+    sink.write(HELLO)
+    sink.flush()
     (length,) = LENGTH.unpack(source.read(LENGTH.size))
     code, document = _opened(source.read(length))
     sink.write(ANSWER.pack(code, len(document) if document is not None else 0, 0, 0, 0.0))

@@ -33,11 +33,12 @@ async def downloading(
     """A run that is ready to begin, and the state it works on. Nothing has been asked of the archive yet.
 
     Raises:
-        InvalidRequest: the range is none, or the folder is in use or cannot be written.
+        InvalidRequest: the range or the question is none, or the folder is in use or cannot be written.
         ConfigurationError: a setting is wrong or missing.
         ModelError: there is no model to judge with, and the rules need one; the message says how to get it.
     """
     require_range(options.first, options.last, options.today)
+    options.query_hash(options.first)  # what is wrong with the question is wrong on every day
     manners = manners_from(settings)
     pages = page_limits(settings, options)
     async with AsyncExitStack() as stack:

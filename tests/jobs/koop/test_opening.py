@@ -1,0 +1,101 @@
+"""A run put together from settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from koopserver import KoopServer
+from stored import MONDAY, ONE_DAY
+
+from sightline.errors import ConfigurationError, InvalidRequest, ModelUnavailable
+from sightline.jobs.koop.opening import downloading, manners_from, page_limits
+from sightline.jobs.koop.options import Keep, Options
+from sightline.jobs.koop.progress import DayEnded, Event, Warned
+from sightline.jobs.koop.query import Exclusions
+from sightline.settings import Settings
+
+
+def settings_of(koop: KoopServer, models_dir: Path, **changes: Any) -> Settings:
+    usual = {
+        "models_dir": models_dir, "offline": True, "allow_random_weights": True, "precision": "f32",
+        "koop_search_url": koop.search_url, "koop_reader_url": koop.reader_url,
+        "koop_attachments_url": koop.attachments_folder, "koop_contact": "https://example.org/tests",
+        "koop_rate_per_s": 500.0, "koop_burst": 500,
+    }  # fmt: skip
+    return Settings(**{**usual, **changes})
+
+
+def options_of(settings: Settings, **changes: Any) -> Options:
+    usual = {"attachments_at": settings.koop_attachments_url, "reader_at": settings.koop_reader_url}
+    return Options(MONDAY, MONDAY, **{**usual, **changes})
+
+
+async def test_a_run_is_ready_and_goes(koop: KoopServer, seeing_models: Path, tmp_path: Path) -> None:
+    settings = settings_of(koop, seeing_models)
+    events: list[Event] = []
+    async with downloading(settings, options_of(settings), tmp_path / "out", events.append) as (job, state):
+        assert koop.log == []
+        await job.run()
+        assert state.count_days() == {"complete": 1}
+    warnings = [each.message for each in events if isinstance(each, Warned)]
+    assert any("random weights" in each for each in warnings)
+    assert [each.publications for each in events if isinstance(each, DayEnded)] == [3]
+    assert koop.log
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"last": MONDAY - ONE_DAY}, "before it begins"),
+        ({"exclusions": Exclusions(words=("?",))}, "no letter or digit"),
+    ],
+)
+async def test_questions_that_cannot_be_asked(
+    changes: dict[str, Any], said: str, koop: KoopServer, seeing_models: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(koop, seeing_models)
+    options = Options(**{"first": MONDAY, "last": MONDAY, **changes})
+    with pytest.raises(InvalidRequest, match=said):
+        async with downloading(settings, options, tmp_path / "out", lambda event: None):
+            pass
+    assert not (tmp_path / "out").exists()
+
+
+async def test_without_weights_only_everything_can_be_kept(koop: KoopServer, tmp_path: Path) -> None:
+    settings = settings_of(koop, tmp_path / "empty")
+    for changes in ({}, {"keep": Keep.NONE}, {"keep": Keep.ALL, "dry_run": True}):
+        with pytest.raises(ModelUnavailable):
+            async with downloading(
+                settings, options_of(settings, **changes), tmp_path / "out", lambda event: None
+            ):
+                pass
+    assert koop.log == []
+    events: list[Event] = []
+    options = options_of(settings, keep=Keep.ALL)
+    async with downloading(settings, options, tmp_path / "out", events.append):
+        (warning,) = (each.message for each in events if isinstance(each, Warned))
+        assert warning.startswith("images are kept without a verdict: ")
+
+
+def test_manners_follow_the_settings(koop: KoopServer, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="SIGHTLINE_KOOP_CONTACT"):
+        manners_from(settings_of(koop, tmp_path, koop_contact=None))
+    with pytest.raises(ConfigurationError, match="contact"):
+        manners_from(settings_of(koop, tmp_path, koop_contact="no spaces please"))
+    usual = manners_from(Settings(koop_contact="me@example.org"))
+    assert (usual.rate_per_s, usual.ceiling_per_s, usual.burst) == (0.85, 0.95, 50.0)
+    assert (usual.floor_per_s, usual.concurrent) == (0.1, 4)
+    assert "me@example.org" in usual.user_agent
+    slow = manners_from(
+        Settings(koop_contact="me@example.org", koop_rate_per_s=0.01, koop_max_rate_per_s=0.001)
+    )
+    assert (slow.floor_per_s, slow.rate_per_s, slow.ceiling_per_s) == (0.01, 0.01, 0.01)
+
+
+def test_pages_follow_settings_and_options(koop: KoopServer, tmp_path: Path) -> None:
+    settings = settings_of(koop, tmp_path, koop_page_timeout_s=3, image_max_pixels=1000)
+    limits = page_limits(settings, Options(MONDAY, MONDAY, max_pages=7, look_dpi=50, keep_dpi=150))
+    assert (limits.look_dpi, limits.keep_dpi) == (50, 150)
+    assert (limits.pdf.max_pages, limits.pdf.page_timeout_s, limits.pdf.max_page_pixels) == (7, 3, 1000)
