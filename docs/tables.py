@@ -51,7 +51,7 @@ def models_page() -> str:
         )
     return _page(
         "Models",
-        "`sightline models pull` brings in what has a download. Multiply-adds: per image or text, usual size.",
+        "`sightline models pull` brings in what has a download. Multiply-adds are per image or text.",
         "| model | gives | parameters | multiply-adds | download | licence | home |\n"
         "|---|---|---|---|---|---|---|",
         rows,
