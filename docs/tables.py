@@ -45,16 +45,21 @@ def models_page() -> str:
         card = definition.card
         gives = ", ".join(sorted(capability.value for capability in card.capabilities))
         rows.append(
-            f"| `{card.name}` | {gives} | {card.parameters / 1e6:.1f} M | {card.multiply_adds / 1e9:.2f} G "
+            f"| `{card.name}` | {gives} | {_figure(card.parameters, 1e6, '.1f', 'M')} "
+            f"| {_figure(card.multiply_adds, 1e9, '.2f', 'G')} "
             f"| {_megabytes(card)} | {card.licence} | [source]({card.homepage}) |"
         )
     return _page(
         "Models",
-        "What `sightline models pull` can bring in. Multiply-adds are per image or text at the usual size.",
+        "`sightline models pull` brings in what has a download. Multiply-adds are per image or text.",
         "| model | gives | parameters | multiply-adds | download | licence | home |\n"
         "|---|---|---|---|---|---|---|",
         rows,
     )
+
+
+def _figure(value: int, unit: float, digits: str, letter: str) -> str:
+    return f"{value / unit:{digits}} {letter}" if value else "–"
 
 
 def _megabytes(card: models.ModelCard) -> str:

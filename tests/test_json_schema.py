@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sightline.errors import InvalidParameters
-from sightline.json_schema import MAX_REFERENCES, check, misfit
+from sightline.json_schema import MAX_OBJECTS, MAX_REFERENCES, check, misfit
 
 RECIPE = {"type": "object", "properties": {"recipe_name": {"type": "string"}}}
 JSON = st.recursive(
@@ -64,6 +64,32 @@ def test_what_is_none_is_refused(schema: dict[str, Any], message: str) -> None:
         check(schema)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{}] * MAX_OBJECTS},
+        {"properties": {f"p{number}": {"type": "string"} for number in range(MAX_OBJECTS)}},
+        {"enum": [{}] * 20_000},
+    ],
+)
+def test_a_schema_has_an_end(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameters, match="more than 500 objects"):
+        check(schema)
+
+
+def test_a_long_list_of_names_is_no_large_schema() -> None:
+    names = [f"species {number}" for number in range(3000)]
+    check({"enum": names})
+    assert misfit({"enum": names}, "species 2999") is None
+
+
+def test_equal_items_are_found_without_comparing_each_with_each() -> None:
+    """8000 values of two kinds cannot be sorted; 32 million comparisons would take a minute."""
+    values = [number if number % 2 else str(number) for number in range(8000)]
+    assert misfit({"uniqueItems": True}, values) is None
+    assert misfit({"uniqueItems": True}, [*values, 1]) is not None
+
+
 def test_refusals_are_short() -> None:
     with pytest.raises(InvalidParameters) as refusal:
         check({"type": "x" * 10_000})
@@ -91,11 +117,17 @@ def test_a_schema_too_deep_to_look_at_is_refused() -> None:
         ({"pattern": "b"}, "abc", None),
         ({"pattern": "b"}, 3, None),
         ({"propertyNames": {"pattern": "^x-"}}, {"y": 1}, '$: "y" does not match "^x-"'),
+        ({"uniqueItems": True}, [1, True, "1", None, [1], {"a": 1}], None),
+        ({"uniqueItems": True}, [1, 1.0], "$: items are equal in [1, 1.0]"),
+        ({"uniqueItems": True}, [{"a": 1, "b": 2}, {"b": 2, "a": 1.0}], "equal"),
+        ({"uniqueItems": False}, [1, 1], None),
+        ({"uniqueItems": True}, "aa", None),
         ({"$ref": "#/$defs/gone"}, 1, "the schema has a $ref to something that it does not define"),
     ],
 )
 def test_an_answer_is_judged(schema: dict[str, Any], value: Any, problem: str | None) -> None:
-    assert misfit(schema, value) == problem
+    found = misfit(schema, value)
+    assert found == problem or (problem == "equal" and found is not None and "are equal" in found)
 
 
 def test_recursive_schemas_are_followed() -> None:
@@ -132,14 +164,46 @@ def test_every_judgement_has_all_references_to_itself() -> None:
     assert misfit(schema, numbers) is None
 
 
-def test_a_pattern_cannot_run_away() -> None:
+DIALECTS = [
+    "http://json-schema.org/draft-03/schema#",
+    "http://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-06/schema#",
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+]
+in_every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+@in_every_dialect
+def test_a_pattern_cannot_run_away(dialect: str) -> None:
     """Backtracking engines need 2^60 steps for this one."""
-    evil = {"pattern": "^(a+)+$"}
+    evil = {"$schema": dialect, "items": {"$ref": "#"}, "pattern": "^(a+)+$"}
     check(evil)
     assert misfit(evil, "a" * 60 + "!") is not None
+    assert misfit(evil, ["a" * 60 + "!"]) is not None
 
 
-@given(JSON, st.sampled_from([RECIPE, {}, {"type": ["array", "null"]}, {"minProperties": 1, "maxItems": 2}]))
+@in_every_dialect
+@pytest.mark.parametrize("keyword", ["required", "enum", "type"])
+def test_lists_that_cost_the_square_of_their_length_are_refused(dialect: str, keyword: str) -> None:
+    values = [number if number % 2 else str(number) for number in range(8000)]
+    with pytest.raises(InvalidParameters, match="list items that are no text"):
+        check({"$schema": dialect, keyword: values})
+
+
+@in_every_dialect
+def test_a_part_cannot_bring_rules_of_its_own(dialect: str) -> None:
+    with pytest.raises(InvalidParameters, match=r"\$schema in a part"):
+        check({"$ref": "#/$defs/a", "$defs": {"a": {"$schema": dialect, "pattern": "^(a+)+$"}}})
+
+
+@given(
+    JSON,
+    st.sampled_from(
+        [RECIPE, {}, {"type": ["array", "null"]}, {"minProperties": 1, "maxItems": 2}, {"uniqueItems": True}]
+    ),
+)
 def test_judgements_are_those_of_the_standard(value: Any, schema: dict[str, Any]) -> None:
     assert (misfit(schema, value) is None) == Draft202012Validator(schema).is_valid(value)
 

@@ -1,7 +1,7 @@
 """JSON Schemas that strangers send: whether they are any, and whether an answer fits.
 
 A schema is a program of sorts. Here it opens no socket (``$ref`` stays inside it), matches patterns in linear
-time, and ends: what refers to itself too often is given up.
+time, and ends: what is too large is refused, what refers to itself too often is given up.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ from sightline.errors import InvalidParameters
 
 # jsonschema takes a fifth of a second to import and few requests bring a schema: it is imported at first use.
 if TYPE_CHECKING:
-    from jsonschema.exceptions import SchemaError, ValidationError
+    from jsonschema.exceptions import ValidationError
 
 # An answer of a few hundred objects follows fewer; references that double at each step pass it at once.
 MAX_REFERENCES = 10_000
+# Judging a schema itself takes half a millisecond for each object in it; those people write have some dozens.
+# Lists of mixed values count as well: jsonschema compares each item with each.
+MAX_OBJECTS = 500
+# Its own rules refer to each other about ten times per object.
+_MAX_OWN_REFERENCES = 100 * MAX_OBJECTS
 _MAX_QUOTED_CHARS = 200
 # Keywords whose value holds schemas by names of the author's, and those whose value is data.
 _NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
@@ -39,17 +44,19 @@ def check(schema: Schema) -> None:
     """Accept a schema that answers can be judged by.
 
     Raises:
-        InvalidParameters: it is no JSON Schema, points outside itself, or has a pattern that needs more than
-            linear time; the message says where.
+        InvalidParameters: it is no JSON Schema, is too large, points outside itself, or has a pattern that
+            needs more than linear time; the message says where.
     """
-    from jsonschema.exceptions import SchemaError
-
     try:
-        _dialect(schema).check_schema(schema)
-        for keyword, value in _keywords(schema):
+        if _num_objects(schema) > MAX_OBJECTS:
+            raise InvalidParameters(
+                f"the JSON Schema has more than {MAX_OBJECTS} objects, or list items that are no text, in it"
+            )
+        dialect = _dialect(schema)
+        if error := next(_judged(dialect, dialect.META_SCHEMA, schema, _MAX_OWN_REFERENCES), None):
+            raise InvalidParameters(f"this is no JSON Schema: {_told(error)}")
+        for keyword, value in _keywords(_undeclared(schema)):
             _check_keyword(keyword, value)
-    except SchemaError as error:
-        raise InvalidParameters(f"this is no JSON Schema: {_told(error)}") from None
     except RecursionError:
         raise InvalidParameters("the JSON Schema is nested too deeply") from None
 
@@ -57,13 +64,10 @@ def check(schema: Schema) -> None:
 def misfit(schema: Schema, value: Any) -> str | None:
     """Why ``value`` does not fit a schema that passed :func:`check`; None if it does."""
     from jsonschema.exceptions import best_match
-    from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    _references_left.set(iter(range(MAX_REFERENCES)))
     try:
-        validator = _guarded(_dialect(schema))(schema, registry=Registry())
-        error = best_match(validator.iter_errors(value))
+        error = best_match(_judged(_dialect(schema), _undeclared(schema), value, MAX_REFERENCES))
     except Unresolvable:
         return "the schema has a $ref to something that it does not define"
     except (_TooManyReferences, RecursionError):
@@ -77,6 +81,20 @@ def _dialect(schema: Schema) -> Any:
     return validators.validator_for(schema, default=Draft202012Validator)
 
 
+def _undeclared(schema: Schema) -> Schema:
+    """Without its dialect's name: jsonschema would change to its own validator where a reference meets it."""
+    return {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
+
+
+def _judged(dialect: Any, schema: Schema, value: Any, max_references: int) -> Iterator[ValidationError]:
+    """What is wrong with ``value``, one after the other. References to other documents lead nowhere."""
+    from referencing import Registry
+
+    _references_left.set(iter(range(max_references)))
+    errors: Iterator[ValidationError] = _guarded(dialect)(schema, registry=Registry()).iter_errors(value)
+    return errors
+
+
 class _TooManyReferences(Exception):
     pass
 
@@ -85,6 +103,10 @@ def _check_keyword(keyword: str, value: Any) -> None:
     if keyword in ("$ref", "$dynamicRef", "$recursiveRef") and not str(value).startswith("#"):
         raise InvalidParameters(
             f"the JSON Schema has a {keyword} to {_quoted(value)}; it may only point inside itself (#/…)"
+        )
+    if keyword == "$schema":
+        raise InvalidParameters(
+            "$schema in a part of a JSON Schema is not supported; all of it is one dialect"
         )
     if keyword == "patternProperties":
         raise InvalidParameters("patternProperties in a JSON Schema is not supported; name the properties")
@@ -96,6 +118,16 @@ def _check_keyword(keyword: str, value: Any) -> None:
                 f"the JSON Schema has the pattern {_quoted(value)}, which is not supported: no "
                 "look-around, no back-references"
             ) from None
+
+
+def _num_objects(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_num_objects, value.values()))
+    if isinstance(value, list):
+        return sum(
+            _num_objects(each) if isinstance(each, dict | str) else 1 + _num_objects(each) for each in value
+        )
+    return 0
 
 
 def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -114,7 +146,8 @@ def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
 
 @cache
 def _guarded(dialect: Any) -> Any:
-    """``dialect`` with references counted and patterns matched by an engine that cannot run away."""
+    """``dialect`` without what can run away: references are counted, patterns matched by another engine, and
+    equal items found by sorting instead of comparing each with each."""
     from jsonschema import validators
 
     counted = {
@@ -122,7 +155,7 @@ def _guarded(dialect: Any) -> Any:
         for name in ("$ref", "$dynamicRef", "$recursiveRef")
         if name in dialect.VALIDATORS
     }
-    return validators.extend(dialect, {**counted, "pattern": _pattern})
+    return validators.extend(dialect, {**counted, "pattern": _pattern, "uniqueItems": _unique_items})
 
 
 def _counted(keyword: _Keyword) -> _Keyword:
@@ -144,11 +177,29 @@ def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterat
             yield ValidationError(f"{_quoted(instance)} does not match {_quoted(pattern)}")
 
 
+def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError
+
+    if wanted and isinstance(instance, list):
+        written = {json.dumps(_plain(each), sort_keys=True) for each in instance}
+        if len(written) < len(instance):
+            yield ValidationError(f"items are equal in {_quoted(instance)}")
+
+
+def _plain(value: Any) -> Any:
+    """1.0 and 1 are one number in JSON."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
 def _matcher(pattern: str) -> SchemaValidator:
     return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
 
 
-def _told(error: ValidationError | SchemaError) -> str:
+def _told(error: ValidationError) -> str:
     message = error.message
     if len(message) > _MAX_QUOTED_CHARS:
         message = message[:_MAX_QUOTED_CHARS] + "…"

@@ -199,6 +199,7 @@ class Settings(BaseSettings):
     ask_timeout_s: float = Field(
         60.0, gt=0, description="Longest an answer of a vision-language model may take, a retry included."
     )
+    # Two tiles of 768 pixels each way, the unit in which Gemini's documentation counts images.
     ask_image_max_side: int = Field(
         1536, ge=64, description="Longer side, in pixels, that images are reduced to before they are sent."
     )

@@ -183,13 +183,36 @@ def test_random_weights_are_said_to_be_random(sightline, photo, exporter, monkey
     assert hub.startswith("http://127.0.0.1:")
     assert exporter == {
         "family": "weighing", "model": "weighed", "weights": "random", "seed": 7, "size": "tiny",
-        "offline": False, "hub_token": None,
+        "offline": False, "hub_token": None, "source": None, "trusted_sha256": None,
     }  # fmt: skip
     assert listed(sightline)["state"] == "random, not allowed"
     monkeypatch.setenv("SIGHTLINE_ALLOW_RANDOM_WEIGHTS", "1")
     assert (listed(sightline)["state"], listed(sightline)["provenance"]) == ("random", "random")
     answer = sightline("analyze", photo(), "--task", "brightness:model=weighed")
     assert "random weights" in answer.stdout
+
+
+def test_published_weights_of_the_users_go_to_the_exporter(sightline, exporter, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    result = sightline("models", "export", "weighed", "--from", "w.pt", "--trust", "aB" * 32)
+    assert result.exit_code == 0, result.output
+    assert (exporter["source"], exporter["trusted_sha256"]) == (Path("w.pt"), "aB" * 32)
+    assert listed(sightline)["provenance"] == "exported"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trust", "abc"], "64 hexadecimal digits"),
+        (["--from", "gone.pt"], "does not exist"),
+        (["--weights", "random", "--trust", "0" * 64], "random ones come from nowhere"),
+    ],
+)
+def test_odd_published_weights_are_refused(sightline, exporter, options: list[str], message: str) -> None:
+    result = sightline("models", "export", "weighed", *options)
+    assert result.exit_code != 0
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not exporter
 
 
 def test_an_export_leaves_nothing_else_behind(sightline, exporter, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from importlib import metadata, resources
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from sightline.export import Order
 from sightline.export.__main__ import main
 
 
@@ -25,6 +28,24 @@ def test_an_unknown_family_is_one_line(
 def test_canonical_weights_have_one_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clip", "--model", "clip-vit-b-32", "--size", "tiny", "--out", str(tmp_path)]) == 1
     assert "full size only" in capsys.readouterr().err
+
+
+def test_a_family_that_fetches_by_itself_takes_no_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = ModuleType("sightline.export.fetching")
+    orders: list[Order] = []
+    family.export = orders.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, family.__name__, family)
+    family.__spec__ = ModuleSpec(family.__name__, None)
+    given = ["fetching", "--model", "m", "--out", str(tmp_path), "--from", str(tmp_path), "--trust", "00"]
+    assert main(given) == 1
+    assert "takes no --from or --trust" in capsys.readouterr().err
+    family.TAKES_FILES = True  # type: ignore[attr-defined]
+    assert main(given) == 0
+    assert (orders[0].source, orders[0].trusted_sha256) == (tmp_path, "00")
+    assert main([*given, "--weights", "random"]) == 1
+    assert "come from nowhere" in capsys.readouterr().err
 
 
 def test_locks_name_hashes_and_no_index() -> None:
