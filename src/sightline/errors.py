@@ -132,13 +132,13 @@ class TargetNotFound(SightlineError):
 
 
 class UnknownCollection(TargetNotFound):
-    """``collection`` is the id as it was asked for."""
+    """``collection`` is the id as it was asked for, a very long one cut."""
 
     code = "unknown_collection"
 
     def __init__(self, collection: str) -> None:
-        super().__init__(f"there is no classifier for a collection {collection[:100]!r}")
-        self.collection = collection
+        self.collection = collection[:100]
+        super().__init__(f"there is no classifier for a collection {self.collection!r}")
 
 
 class ModelError(SightlineError):

@@ -80,7 +80,11 @@ def models(define: Any, finder: Any, mean_colour: Any, counting: Any) -> dict[st
 
 
 async def ask(
-    analyzer: Analyzer, picture: Picture | None, *tasks: Task, crops: bool = False, seconds: float = WAIT_S
+    analyzer: Analyzer,
+    picture: Picture | None,
+    *tasks: Task,
+    crops: bool | set[str] = False,
+    seconds: float = WAIT_S,
 ) -> list[Outcome]:
     bound = [analyzer.bind(task) for task in tasks]
     return await analyzer.analyze(picture, bound, Context.lasting(seconds), crops=crops)
@@ -156,6 +160,18 @@ async def test_crops_are_made_only_when_asked_for(start: Any, models: Any, photo
         start(*models["definitions"]), photo, Task("x", "embed_clip", {"target": "prominent_person"})
     )
     assert outcome.crop_png is None
+
+
+async def test_crops_can_be_asked_for_some_tasks_only(start: Any, models: Any, photo: Picture) -> None:
+    with_crop, without = await ask(
+        start(*models["definitions"]),
+        photo,
+        Task("with", "embed_clip", {"target": "prominent_person"}),
+        Task("without", "embed_clip", {"target": "prominent_person"}),
+        crops={"with"},
+    )
+    assert with_crop.crop_png is not None
+    assert without.crop_png is None
 
 
 async def test_base64_and_numbers_are_the_same_vector(start: Any, models: Any, photo: Picture) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from sightline.errors import InferenceFailed, InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View
+from sightline.models import Runs
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
@@ -85,6 +87,38 @@ async def test_an_embedding_is_computed_once_per_region(
         part = View(photo, PixelBox(0, 0, 8, 8))
         await asyncio.gather(*(scene.infer("colour", view) for view in (*whole, part, part)))
     assert mean_colour.count == 2
+
+
+async def test_what_answers_at_once_is_remembered_too(start: Any, define: Any, photo: Picture) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def prepare(self, subject: str) -> str:
+            return subject
+
+        def infer(self, items: Any) -> list[int]:
+            if "!" in items[0]:
+                raise TargetNotFound("loud")
+            self.asked.extend(items)
+            return [len(self.asked)]
+
+    model = Counting()
+    definition = define("quick", model)
+    definition = replace(definition, card=replace(definition.card, runs=Runs.IN_LOOP))
+    analyzer = start(definition)
+    for expected in (
+        ["a", "b"],
+        ["a", "b", "a", "b"],
+    ):  # loaded by the first scene, loaded already in the second
+        async with a_scene(analyzer, photo) as scene:
+            answers = [await scene.infer("quick", subject) for subject in ("a", "b", "a", "b")]
+            assert answers[0] is answers[2]
+            assert answers[1].output == answers[3].output
+            assert model.asked == expected
+            with pytest.raises(TargetNotFound, match="loud"):
+                await scene.infer("quick", "!")
+    assert answers[0].model == analyzer.engine.ref("quick")
 
 
 async def test_a_caller_that_goes_away_leaves_the_finding_to_the_others(

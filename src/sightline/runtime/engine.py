@@ -185,6 +185,17 @@ class Engine:
         self._telemetry.text_recalled(model)
         return known
 
+    def at_once(self, model: str, subject: Subject) -> Inference | None:
+        """What a loaded model with ``Runs.IN_LOOP`` says; None of any other model.
+
+        Its answer takes microseconds, and a place in a queue and a task would take more. Raises like
+        :meth:`infer`.
+        """
+        resident = self.residency.residents.get(model)
+        if resident is None or self._catalogue[model].card.runs is not Runs.IN_LOOP:
+            return None
+        return Inference(self._look_up(model, cast(Model, resident.model), subject), resident.ref)
+
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
     ) -> Inference:
