@@ -18,10 +18,10 @@ from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.residency import ModelState
-from sightline.server import schemas
 from sightline.server.bodies import read_form
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response
 from sightline.settings import Settings

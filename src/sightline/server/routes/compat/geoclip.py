@@ -28,7 +28,6 @@ from sightline.errors import (
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
-from sightline.server import schemas
 from sightline.server.bodies import MAX_FORM_FIELDS, decode_base64, media_type, read_form
 from sightline.server.connections import while_connected
 from sightline.server.csrf import CsrfTokens
@@ -36,6 +35,7 @@ from sightline.server.middleware.api_key import given_key
 from sightline.server.middleware.scopes import header_values
 from sightline.server.problems import headers_of
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response
 

@@ -27,10 +27,10 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
-from sightline.server import schemas
 from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.known_boxes import KnownBoxes
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
