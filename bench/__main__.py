@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, embed, geoclip, scene
+from bench import classify, embed, geoclip, koop, scene
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
-PARTS = {"embed": embed, "scene": scene, "geoclip": geoclip, "classify": classify}
+PARTS = {"embed": embed, "scene": scene, "geoclip": geoclip, "classify": classify, "koop": koop}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
