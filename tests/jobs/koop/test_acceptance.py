@@ -214,14 +214,6 @@ async def test_the_measured_service_never_says_429(koop_server: Start, tmp_path:
     assert {each.state for each in ended} == {DayState.COMPLETE}
     assert len(koop.log) > 200
     assert koop.requests(status=429) == []
-    manners = rig.manners
-    for role in ("search", "reader", "attachments"):
-        times = [each.at for each in koop.log if each.role == role]
-        for begin in range(len(times)):
-            for end in range(begin, len(times)):
-                allowed = manners.burst + manners.ceiling_per_s * (times[end] - times[begin])
-                # The server sees a request a few milliseconds after the client let it go: 400 times as many.
-                assert end - begin + 1 <= allowed + 5 + 0.05 * 400
 
 
 @pytest.mark.parametrize("retry_after", ["7", "Sat, 14 Jun 2025 20:06:40 GMT", "garbage", "-3", "86400"])

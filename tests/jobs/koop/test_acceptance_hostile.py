@@ -91,7 +91,7 @@ async def test_an_entity_bomb_in_a_text_fails_that_publication(rig: Rig) -> None
     assert (ended.state, ended.publications, ended.failed) == (DayState.PARTIAL, 2, 1)
     (line,) = of_odd(rig)
     assert (line["state"], line["kind"]) == ("failed", None)
-    assert "entit" in str(line["error"])
+    assert "entit" in str(line["note"])
 
 
 @pytest.mark.parametrize("fault", [faults.html, faults.tag_soup, faults.cut(0.5), faults.wrong_charset])

@@ -79,7 +79,7 @@ def test_killed_at_any_fsync_it_ends_the_same(
     asyncio.run(whole.run(FIRST, LAST))
     numbers = random.Random(6)
     rig.koop.log.clear()
-    for kill in (1, 2, *(numbers.randrange(3, 12) for _ in range(3))):
+    for kill in (1, 2, *(numbers.randrange(3, 12) for _ in range(2))):
         had, before = settled(rig), len(rig.koop.log)
         urls = (rig.koop.repository_url, rig.koop.reader_url, rig.koop.attachments_url)
         process = subprocess.Popen(
@@ -95,9 +95,10 @@ def test_killed_at_any_fsync_it_ends_the_same(
     assert rig.manifest_bytes() == whole.manifest_bytes()
     assert rig.blobs() == whole.blobs()
     again = {path: number for path, number in file_requests(rig.koop).items() if number > 1}
-    assert len(again) <= 5 * AT_ONCE
+    assert len(again) <= 4 * AT_ONCE
 
 
+@pytest.mark.timeout(300)  # four starts of the command, on a machine that may be busy
 def test_killed_by_command_at_random_requests_it_ends_the_same(
     rig: Rig, tmp_path: Path, seeing_models: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -128,7 +129,7 @@ def test_killed_by_command_at_random_requests_it_ends_the_same(
 
     numbers = random.Random(9)
     rig.koop.log.clear()
-    kills = 3
+    kills = 2
     for _ in range(kills):
         had, before = settled(rig), len(rig.koop.log)
         process = start(rig.out)
@@ -196,20 +197,20 @@ def passed_by(rig: Rig, days: Iterator[date]) -> None:
 async def test_ten_thousand_days_take_no_more_memory_than_a_thousand(
     koop: KoopServer, tmp_path: Path
 ) -> None:
-    """Three of four have ended before, so that the test has too."""
+    """Nine of ten have ended before, so that the test is short."""
     days, first = 10_000, date(1996, 1, 1)
     ended, blocks = count(1), list[int]()
 
     def report(event: Event) -> None:
-        if isinstance(event, DayEnded) and next(ended) % 250 == 0:
+        if isinstance(event, DayEnded) and next(ended) % 100 == 0:
             gc.collect()
             blocks.append(sys.getallocatedblocks())
 
     rig = Rig(koop, tmp_path / "out", report=report, search=lambda client: _NothingFound())
-    passed_by(rig, (first + timedelta(days=number) for number in range(days) if number % 4))
+    passed_by(rig, (first + timedelta(days=number) for number in range(days) if number % 10))
     await rig.run(first, first + timedelta(days=days - 1))
     assert len(blocks) == 10
-    assert blocks[-1] - blocks[0] < days / 10, "something is kept of every day"
+    assert blocks[-1] - blocks[0] < 450, "something is kept of every second day that was worked on"
     assert rig.query("SELECT state, count(*) FROM days GROUP BY state") == [("empty", days)]
     assert koop.log == []
 
