@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from bench import classify, collections, embed, geoclip, scene
+from bench import classify, collections, embed, geoclip, koop, scene
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -23,14 +22,8 @@ PARTS = {
     "geoclip": geoclip,
     "classify": classify,
     "collections": collections,
+    "koop": koop,
 }
-=======
-from bench import classify, embed, geoclip, koop, scene
-from sightline.runtime.cores import usable_cores
-from sightline.runtime.graphs import cpu_computes_bf16
-
-PARTS = {"embed": embed, "scene": scene, "geoclip": geoclip, "classify": classify, "koop": koop}
->>>>>>> in-koop
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

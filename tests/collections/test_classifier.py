@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.collections import Classifier, Recipe, Record, Space
@@ -53,6 +53,7 @@ def test_probabilities_are_right_however_large_the_score(score: float) -> None:
     np.testing.assert_allclose(many, one.probability, rtol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=20))
 def test_one_picture_and_many_are_judged_alike(scores: list[float]) -> None:
     alone = [classifier([1.0], score).judge([vector(0)], ["a" * 16]).probability for score in scores]
@@ -96,6 +97,7 @@ def test_the_fingerprint_is_that_of_numbers_and_recipe() -> None:
 # -- numbers as a file -------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30), st.floats(-9, 9))
 def test_numbers_come_back_to_the_last_bit(weights: list[float], intercept: float) -> None:
     data = numbers_to_bytes(np.array(weights), intercept)

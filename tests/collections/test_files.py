@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.collections.files import NEW_SUFFIX, sealed, unsealed, write_whole
@@ -18,6 +18,7 @@ BODIES = st.dictionaries(st.text().filter(lambda key: key != "sha256"), VALUES, 
 BODY = {"collection": "7", "threshold": 0.5, "names": ["a", "b"]}
 
 
+@settings(deadline=None)
 @given(BODIES)
 def test_what_is_sealed_is_unsealed(body: dict[str, object]) -> None:
     assert unsealed(sealed(body)) == body

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.collections import Index, Ranked, Recipe, Record, Scores, Space
@@ -43,11 +43,13 @@ RECORD_VALUES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RECORD_VALUES)
 def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert RECORDS.from_bytes(RECORDS.to_bytes(record)) == record
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Index,

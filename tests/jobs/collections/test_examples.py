@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.collections import Recipe, Space
@@ -83,6 +83,7 @@ def test_as_many_labels_as_vectors() -> None:
         these(labels=LABELS[:9])
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([math.nan, math.inf, -math.inf, 1e39]),
     st.integers(0, 9),
@@ -104,6 +105,7 @@ def test_all_that_are_not_finite_are_counted() -> None:
         these(vectors)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.sampled_from([0, 1, 2, 4, 512]))
 def test_mixed_dimensions_are_found(row: int, dimensions: int) -> None:
     vectors = [[1.0] * dimensions if number == row else vector for number, vector in enumerate(VECTORS)]
