@@ -232,7 +232,7 @@ def test_on_a_terminal_each_day_is_a_line(started, koop: KoopServer, environment
     assert "2024-01-13 to 2024-01-15: days: 3 complete; 9 decisions" in re.sub(r"\s+", " ", text)
 
 
-def test_an_interrupted_run_says_how_to_go_on(started, koop: KoopServer, tmp_path: Path) -> None:
+def test_an_interrupted_run_says_how_to_go_on(sightline, started, koop: KoopServer, tmp_path: Path) -> None:
     process = started("koop", "download", "--from", "2023-01-01", "--to", "2023-12-31", "--keep", "none")
     assert json.loads(process.stdout.readline())["event"] == "day"
     process.send_signal(signal.SIGINT)
@@ -240,6 +240,8 @@ def test_an_interrupted_run_says_how_to_go_on(started, koop: KoopServer, tmp_pat
     assert process.returncode == 130
     assert "interrupted; the same command goes on from here" in stderr
     assert json.loads(stdout.splitlines()[-1])["event"] == "end"
+    again = sightline("koop", "download", "--from", "2023-01-01", "--to", "2023-01-02", "--keep", "none")
+    assert again.exit_code == 0
     assert not any((tmp_path / "koop" / "blobs" / "incoming").iterdir())
 
 
