@@ -512,6 +512,21 @@ async def test_a_quota_may_say_its_time_in_the_body(google: Dialect) -> None:
     assert quota.value.retry_after_s == 38
 
 
+async def test_thoughts_are_paid_for(google: Dialect) -> None:
+    usage = {"promptTokenCount": 11, "candidatesTokenCount": 5, "thoughtsTokenCount": 100}
+    candidate = {"content": {"parts": [{"text": "A cup."}]}, "finishReason": "STOP"}
+    google.service.answers({"candidates": [candidate], "usageMetadata": usage})
+    reply = await google.ask(Question("?"))
+    assert (reply.input_tokens, reply.output_tokens) == (11, 105)
+
+
+@pytest.mark.parametrize(("timeout_s", "told"), [(0.5, "10"), (15, "15")])
+async def test_google_is_told_no_time_that_it_refuses(google: Dialect, timeout_s: float, told: str) -> None:
+    google.service.says("quick")
+    await google.ask(Question("?"), timeout_s=timeout_s)
+    assert google.service.received[0].headers["x-server-timeout"] == told
+
+
 async def test_thoughts_are_no_part_of_the_answer(google: Dialect) -> None:
     parts = [{"text": "Let me see.", "thought": True}, {"text": "A "}, {"text": "cup."}]
     google.service.answers(
