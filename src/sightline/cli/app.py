@@ -16,6 +16,7 @@ from sightline.cli.operations import operations
 from sightline.cli.problems import Commands
 from sightline.cli.serve import serve
 from sightline.cli.settings import settings
+from sightline.cli.wildlife import wildlife
 
 app = typer.Typer(
     name="sightline",
@@ -58,6 +59,7 @@ app.command()(serve)
 app.command()(analyze)
 app.command()(locate)
 app.command()(caption)
+app.command()(wildlife)
 app.command()(operations)
 app.add_typer(models.app, name="models")
 app.command()(settings)
