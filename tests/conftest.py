@@ -470,14 +470,16 @@ def _listening_chat() -> Iterator[Service]:
 
 
 @pytest.fixture
-def gemini_service(_listening_gemini: Service) -> Service:
+def gemini_service(_listening_gemini: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """A stand-in for Gemini's REST API on loopback."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # SDKs go by the developer's proxies
     return _listening_gemini.forgetful()
 
 
 @pytest.fixture
-def chat_service(_listening_chat: Service) -> Service:
+def chat_service(_listening_chat: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """A stand-in for an OpenAI-compatible server on loopback."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return _listening_chat.forgetful()
 
 

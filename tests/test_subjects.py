@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
-from sightline.subjects import CaptionRequest, held_bytes
+from sightline.subjects import CaptionRequest, Question, held_bytes
 from sightline.types import Coordinate, PixelBox
 
 
@@ -40,3 +40,11 @@ def test_the_same_question_is_asked_once() -> None:
     assert same != longer
     assert same != CaptionRequest(view(), 20)
     assert same != CaptionRequest(seen, 20, num_beams=1)
+
+
+def test_a_question_holds_its_words_and_its_pictures() -> None:
+    seen = view()
+    assert held_bytes(Question("four")) == 4
+    assert held_bytes(Question("four", schema_json="{}")) == 6
+    assert held_bytes(Question("four", (seen, seen))) == 4 + 2 * held_bytes(seen)
+    assert Question("four", (seen,)) == Question("four", (View(seen.picture),))

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sightline.imaging import center_crop, encode_png, middle_square, resize, resize_short_side
+from sightline.imaging import (
+    center_crop,
+    encode_jpeg,
+    encode_png,
+    fit_within,
+    middle_square,
+    resize,
+    resize_short_side,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +96,32 @@ def test_png_round_trip(photo):
     image = Image.open(io.BytesIO(file))
     assert image.format == "PNG"
     np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side", "expected"),
+    [((600, 400), 300, (300, 200)), ((400, 600), 300, (200, 300)), ((300, 300), 300, (300, 300)),
+     ((20, 10), 300, (20, 10)), ((5000, 2), 100, (100, 1))],
+)  # fmt: skip
+def test_a_picture_fits_and_is_never_enlarged(size, max_side, expected):
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    height, width = fit_within(pixels, max_side).shape[:2]
+    assert (width, height) == expected
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 100))
+def test_what_fits_keeps_its_shape(width, height, max_side):
+    fitted = fit_within(np.zeros((height, width, 3), np.uint8), max_side)
+    assert max(fitted.shape[:2]) == min(max_side, max(width, height))
+    assert min(fitted.shape[:2]) >= 1
+
+
+def test_jpeg_keeps_the_picture_and_nothing_else(photo):
+    pixels = np.asarray(photo)
+    file = encode_jpeg(pixels)
+    image = Image.open(io.BytesIO(file))
+    assert image.format == "JPEG"
+    assert not image.getexif()
+    assert np.abs(np.asarray(image).astype(int) - pixels).mean() < 12
+    assert len(encode_jpeg(pixels, quality=40)) < len(file)

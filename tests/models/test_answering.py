@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from pydantic import SecretStr
 
 from sightline.errors import (
     AnswerInvalid,
-    AnswerRefused,
     InvalidImage,
     KeyRefused,
     ModelUnavailable,
@@ -32,7 +29,7 @@ from sightline.models import ModelDefinition, Runs, gemini, openai_compatible
 from sightline.models.answering import DEFAULT_RETRY_AFTER_S, LONGEST_RETRY_AFTER_S, retry_after_s
 from sightline.settings import Settings
 from sightline.subjects import Question
-from sightline.types import Capability, PixelBox, Provenance, Reply
+from sightline.types import Capability, PixelBox, Provenance
 
 KEY = "sk-secret-0123456789abcdef"
 DEFINITIONS = {"gemini": gemini.MODELS[0], "openai-compatible": openai_compatible.MODELS[0]}
@@ -44,37 +41,6 @@ SCHEMA = json.dumps(
     }
 )
 GOOD = '{"species": "fallow deer", "count": 2}'
-
-
-class Dialect:
-    """One model, connected to the stand-in of its service."""
-
-    def __init__(self, definition: ModelDefinition, service: Any) -> None:
-        self.definition = definition
-        self.service = service
-
-    def settings(self, **changes: Any) -> Settings:
-        url = self.service.url
-        own = (
-            {"gemini_api_key": SecretStr(KEY), "gemini_base_url": url}
-            if self.definition.name == "gemini"
-            else {"vlm_api_key": SecretStr(KEY), "vlm_base_url": f"{url}/v1", "vlm_model": "llava"}
-        )
-        return Settings(**{**own, "ask_timeout_s": 20, **changes})
-
-    async def ask(self, question: Question, timeout_s: float = 20, **changes: Any) -> Reply:
-        assert self.definition.connect is not None
-        connection = self.definition.connect(self.settings(**changes))
-        try:
-            return await connection.model.answer(question, timeout_s)
-        finally:
-            await connection.model.close()
-
-
-@pytest.fixture(params=DEFINITIONS)
-def dialect(request: pytest.FixtureRequest, gemini_service: Any, chat_service: Any) -> Dialect:
-    service = gemini_service if request.param == "gemini" else chat_service
-    return Dialect(DEFINITIONS[request.param], service)
 
 
 def picture_view(data: bytes, box: PixelBox | None = None) -> View:
@@ -98,7 +64,7 @@ def with_metadata(width: int, height: int, kind: str = "JPEG") -> bytes:
 # -- what comes back ---------------------------------------------------------------------------------------
 
 
-async def test_words_come_back_as_they_are(dialect: Dialect, cup: bytes) -> None:
+async def test_words_come_back_as_they_are(dialect: Any, cup: bytes) -> None:
     dialect.service.says("A cup of coffee.\n")
     reply = await dialect.ask(Question("What is this?", (picture_view(cup),)))
     assert reply.text == "A cup of coffee.\n"
@@ -110,7 +76,7 @@ async def test_words_come_back_as_they_are(dialect: Dialect, cup: bytes) -> None
     assert received.text == "What is this?"
 
 
-async def test_the_question_goes_to_the_model_of_the_settings(dialect: Dialect, cup: bytes) -> None:
+async def test_the_question_goes_to_the_model_of_the_settings(dialect: Any, cup: bytes) -> None:
     dialect.service.says("yes")
     await dialect.ask(Question("?", (picture_view(cup),)), gemini_model="gemini-x", vlm_model="qwen-y")
     (received,) = dialect.service.received
@@ -123,7 +89,7 @@ async def test_the_question_goes_to_the_model_of_the_settings(dialect: Dialect, 
         assert received.headers["authorization"] == f"Bearer {KEY}"
 
 
-async def test_several_images_go_in_their_order(dialect: Dialect) -> None:
+async def test_several_images_go_in_their_order(dialect: Any) -> None:
     dialect.service.says("ok")
     views = []
     for width in (40, 60, 80):
@@ -134,12 +100,12 @@ async def test_several_images_go_in_their_order(dialect: Dialect) -> None:
     assert [image.width for image in dialect.service.received[0].images] == [40, 60, 80]
 
 
-async def test_a_question_needs_no_image(dialect: Dialect) -> None:
+async def test_a_question_needs_no_image(dialect: Any) -> None:
     dialect.service.says("42")
     assert (await dialect.ask(Question("What is 6 times 7?"))).text == "42"
 
 
-async def test_json_that_fits_the_schema_is_data(dialect: Dialect, cup: bytes) -> None:
+async def test_json_that_fits_the_schema_is_data(dialect: Any, cup: bytes) -> None:
     dialect.service.says(GOOD)
     reply = await dialect.ask(Question("Count.", (picture_view(cup),), SCHEMA))
     assert reply.structured == {"species": "fallow deer", "count": 2}
@@ -152,7 +118,7 @@ async def test_json_that_fits_the_schema_is_data(dialect: Dialect, cup: bytes) -
         assert received.body["response_format"]["json_schema"]["schema"] == json.loads(SCHEMA)
 
 
-async def test_without_a_schema_none_is_sent(dialect: Dialect) -> None:
+async def test_without_a_schema_none_is_sent(dialect: Any) -> None:
     dialect.service.says("free")
     await dialect.ask(Question("?"))
     (received,) = dialect.service.received
@@ -161,7 +127,7 @@ async def test_without_a_schema_none_is_sent(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```", "  {}  \n"])
-async def test_a_fence_around_json_is_no_mistake(dialect: Dialect, fence: str) -> None:
+async def test_a_fence_around_json_is_no_mistake(dialect: Any, fence: str) -> None:
     dialect.service.says(fence.replace("{}", GOOD))
     reply = await dialect.ask(Question("?", schema_json=SCHEMA))
     assert reply.structured["count"] == 2
@@ -172,7 +138,7 @@ async def test_a_fence_around_json_is_no_mistake(dialect: Dialect, fence: str) -
     "bad",
     ["Two fallow deer.", '{"species": "deer"', '{"species": "deer", "count": -1}', "[]", '{"count": NaN}'],
 )
-async def test_after_a_misfit_it_is_asked_once_more(dialect: Dialect, bad: str) -> None:
+async def test_after_a_misfit_it_is_asked_once_more(dialect: Any, bad: str) -> None:
     dialect.service.says(bad, GOOD)
     reply = await dialect.ask(Question("Count.", schema_json=SCHEMA))
     assert reply.structured == {"species": "fallow deer", "count": 2}
@@ -185,14 +151,14 @@ async def test_after_a_misfit_it_is_asked_once_more(dialect: Dialect, bad: str) 
 
 
 @pytest.mark.parametrize("bad", ["no JSON", '{"species": 3, "count": 1}'])
-async def test_two_misfits_are_an_error(dialect: Dialect, bad: str) -> None:
+async def test_two_misfits_are_an_error(dialect: Any, bad: str) -> None:
     dialect.service.says(bad, bad, GOOD)
     with pytest.raises(AnswerInvalid, match="twice without fitting the schema"):
         await dialect.ask(Question("Count.", schema_json=SCHEMA))
     assert len(dialect.service.received) == 2
 
 
-async def test_a_misfit_is_told_where(dialect: Dialect) -> None:
+async def test_a_misfit_is_told_where(dialect: Any) -> None:
     dialect.service.says('{"species": 3, "count": 1}', '{"species": 3, "count": 1}')
     with pytest.raises(AnswerInvalid, match=r"\$\.species: 3 is not of type 'string'"):
         await dialect.ask(Question("Count.", schema_json=SCHEMA))
@@ -202,7 +168,7 @@ async def test_a_misfit_is_told_where(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-async def test_metadata_stays_here(dialect: Dialect, kind: str) -> None:
+async def test_metadata_stays_here(dialect: Any, kind: str) -> None:
     dialect.service.says("ok")
     await dialect.ask(Question("?", (picture_view(with_metadata(320, 240, kind)),)))
     (received,) = dialect.service.received
@@ -225,20 +191,20 @@ async def test_metadata_stays_here(dialect: Dialect, kind: str) -> None:
     ],
 )
 async def test_images_are_reduced_and_never_enlarged(
-    dialect: Dialect, size: tuple[int, int], expected: tuple[int, int]
+    dialect: Any, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     dialect.service.says("ok")
     await dialect.ask(Question("?", (picture_view(with_metadata(*size)),)))
     assert dialect.service.received[0].images[0].size == expected
 
 
-async def test_the_size_is_a_setting(dialect: Dialect) -> None:
+async def test_the_size_is_a_setting(dialect: Any) -> None:
     dialect.service.says("ok")
     await dialect.ask(Question("?", (picture_view(with_metadata(800, 400)),)), ask_image_max_side=100)
     assert dialect.service.received[0].images[0].size == (100, 50)
 
 
-async def test_a_strip_keeps_a_pixel(dialect: Dialect) -> None:
+async def test_a_strip_keeps_a_pixel(dialect: Any) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8000, 2), (255, 0, 0)).save(buffer, "PNG")
     dialect.service.says("ok")
@@ -246,7 +212,7 @@ async def test_a_strip_keeps_a_pixel(dialect: Dialect) -> None:
     assert dialect.service.received[0].images[0].size == (1536, 1)
 
 
-async def test_only_the_region_is_sent(dialect: Dialect, portrait: bytes) -> None:
+async def test_only_the_region_is_sent(dialect: Any, portrait: bytes) -> None:
     dialect.service.says("a face")
     view = picture_view(portrait, PixelBox(200, 60, 280, 160))
     await dialect.ask(Question("?", (view,)))
@@ -256,7 +222,7 @@ async def test_only_the_region_is_sent(dialect: Dialect, portrait: bytes) -> Non
     assert np.abs(sent - view.pixels()).mean() < 4
 
 
-async def test_pictures_are_sent_upright(dialect: Dialect) -> None:
+async def test_pictures_are_sent_upright(dialect: Any) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -266,7 +232,7 @@ async def test_pictures_are_sent_upright(dialect: Dialect) -> None:
     assert dialect.service.received[0].images[0].size == (30, 90)
 
 
-async def test_a_damaged_image_is_never_sent(dialect: Dialect, cup: bytes) -> None:
+async def test_a_damaged_image_is_never_sent(dialect: Any, cup: bytes) -> None:
     with pytest.raises(InvalidImage):
         await dialect.ask(Question("?", (picture_view(cup[: len(cup) // 2]),)))
     assert dialect.service.received == []
@@ -276,7 +242,7 @@ async def test_a_damaged_image_is_never_sent(dialect: Dialect, cup: bytes) -> No
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_names_its_setting(dialect: Dialect, status: int) -> None:
+async def test_a_refused_key_names_its_setting(dialect: Any, status: int) -> None:
     dialect.service.answers({"error": {"code": status, "message": f"Incorrect key {KEY[:6]}***"}}, status)
     with pytest.raises(KeyRefused, match=r"does not accept the key .*check SIGHTLINE_\w+_API_KEY") as refused:
         await dialect.ask(Question("?"))
@@ -284,7 +250,7 @@ async def test_a_refused_key_names_its_setting(dialect: Dialect, status: int) ->
     assert len(dialect.service.received) == 1
 
 
-async def test_a_quota_says_when_to_come_back(dialect: Dialect) -> None:
+async def test_a_quota_says_when_to_come_back(dialect: Any) -> None:
     dialect.service.answers({"error": {"code": 429, "message": "slow"}}, 429, Retry_After="17")
     with pytest.raises(QuotaExceeded, match="quota") as quota:
         await dialect.ask(Question("?"))
@@ -293,7 +259,7 @@ async def test_a_quota_says_when_to_come_back(dialect: Dialect) -> None:
     assert len(dialect.service.received) == 1, "asking again at once would use up more of it"
 
 
-async def test_a_quota_without_a_time_gets_one(dialect: Dialect) -> None:
+async def test_a_quota_without_a_time_gets_one(dialect: Any) -> None:
     dialect.service.answers({"error": {"code": 429, "message": "slow"}}, 429)
     with pytest.raises(QuotaExceeded) as quota:
         await dialect.ask(Question("?"))
@@ -301,7 +267,7 @@ async def test_a_quota_without_a_time_gets_one(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-async def test_a_failure_there_is_told_and_not_repeated(dialect: Dialect, status: int) -> None:
+async def test_a_failure_there_is_told_and_not_repeated(dialect: Any, status: int) -> None:
     dialect.service.answers({"error": {"code": status, "message": "secret of theirs"}}, status)
     with pytest.raises(ProviderFailed, match=rf"failed .HTTP {status}.") as failure:
         await dialect.ask(Question("?"))
@@ -310,7 +276,7 @@ async def test_a_failure_there_is_told_and_not_repeated(dialect: Dialect, status
     assert len(dialect.service.received) == 1
 
 
-async def test_a_refused_question_quotes_why_but_never_the_key(dialect: Dialect) -> None:
+async def test_a_refused_question_quotes_why_but_never_the_key(dialect: Any) -> None:
     message = f"schema too complex,\n sent with {KEY} " + "x" * 1000
     dialect.service.answers({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}, 400)
     with pytest.raises(
@@ -322,7 +288,7 @@ async def test_a_refused_question_quotes_why_but_never_the_key(dialect: Dialect)
     assert "\n" not in str(failure.value)
 
 
-async def test_an_unknown_model_names_its_setting(dialect: Dialect) -> None:
+async def test_an_unknown_model_names_its_setting(dialect: Any) -> None:
     dialect.service.answers({"error": {"code": 404, "message": "no such model"}}, 404)
     with pytest.raises(ProviderFailed, match=r"has no model '.*check SIGHTLINE_\w+_MODEL"):
         await dialect.ask(Question("?"))
@@ -334,46 +300,46 @@ async def test_an_unknown_model_names_its_setting(dialect: Dialect) -> None:
      b'{"choices": 3, "candidates": 3}', b'{"choices": [null], "candidates": [null]}',
      b'{"choices": [{}], "candidates": [{}]}', b"\xff\xfe\x00"],
 )  # fmt: skip
-async def test_garbage_is_called_so(dialect: Dialect, body: bytes) -> None:
+async def test_garbage_is_called_so(dialect: Any, body: bytes) -> None:
     dialect.service.answers(body)
     with pytest.raises(ProviderFailed, match=r"no answer of its API|empty answer"):
         await dialect.ask(Question("?"))
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_garbage_with_a_status_is_told_by_the_status(dialect: Dialect, status: int) -> None:
+async def test_garbage_with_a_status_is_told_by_the_status(dialect: Any, status: int) -> None:
     dialect.service.answers(b"<html>no</html>", status)
     with pytest.raises(ProviderFailed, match=str(status)):
         await dialect.ask(Question("?"))
 
 
-async def test_silence_ends_at_the_time_of_the_settings(dialect: Dialect) -> None:
+async def test_silence_ends_at_the_time_of_the_settings(dialect: Any) -> None:
     dialect.service.hangs()
     with pytest.raises(ProviderTimeout, match=r"did not answer within 0\.2 s"):
         await dialect.ask(Question("?"), ask_timeout_s=0.2)
 
 
-async def test_silence_ends_with_the_request(dialect: Dialect) -> None:
+async def test_silence_ends_with_the_request(dialect: Any) -> None:
     dialect.service.hangs()
     with pytest.raises(ProviderTimeout, match=r"did not answer within 0\.2 s"):
         await dialect.ask(Question("?"), timeout_s=0.2)
 
 
-async def test_the_second_attempt_shares_the_time_of_the_first(dialect: Dialect) -> None:
+async def test_the_second_attempt_shares_the_time_of_the_first(dialect: Any) -> None:
     dialect.service.says("no JSON")
     dialect.service.hangs()
     with pytest.raises(ProviderTimeout):
         await dialect.ask(Question("?", schema_json=SCHEMA), ask_timeout_s=0.5)
 
 
-async def test_nobody_there_is_told_without_an_address(dialect: Dialect) -> None:
+async def test_nobody_there_is_told_without_an_address(dialect: Any) -> None:
     nowhere = "http://127.0.0.1:9"
     with pytest.raises(ProviderFailed, match="could not be reached") as failure:
         await dialect.ask(Question("?"), gemini_base_url=nowhere, vlm_base_url=nowhere)
     assert "127.0.0.1" not in str(failure.value)
 
 
-async def test_the_key_is_in_no_log_and_no_error(dialect: Dialect, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_key_is_in_no_log_and_no_error(dialect: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     errors = []
     dialect.service.says("fine")
@@ -409,7 +375,7 @@ def test_its_card_says_where_it_runs(definition: ModelDefinition) -> None:
     assert definition.card.artifacts == ()
 
 
-async def test_identity_follows_the_model_and_knows_no_key(dialect: Dialect) -> None:
+async def test_identity_follows_the_model_and_knows_no_key(dialect: Any) -> None:
     connect = dialect.definition.connect
     assert connect is not None
     identities = set()
@@ -432,7 +398,7 @@ def test_the_missing_extra_is_said(name: str, package: str, monkeypatch: pytest.
         definition.connect(settings)
 
 
-def test_models_are_listed_without_loading_an_sdk(tmp_path: Path) -> None:
+def test_models_are_listed_without_loading_an_sdk() -> None:
     import subprocess
     import sys
 
@@ -460,109 +426,3 @@ def test_retry_after_is_read(written: str | None, expected: int | None) -> None:
 def test_retry_after_may_be_a_date() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     assert retry_after_s(moment) in range(95, 102)
-
-
-# -- each one's own ways of saying no ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def google(gemini_service: Any) -> Dialect:
-    return Dialect(DEFINITIONS["gemini"], gemini_service)
-
-
-@pytest.fixture
-def chat(chat_service: Any) -> Dialect:
-    return Dialect(DEFINITIONS["openai-compatible"], chat_service)
-
-
-async def test_a_blocked_prompt_is_a_refusal(google: Dialect) -> None:
-    google.service.answers({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
-    with pytest.raises(AnswerRefused, match=r"declines this question .PROHIBITED_CONTENT."):
-        await google.ask(Question("?"))
-
-
-@pytest.mark.parametrize("reason", ["SAFETY", "RECITATION", "BLOCKLIST", "SPII", "SOMETHING_NEW"])
-@pytest.mark.filterwarnings("ignore:SOMETHING_NEW")
-async def test_a_blocked_answer_is_a_refusal(google: Dialect, reason: str) -> None:
-    google.service.answers({"candidates": [{"finishReason": reason, "index": 0}]})
-    with pytest.raises(AnswerRefused, match=reason):
-        await google.ask(Question("?", schema_json=SCHEMA))
-    assert len(google.service.received) == 1
-
-
-async def test_an_answer_that_broke_off_is_a_failure(google: Dialect) -> None:
-    google.service.answers({"candidates": [{"finishReason": "OTHER", "index": 0}]})
-    with pytest.raises(ProviderFailed, match="broke off"):
-        await google.ask(Question("?"))
-
-
-async def test_a_wrong_key_comes_as_a_bad_request(google: Dialect) -> None:
-    detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
-    error = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT", "details": [detail]}
-    google.service.answers({"error": error}, 400)
-    with pytest.raises(KeyRefused, match="SIGHTLINE_GEMINI_API_KEY"):
-        await google.ask(Question("?"))
-
-
-async def test_a_quota_may_say_its_time_in_the_body(google: Dialect) -> None:
-    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.2s"}
-    google.service.answers({"error": {"code": 429, "message": "quota", "details": [detail]}}, 429)
-    with pytest.raises(QuotaExceeded) as quota:
-        await google.ask(Question("?"))
-    assert quota.value.retry_after_s == 38
-
-
-async def test_thoughts_are_no_part_of_the_answer(google: Dialect) -> None:
-    parts = [{"text": "Let me see.", "thought": True}, {"text": "A "}, {"text": "cup."}]
-    google.service.answers(
-        {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
-    )
-    reply = await google.ask(Question("?"))
-    assert reply.text == "A cup."
-    assert reply.model == "gemini-3.8-flash", "the setting, where the answer does not say"
-    assert reply.input_tokens is None
-
-
-@pytest.mark.parametrize("cut", ["google", "chat"])
-async def test_a_cut_off_answer_is_marked(cut: str, google: Dialect, chat: Dialect) -> None:
-    text = "A long stor"
-    google.service.answers(
-        {"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "MAX_TOKENS"}]}
-    )
-    chat.service.answers(
-        {"model": "m", "choices": [{"message": {"content": text}, "finish_reason": "length"}]}
-    )
-    reply = await (google if cut == "google" else chat).ask(Question("?"))
-    assert reply.text == text
-    assert reply.truncated
-
-
-@pytest.mark.parametrize(
-    ("finish_reason", "message"),
-    [("content_filter", {"content": None}), ("stop", {"content": None, "refusal": "I cannot."})],
-)
-async def test_a_filtered_answer_is_a_refusal(chat: Dialect, finish_reason: str, message: Any) -> None:
-    chat.service.answers({"model": "m", "choices": [{"message": message, "finish_reason": finish_reason}]})
-    with pytest.raises(AnswerRefused, match="declines to answer"):
-        await chat.ask(Question("?"))
-
-
-async def test_a_filtered_question_is_a_refusal(chat: Dialect) -> None:
-    chat.service.answers({"error": {"code": "content_filter", "message": "filtered"}}, 400)
-    with pytest.raises(AnswerRefused, match="declines this question"):
-        await chat.ask(Question("?"))
-
-
-async def test_a_server_without_keys_is_asked_without_one(chat: Dialect) -> None:
-    chat.service.says("hello")
-    await chat.ask(Question("?"), vlm_api_key=None)
-    assert chat.service.received[0].headers["authorization"] == "Bearer none"
-
-
-def test_both_must_be_set_for_a_server(tmp_path: Path) -> None:
-    lacking: Callable[[Settings], str | None] = openai_compatible.lacking
-    assert lacking(Settings(vlm_base_url="http://h/v1")) == "set SIGHTLINE_VLM_MODEL"
-    only_model = lacking(Settings(vlm_model="m"))
-    assert only_model is not None
-    assert "SIGHTLINE_VLM_BASE_URL" in only_model
-    assert lacking(Settings(vlm_model="m", vlm_base_url="http://h/v1")) is None

@@ -470,6 +470,34 @@ async def test_nothing_configured_says_what_to_set(start: Any, define: Any) -> N
     assert engine.ready  # "all" is all that have files
 
 
+def unset(definition: Any, text: str) -> Any:
+    return replace(definition, lacking=lambda settings: text)
+
+
+async def test_what_is_configured_is_found_first(start: Any, define: Any) -> None:
+    bare = unset(connected(define("a-bare", None, Capability.ANSWER), Elsewhere()), "set A_KEY")
+    ready = connected(define("b-ready", None, Capability.ANSWER), Elsewhere())
+    engine = start(bare, ready).engine
+    assert engine.find(Capability.ANSWER) == "b-ready"
+    assert engine.find(Capability.ANSWER, "a-bare") == "a-bare"
+    assert engine.lacking(Capability.ANSWER) is None
+    assert engine.residency.state("a-bare") is residency_module.ModelState.MISSING
+    assert engine.residency.failure("a-bare") == "set A_KEY"
+    assert engine.residency.state("b-ready") is residency_module.ModelState.AVAILABLE
+    assert engine.residency.failure("b-ready") is None
+
+
+async def test_what_has_to_be_set_is_said_of_all(start: Any, define: Any) -> None:
+    models = [
+        unset(connected(define(name, None, Capability.ANSWER), Elsewhere()), f"set {name}")
+        for name in ("x", "y")
+    ]
+    engine = start(*models).engine
+    assert engine.lacking(Capability.ANSWER) == "set x for x, or set y for y"
+    assert engine.find(Capability.ANSWER) == "x"
+    assert engine.lacking(Capability.PLACES) == "install a model that gives places"
+
+
 async def test_microseconds_are_spent_on_the_event_loop(start: Any, define: Any) -> None:
     class Where(Length):
         def infer(self, items: Any) -> Any:

@@ -17,6 +17,7 @@ from sightline.cli.operations import operations
 from sightline.cli.problems import Commands
 from sightline.cli.serve import serve
 from sightline.cli.settings import settings
+from sightline.cli.wildlife import wildlife
 
 app = typer.Typer(
     name="sightline",
@@ -61,6 +62,7 @@ app.command()(analyze)
 app.command()(locate)
 app.command()(classify)
 app.command()(caption)
+app.command()(wildlife)
 app.command()(operations)
 app.add_typer(models.app, name="models")
 app.add_typer(koop.app, name="koop")

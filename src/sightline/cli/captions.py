@@ -6,25 +6,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from sightline.cli.console import printable, stderr, stdout
+from sightline.cli.progress import image_bar
 from sightline.jobs.captioning import CaptionStatus
 
 if TYPE_CHECKING:
     from sightline.jobs.captioning import Captioned, Tally
-
-# Minutes: captions come in batches, and one may take seconds.
-_SPEED_OVER_S = 300.0
 
 
 class Watch:
@@ -32,16 +19,7 @@ class Watch:
     stdout if that is none."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=stderr(),
-            disable=not stderr().is_terminal,
-            speed_estimate_period=_SPEED_OVER_S,
-        )
+        self._bar = image_bar()
         self._lines = not sys.stdout.isatty()
         self._task = self._bar.add_task("looking for images", total=None)
 
@@ -90,13 +68,3 @@ def _line(captioned: Captioned) -> dict[str, Any]:
 
 def _print(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201 - rich would wrap and colour it
-
-
-class _Rate(ProgressColumn):
-    """Images per second, or per minute where that is less than one."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min", style="progress.data.speed")

@@ -7,13 +7,11 @@ plug, and the next one goes on where it stopped.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,16 +19,13 @@ from pathlib import Path
 from sightline.errors import SightlineError, TargetNotFound
 from sightline.jobs.describing import Describer, Description, RunEnded
 from sightline.jobs.images import FolderImage, listings
+from sightline.jobs.writing import DISK_ERRORS, replacing, temporary_in
 
 _log = logging.getLogger(__name__)
 
 # Two batches of a captioning model: one is computed while the next is read and decoded.
 USUAL_CONCURRENCY = 8
 HAS_CAPTION = "it has a caption"
-# Errors in writing that the next caption would meet too: no space, no quota, no right to any of the disk.
-_DISK_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
-)
 
 
 class CaptionStatus(StrEnum):
@@ -201,7 +196,7 @@ class Captioning:
             write_whole(image.caption, text)
         except OSError as error:
             reason = f"{image.caption.name} cannot be written: {error.strerror or error}"
-            if error.errno in _DISK_ERRORS:
+            if error.errno in DISK_ERRORS:
                 raise RunEnded(f"{image.caption.parent}: {reason}") from error
             return Captioned(image.path, CaptionStatus.FAILED, reason=reason)
         return Captioned(image.path, CaptionStatus.WRITTEN, caption=text, warnings=description.warnings)
@@ -217,30 +212,16 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    temporary = _temporary(path.parent)
-    try:
-        with temporary.open("xb") as file:
-            file.write(text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "replace"))
 
 
 def _write_refusal(folder: Path) -> str | None:
     """Why no file can be made in a folder; None if one can. Only trying tells on every kind of disk."""
-    temporary = _temporary(folder)
+    temporary = temporary_in(folder)
     try:
         temporary.open("xb").close()
         temporary.unlink()
     except OSError as error:
         return f"no captions can be written to this folder: {error.strerror or error}"
     return None
-
-
-def _temporary(folder: Path) -> Path:
-    """A name nobody has. Of fixed length: an image's own may be as long as names can be."""
-    return folder / f".sightline-{uuid.uuid4().hex}.part"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from sightline import operations
 from sightline.errors import (
     ConfigurationError,
@@ -18,8 +20,8 @@ from sightline.errors import (
     SightlineError,
     UnknownModel,
 )
-from sightline.jobs.looking import look, unrefused
-from sightline.runtime.analyzer import Analyzer, BoundTask, Task, bind
+from sightline.jobs.looking import Seen, look, unrefused
+from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task, bind
 from sightline.runtime.report import warnings_of
 from sightline.settings import Settings
 from sightline.types import Priority
@@ -89,13 +91,24 @@ class _Here:
 
     async def describe(self, image: Path) -> Description:
         seen = await look(self._analyzer, str(image), [self._task], _TIMEOUT_S, priority=Priority.BULK)
-        if seen.error is not None:
-            raise seen.error
-        (outcome,) = seen.outcomes
-        if isinstance(outcome.error, _HOPELESS):
-            raise RunEnded(str(outcome.error)) from outcome.error
-        if outcome.error is not None:
-            raise outcome.error
-        if outcome.answer is None or outcome.answer.data is None:
-            raise InferenceFailed("there was no answer")
-        return Description(outcome.operation.plain(outcome.answer.data), tuple(warnings_of(outcome)))
+        outcome, data = answered(seen)
+        return Description(outcome.operation.plain(data), tuple(warnings_of(outcome)))
+
+
+def answered(seen: Seen) -> tuple[Outcome, BaseModel]:
+    """The end of the only task on a photo, and its answer.
+
+    Raises:
+        RunEnded: every other photo would fail for the same reason.
+        SightlineError: the photo did not open, or the task failed.
+    """
+    if seen.error is not None:
+        raise seen.error
+    (outcome,) = seen.outcomes
+    if isinstance(outcome.error, _HOPELESS):
+        raise RunEnded(str(outcome.error)) from outcome.error
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.answer is None or outcome.answer.data is None:
+        raise InferenceFailed("there was no answer")
+    return outcome, outcome.answer.data

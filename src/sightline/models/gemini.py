@@ -14,11 +14,19 @@ from sightline.types import Capability, Provenance
 if TYPE_CHECKING:
     from google.genai import Client
     from google.genai.errors import APIError
-    from google.genai.types import Candidate, GenerateContentConfig, GenerateContentResponse
+    from google.genai.types import (
+        Candidate,
+        GenerateContentConfig,
+        GenerateContentResponse,
+        GenerateContentResponseUsageMetadata,
+    )
 
 NAME = "gemini"
 # The SDK's own default, v1, neither knows the gemini-*-latest names nor promises JSON Schemas for answers.
 API_VERSION = "v1beta"
+# The SDK tells the service of its time-out, and that refuses whatever is below ten seconds. Who allowed less
+# waits no longer for that: the Answerer sees to it.
+LEAST_TIMEOUT_S = 10.0
 # Finish reasons that are no refusal: it ended, or its tokens did.
 _ENDED = frozenset({"STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED"})
 _FAILED = frozenset({"OTHER", "MALFORMED_RESPONSE", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
@@ -137,7 +145,7 @@ class Gemini:
             text,
             response.model_version or self._service.model,
             input_tokens=usage.prompt_token_count if usage else None,
-            output_tokens=usage.candidates_token_count if usage else None,
+            output_tokens=_output_tokens(usage),
             truncated=reason == "MAX_TOKENS",
         )
 
@@ -153,7 +161,7 @@ def _config(prompt: Prompt, timeout_s: float) -> GenerateContentConfig:
         response_mime_type=None if prompt.schema is None else "application/json",
         response_json_schema=prompt.schema,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
-        http_options=types.HttpOptions(timeout=max(1, int(timeout_s * 1000))),  # milliseconds
+        http_options=types.HttpOptions(timeout=int(max(timeout_s, LEAST_TIMEOUT_S) * 1000)),  # milliseconds
     )
 
 
@@ -161,6 +169,13 @@ def _text(candidate: Candidate) -> str:
     """The words of an answer, without the thoughts before it."""
     parts = candidate.content.parts if candidate.content else None
     return "".join(part.text for part in parts or () if part.text and not part.thought)
+
+
+def _output_tokens(usage: GenerateContentResponseUsageMetadata | None) -> int | None:
+    """Thoughts are paid for as answers are."""
+    if usage is None or usage.candidates_token_count is None:
+        return None
+    return usage.candidates_token_count + (usage.thoughts_token_count or 0)
 
 
 def _word(reason: Any) -> str:

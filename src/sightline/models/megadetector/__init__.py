@@ -35,8 +35,8 @@ CARD = ModelCard(
     # At 1280 × 960, from the 209.8 GFLOP at 640 × 640 that are published for this architecture.
     multiply_adds=315_000_000_000,
     artifacts=(Artifact(DETECTOR, (Exported("megadetector"),)),),
-    # One photo keeps all cores of a CPU busy; on a graphics card a few together are quicker.
-    max_batch=4,
+    # One photo keeps all cores busy for a second: two together took twice as long, and twice the memory.
+    max_batch=1,
     exporter="megadetector",
 )
 

@@ -1,0 +1,178 @@
+"""``sightline wildlife``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sightline.cli.console import printable, stderr
+from sightline.cli.options import ModelsDir, Offline, settings_from
+from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
+from sightline.jobs.wildlife.places import Place
+from sightline.jobs.wildlife.predictions import PredictionsFormat
+
+if TYPE_CHECKING:
+    from sightline.jobs.wildlife.identification import Tally
+    from sightline.jobs.wildlife.identifying import Query
+    from sightline.jobs.wildlife.photos import PhotoFolder
+    from sightline.jobs.wildlife.places import Places
+    from sightline.settings import Settings
+
+
+def wildlife(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, show_default=False, help="Where the photos are.")
+    ],
+    country: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            show_default="none, nothing is ruled out",
+            help="Where they were taken: three letters such as [cyan]KEN[/].",
+        ),
+    ] = None,
+    admin1_region: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", show_default="none", help="State of the USA: two letters such as CA."),
+    ] = None,
+    latitude: Annotated[
+        float | None,
+        typer.Option(show_default="none", help="Degrees. Tells the country where it is not given."),
+    ] = None,
+    longitude: Annotated[
+        float | None, typer.Option(show_default="none", help="Degrees, east positive.")
+    ] = None,
+    instances: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default="none",
+            help="Places of single photos, which go before those above: JSON as speciesnet reads it, or CSV.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", dir_okay=False, help="Where the predictions are written.")
+    ] = Path("predictions.json"),
+    predictions_format: Annotated[
+        PredictionsFormat,
+        typer.Option(
+            "--format", help="speciesnet-4 has one prediction per photo, speciesnet-5 one per animal."
+        ),
+    ] = PredictionsFormat.SPECIESNET_4,
+    version: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="the newest", help="Release of SpeciesNet."),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            show_default="0.1",
+            help="Detections as sure as this are classified in speciesnet-5.",
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Go through the folders below as well.")
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Start over, and replace what is there.")
+    ] = False,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="Photos under way at once. Fewer take less memory.")
+    ] = 8,
+    models_dir: ModelsDir = None,
+    offline: Offline = False,
+) -> None:
+    """Name the animals in all photos of a folder, in a file that camera-trap tools read.
+
+    What is found is kept beside that file at once, so a run that was stopped goes on where it was, and one
+    after new photos came does only those. Photos that fail stop nothing: they have [cyan]failures[/] in the
+    file, are tried again by the next run, and the exit code is 1. Hidden files are left out. Where stdout is
+    no terminal it gets a line of JSON per photo, and one with the counts.
+
+    [bold]Examples[/]
+
+      [cyan]sightline wildlife cameras --country KEN --out predictions.json[/]
+      [cyan]sightline wildlife cameras --country USA --admin1-region CA --format speciesnet-5[/]
+      [cyan]sightline wildlife cameras --instances places.csv[/]
+    """
+    import asyncio
+
+    from sightline.jobs.wildlife.identifying import Query
+    from sightline.jobs.wildlife.photos import PhotoFolder
+    from sightline.jobs.wildlife.places import Places, read_places
+
+    place = Place(country, admin1_region, latitude, longitude)
+    asked = {"format": predictions_format.value, "version": version, "min_confidence": min_confidence}
+    with quiet_log():
+        settings = settings_from(models_dir=models_dir, offline=offline)
+        query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
+        query.about(place)
+        places = Places(place, read_places(instances, folder, query.about) if instances else {})
+        run = _run(
+            settings, query, places, PhotoFolder(folder, recursive), out, force=force, at_once=concurrency
+        )
+        tally = asyncio.run(run)
+    if tally.failed:
+        raise typer.Exit(FAILED)
+
+
+async def _run(
+    settings: Settings,
+    query: Query,
+    places: Places,
+    photos: PhotoFolder,
+    out: Path,
+    *,
+    force: bool,
+    at_once: int,
+) -> Tally:
+    """Everything between the options and the exit code."""
+    import asyncio
+
+    from sightline.cli.identifications import Watch
+    from sightline.jobs.describing import RunEnded
+    from sightline.jobs.wildlife.checkpoint import checkpoint_beside
+    from sightline.jobs.wildlife.identification import Identification
+    from sightline.jobs.wildlife.identifying import identifying_here
+
+    watch = Watch()
+    with checkpoint_beside(out) as checkpoint:
+        async with identifying_here(settings, query, with_places=places.has_coordinates) as identifier:
+            job = Identification(photos, places, query, identifier, checkpoint, watch, at_once=at_once)
+            try:
+                with watch:
+                    await job.prepare(out, force=force)
+                    watch.begin(await job.count())
+                    await job.run()
+                    job.write(out)
+            except asyncio.CancelledError:
+                watch.end(job.tally)
+                _leave()
+            except RunEnded:
+                watch.end(job.tally)
+                raise
+    watch.end(job.tally)
+    _tell_unmet(places)
+    stderr().print(f"wrote {printable(str(out))}", style="dim", markup=False, soft_wrap=True)
+    return job.tally
+
+
+def _leave() -> None:
+    """Ctrl-C: what was found is kept, and threads that still compute or load would only be waited for."""
+    stderr().print("interrupted; the same command, without --force, goes on from here", markup=False)
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)
+
+
+def _tell_unmet(places: Places) -> None:
+    if unmet := places.unmet:
+        message = f"{len(unmet):,} of the instances are no photos of this folder, such as {unmet[0]}"
+        stderr().print(f"warning: {printable(message)}", style="yellow", markup=False, soft_wrap=True)

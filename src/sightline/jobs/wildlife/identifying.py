@@ -1,0 +1,130 @@
+"""Who says which animals a photo shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sightline import operations
+from sightline.errors import ModelUnavailable
+from sightline.jobs.describing import answered
+from sightline.jobs.looking import look, unrefused
+from sightline.jobs.wildlife.places import Place
+from sightline.operations import Operation
+from sightline.runtime.analyzer import Analyzer, BoundTask, Task, bind
+from sightline.runtime.report import warnings_of
+from sightline.settings import Settings
+from sightline.types import Capability, Priority
+
+OPERATION = "identify_species"
+_TASK_ID = "animals"
+# Nobody waits for a single photo.
+_TIMEOUT_S = 3600.0
+_OF_A_RELEASE = (Capability.SPECIES, Capability.SPECIES_ENSEMBLE)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of every photo; only the place may differ."""
+
+    catalogue: Mapping[str, Operation[Any, Any]]
+    params: Mapping[str, Any]
+
+    @classmethod
+    def create(cls, settings: Settings, params: Mapping[str, Any]) -> Query:
+        """``params`` are the operation's, without the place; those not given are its defaults.
+
+        Raises:
+            ConfigurationError: a plug-in is wrong.
+            InvalidParameters: the parameters do not fit.
+        """
+        catalogue = operations.catalogue(settings.plugins_dir)
+        known = bind(catalogue, Task(_TASK_ID, OPERATION, params)).params.model_dump(mode="json")
+        return cls(catalogue, {name: known[name] for name in ("version", "format", "min_confidence")})
+
+    def about(self, place: Place) -> BoundTask:
+        """Raises InvalidParameters: there is no such place."""
+        return bind(self.catalogue, Task(_TASK_ID, OPERATION, {**self.params, **place.known()}))
+
+    @property
+    def version(self) -> str:
+        return str(self.params["version"])
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """An entry of the query's format. ``warnings`` are what a reader must know, such as random weights."""
+
+    entry: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class Identifier(Protocol):
+    """Looks at photos, several at a time."""
+
+    async def load(self) -> Mapping[str, str]:
+        """Make sure of all models that have a say; their fingerprints by name.
+
+        Raises:
+            UnknownModel: there is no such release.
+            ModelUnavailable: weights are missing; the message names all of them and how to get them.
+            ModelBroken: weights are there and do not load.
+        """
+        ...
+
+    async def identify(self, photo: Path, place: Place) -> Identified:
+        """What the file shows.
+
+        Raises:
+            RunEnded: no photo can be looked at.
+            SightlineError: this one cannot.
+        """
+        ...
+
+
+@asynccontextmanager
+async def identifying_here(
+    settings: Settings, query: Query, *, with_places: bool
+) -> AsyncIterator[Identifier]:
+    """An identifier that computes in this process, as bulk work. ``with_places``: countries are to be looked
+    up by coordinates.
+
+    Raises:
+        ConfigurationError: a setting or a plug-in is wrong.
+    """
+    async with Analyzer.create(unrefused(settings)) as analyzer:
+        yield _Here(analyzer, query, with_places)
+
+
+class _Here:
+    def __init__(self, analyzer: Analyzer, query: Query, with_places: bool) -> None:
+        self._analyzer = analyzer
+        self._query = query
+        self._with_places = with_places
+
+    async def load(self) -> Mapping[str, str]:
+        engine = self._analyzer.engine
+        names = [
+            engine.find(need, self._query.version if need in _OF_A_RELEASE else None)
+            for need in self._analyzer.operations[OPERATION].needs
+            if self._with_places or need is not Capability.PLACES
+        ]
+        ends = await asyncio.gather(*map(engine.residency.preload, names), return_exceptions=True)
+        missing = [str(error) for error in ends if isinstance(error, ModelUnavailable)]
+        if missing:
+            raise ModelUnavailable("; ".join(missing))
+        for error in ends:
+            if error is not None:
+                raise error
+        refs = [engine.ref(name) for name in names]
+        return {ref.name: ref.fingerprint for ref in refs if ref is not None}
+
+    async def identify(self, photo: Path, place: Place) -> Identified:
+        task = self._query.about(place)
+        seen = await look(self._analyzer, str(photo), [task], _TIMEOUT_S, priority=Priority.BULK)
+        outcome, data = answered(seen)
+        return Identified(data.model_dump(mode="json"), tuple(warnings_of(outcome)))
