@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.megadetector.detector import AnimalDetector
-from sightline.settings import Precision
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported
 
@@ -42,8 +41,8 @@ CARD = ModelCard(
 
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> AnimalDetector:
-    """Open the graph in f32: corners are rounded to whole pixels, and thresholds decide what is reported."""
-    return AnimalDetector(graphs(files[DETECTOR], precision=Precision.F32))
+    """Open the graph as a detector: corners are rounded to whole pixels, thresholds decide what is reported."""
+    return AnimalDetector(graphs(files[DETECTOR], detects=True))
 
 
 MODELS = (ModelDefinition(CARD, load),)
