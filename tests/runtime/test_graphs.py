@@ -114,6 +114,16 @@ def test_bf16_is_close_to_f32_and_not_the_same(linear_onnx: Path) -> None:
     np.testing.assert_array_equal(automatic, rounded)
 
 
+def test_a_detector_computes_in_the_precision_of_detectors(linear_onnx: Path) -> None:
+    x = some_input(4)
+    exact = graphs(precision="f32")(linear_onnx).run({"x": x})[0]
+    usual = graphs(precision="bf16")(linear_onnx, detects=True).run({"x": x})[0]
+    np.testing.assert_array_equal(usual, exact)
+    asked = graphs(precision="f32", detector_precision="bf16")(linear_onnx, detects=True).run({"x": x})[0]
+    rounded = graphs(precision="bf16")(linear_onnx).run({"x": x})[0]
+    np.testing.assert_array_equal(asked, rounded)
+
+
 def test_a_model_may_ask_for_another_precision_than_the_settings(linear_onnx: Path) -> None:
     x = some_input(4)
     asked = graphs(precision="bf16")(linear_onnx, precision=Precision.F32).run({"x": x})[0]

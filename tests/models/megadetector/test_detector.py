@@ -17,7 +17,7 @@ from sightline.models import TensorSpec
 from sightline.models.megadetector import CARD, DETECTOR, load
 from sightline.models.megadetector.detector import LABELS, AnimalDetector
 from sightline.runtime.graphs import Graphs
-from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.settings import GraphRuntime, Settings
 from sightline.types import Box, Capability
 
 OURS = TensorSpec("pixels", "uint8", (None, None, None, 3))
@@ -177,7 +177,7 @@ def test_an_onnx_file_made_elsewhere(runtime: GraphRuntime, tmp_path: Path) -> N
     assert found[0].box == Box(100, 50, 300, 150)
 
 
-def test_it_is_loaded_in_f32() -> None:
+def test_it_is_loaded_as_a_detector() -> None:
     asked: dict[str, Any] = {}
 
     def graphs(path: Path, **options: Any) -> Any:
@@ -185,4 +185,4 @@ def test_it_is_loaded_in_f32() -> None:
         return WhiteGraph(OURS)
 
     load({DETECTOR: Path("somewhere")}, graphs)
-    assert asked == {"precision": Precision.F32}
+    assert asked == {"detects": True}

@@ -41,7 +41,7 @@ CARD = ModelCard(
 
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> AnimalDetector:
-    """Open the graph as a detector: corners are rounded to whole pixels, thresholds decide what is reported."""
+    """Open the graph as a detector: corners are rounded to whole pixels, thresholds decide what is told."""
     return AnimalDetector(graphs(files[DETECTOR], detects=True))
 
 
