@@ -12,14 +12,15 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    for command in ("serve", "analyze", "locate", "caption", "operations", "models", "doctor"):
+    for command in ("serve", "analyze", "locate", "caption", "wildlife", "operations", "models", "doctor"):
         assert f" {command} " in stdout
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ["serve"], ["analyze"], ["locate"], ["caption"], ["operations"], ["settings"], ["doctor"],
+        ["serve"], ["analyze"], ["locate"], ["caption"], ["wildlife"], ["operations"], ["settings"],
+        ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
     ],
 )  # fmt: skip
@@ -40,7 +41,7 @@ def test_version(sightline) -> None:
 
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
-    assert len(app.registered_commands) == 7
+    assert len(app.registered_commands) == 8
 
 
 def test_settings_are_listed_with_what_they_are_now(sightline, monkeypatch: pytest.MonkeyPatch) -> None:
