@@ -260,6 +260,90 @@ def with_colours() -> Callable[[Path], Path]:
     return add
 
 
+WILDLIFE = """
+import os, time
+from sightline.models import ModelCard, ModelDefinition
+from sightline.types import Box, Capability, Detection, Place, SpeciesScores, SpeciesVerdict
+
+LABELS = tuple(f"{n};mammalia;carnivora;felidae;panthera;cat{n};cat {n}" for n in range(5))
+
+class Detector:
+    def prepare(self, view):
+        return round(view.pixels().mean())
+
+    def infer(self, items):
+        with open(os.environ.get("STAND_IN_BATCHES", os.devnull), "a") as file:
+            file.write(f"{len(items)}\\n")
+        time.sleep(float(os.environ.get("STAND_IN_PAUSE_S", "0")))
+        if 13 in items:
+            raise ValueError("unlucky")
+        found = [
+            Detection(Box(0, 0, 4, 3), 2 / 3, "animal"),
+            Detection(Box(4, 3, 8, 6), 1 / 3, "human"),
+            Detection(Box(0, 0, 8, 6), 0.0123456, "vehicle"),
+        ]
+        return [found[: grey % 4] for grey in items]
+
+class Classifier:
+    def prepare(self, view):
+        return view.pixels().mean() / 255
+
+    def infer(self, items):
+        return [SpeciesScores(LABELS, (item, item / 2, item / 4, item / 8, item / 16)) for item in items]
+
+class Ensemble:
+    def prepare(self, request):
+        return request
+
+    def infer(self, items):
+        return [[self.verdict(each, item.country) for each in item.sightings] for item in items]
+
+    def verdict(self, sighting, country):
+        scores = sighting.scores
+        return SpeciesVerdict(f"{scores.labels[0]} of {country}", scores.scores[0], sighting.label)
+
+class Places:
+    def prepare(self, coordinate):
+        return coordinate
+
+    def infer(self, items):
+        return [Place("Town", "", "TZ" if item.latitude < -5 else "KE", 1.0) for item in items]
+
+def model(name, capability, kind, **more):
+    card = ModelCard(
+        name=name, capabilities=frozenset({capability}), description="d", licence="CC0-1.0",
+        homepage="https://example.org", preprocessing=os.environ.get("STAND_IN_TAG", "p1"), parameters=0,
+        multiply_adds=0, max_batch=4, **more,
+    )
+    return ModelDefinition(card, lambda files, graphs: kind())
+
+MODELS = (
+    model("a-detector", Capability.ANIMAL_BOXES, Detector),
+    model("a-classifier", Capability.SPECIES, Classifier, space="v4.0.3a"),
+    model("an-ensemble", Capability.SPECIES_ENSEMBLE, Ensemble, space="v4.0.3a"),
+    model("a-gazetteer", Capability.PLACES, Places),
+)
+"""
+
+
+@pytest.fixture
+def with_wildlife() -> Callable[[Path], Path]:
+    """Adds models to a plug-in folder that stand for a release of SpeciesNet.
+
+    In a picture of grey g they find g % 4 things, none surer than 2/3; each is "cat 0" with a score of
+    g / 255, "of" the country. They fail on 13, tell Kenya and Tanzania apart by latitude, and obey
+    ``STAND_IN_PAUSE_S`` and ``STAND_IN_BATCHES`` as the captioner, and ``STAND_IN_TAG``, which is part of
+    their fingerprints.
+    """
+
+    def add(folder: Path) -> Path:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        (folder / "models" / "wildlife.py").write_text(WILDLIFE)
+        return folder
+
+    return add
+
+
 @pytest.fixture
 def grey_image() -> Callable[..., Path]:
     """Writes a picture of one grey and gives back its path."""

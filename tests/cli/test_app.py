@@ -12,7 +12,7 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    commands = "serve analyze locate classify caption operations models koop doctor"
+    commands = "serve analyze locate classify caption wildlife operations models koop doctor"
     for command in commands.split():
         assert f" {command} " in stdout
 
@@ -20,7 +20,8 @@ def test_help_names_every_command(started) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["operations"], ["settings"],
+        ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["wildlife"], ["operations"],
+        ["settings"],
         ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
         *(["koop", name] for name in ("download", "status", "report")),

@@ -152,6 +152,9 @@ def checkpoint_beside(out: Path) -> Iterator[Checkpoint]:
         with path.open("r+b", buffering=0) as file:
             yield Checkpoint(path, file)
     finally:
+        with suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()  # the run did not come to begin
         lock.release()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any
 
-from sightline.errors import InvalidRequest
+from sightline.errors import InputError, InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read_places(path: Path, folder: Path, check: Callable[[Place], object]) -> d
     CSV with the same names in its first line.
 
     File paths are those below ``folder``, or absolute. Instances that say no place are left out. ``check`` is
-    called with each different place and raises a SightlineError if it makes no sense.
+    called with each different place and raises an InputError if it makes no sense.
 
     Raises:
         InvalidRequest: the file is something else; the message says which instance.
@@ -80,7 +80,7 @@ def read_places(path: Path, folder: Path, check: Callable[[Place], object]) -> d
             if place not in checked:
                 check(place)
                 checked.add(place)
-        except (ValueError, InvalidRequest) as error:
+        except (ValueError, InputError) as error:
             raise InvalidRequest(f"{where}, {instance['filepath']}: {error}") from None
         if place != Place():
             places[_below(root, instance["filepath"])] = place

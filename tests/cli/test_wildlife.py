@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# What speciesnet 5.0.5 and 5.0.6 have in an entry, in their order; those with a ? only where known.
+KEYS_4 = (
+    *("filepath", "failures?", "country?", "admin1_region?", "latitude?", "longitude?", "classifications?"),
+    *("detections?", "prediction?", "prediction_score?", "prediction_source?", "model_version"),
+)
+KEYS_5 = (
+    *("filepath", "failures?", "country?", "admin1_region?", "latitude?", "longitude?", "detections?"),
+    "model_version",
+)
+DETECTION_KEYS = ("category", "label", "conf", "bbox")
+CLASSIFIED_KEYS = (*DETECTION_KEYS, "raw_classifications", "processed_classification")
+
+
+@pytest.fixture(autouse=True)
+def _release(environment: dict[str, str], plugins: Path, with_wildlife) -> None:
+    """Models of a release are there in this process and in those it starts; nothing else is."""
+    (plugins / "models" / "mean.py").unlink()
+    with_wildlife(plugins)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, grey_image) -> Path:
+    """Four good photos in three folders, one without anything to be found; two bad ones."""
+    cameras = tmp_path / "cameras"
+    grey_image(cameras / "cam1" / "day1" / "a.JPG", 101)
+    grey_image(cameras / "cam1" / "b.png", 102)
+    grey_image(cameras / "cam2" / "c.png", 103)
+    grey_image(cameras / "d.png", 104)
+    grey_image(cameras / "unlucky.png", 13)
+    (cameras / "cam2" / "torn.jpg").write_bytes((cameras / "cam2" / "c.png").read_bytes()[:60])
+    return cameras
+
+
+def many(tmp_path: Path, grey_image, count: int) -> Path:
+    for number in range(count):
+        grey_image(tmp_path / "many" / f"cam{number % 3}" / f"{number:03}.png", 20 + number)
+    return tmp_path / "many"
+
+
+def predictions(path: Path = Path("predictions.json")) -> dict[str, dict[str, Any]]:
+    """What was written, by path; the order is checked."""
+    entries = json.loads(path.read_text())["predictions"]
+    names = [entry["filepath"] for entry in entries]
+    assert names == sorted(names, key=lambda name: name.split("/"))
+    return dict(zip(names, entries, strict=True))
+
+
+def counts(text: str) -> dict[str, int]:
+    found: dict[str, int] = json.loads(text.splitlines()[-1])
+    return found
+
+
+def has_keys(entry: dict[str, Any], keys: tuple[str, ...]) -> None:
+    allowed = [key.rstrip("?") for key in keys]
+    assert list(entry) == [key for key in allowed if key in entry]
+    assert {key for key in keys if not key.endswith("?")} <= entry.keys()
+
+
+# -- what is written ---------------------------------------------------------------------------------------
+
+
+def test_the_format_of_speciesnet_4(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder), "--country", "KEN")
+    assert result.exit_code == 1
+    written = json.loads(Path("predictions.json").read_text())
+    assert list(written) == ["predictions"]
+    found = predictions()
+    assert list(found) == [
+        "cam1/b.png", "cam1/day1/a.JPG", "cam2/c.png", "cam2/torn.jpg", "d.png", "unlucky.png",
+    ]  # fmt: skip
+    for entry in found.values():
+        has_keys(entry, KEYS_4)
+        assert (entry["country"], entry["model_version"]) == ("KEN", "4.0.3a")
+        for detection in entry.get("detections", ()):
+            assert tuple(detection) == DETECTION_KEYS
+    for name in ("cam2/torn.jpg", "unlucky.png"):
+        assert found[name]["failures"] == ["CLASSIFIER", "DETECTOR"]
+        assert "detections" not in found[name]
+    everything = found["cam2/c.png"]
+    assert [each["conf"] for each in everything["detections"]] == [0.6667, 0.3333, 0.0123]
+    assert everything["detections"][0] == {
+        "category": "1", "label": "animal", "conf": 0.6667, "bbox": [0.0, 0.0, 0.5, 0.5],
+    }  # fmt: skip
+    assert everything["prediction"].endswith("cat 0 of KEN")
+    assert everything["prediction_score"] == round(103 / 255, 4)
+    assert everything["classifications"]["scores"][0] == round(103 / 255, 4)
+    assert len(everything["classifications"]["classes"]) == 5
+    assert found["d.png"]["detections"] == []
+
+
+def test_the_format_of_speciesnet_5(sightline, folder: Path, tmp_path: Path) -> None:
+    (folder / "unlucky.png").unlink()
+    out = tmp_path / "out" / "found.json"
+    out.parent.mkdir()
+    result = sightline(
+        *("wildlife", str(folder), "--format", "speciesnet-5", "--out", str(out)),
+        *("--latitude", "-6", "--longitude", "35"),
+    )
+    assert result.exit_code == 1
+    assert json.loads(out.read_text())["info"] == {"format_version": "20261015"}
+    found = predictions(out)
+    for entry in found.values():
+        has_keys(entry, KEYS_5)
+        assert (entry["latitude"], entry["longitude"]) == (-6, 35)
+    assert "country" not in found["cam2/torn.jpg"]  # nobody came to look it up
+    animal, human, vehicle = found["cam2/c.png"]["detections"]
+    assert tuple(animal) == tuple(human) == CLASSIFIED_KEYS
+    assert tuple(vehicle) == DETECTION_KEYS  # not as sure as 0.1
+    assert len(animal["raw_classifications"]["classes"]) == 2
+    assert animal["processed_classification"] == {
+        "class": "0;mammalia;carnivora;felidae;panthera;cat0;cat 0 of TZA",
+        "score": round(103 / 255, 4),
+        "source": "animal",
+    }
+    sure = ("--min-confidence", "0.5", "--format", "speciesnet-5", "--out", "sure.json")
+    assert sightline("wildlife", str(folder), *sure).exit_code == 1
+    assert [tuple(each) for each in predictions(Path("sure.json"))["cam2/c.png"]["detections"]] == [
+        CLASSIFIED_KEYS, DETECTION_KEYS, DETECTION_KEYS,
+    ]  # fmt: skip
+
+
+def test_each_photo_is_told_as_a_line_and_failures_once_more(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder))
+    *photos, end = map(json.loads, result.stdout.splitlines())
+    assert end == {"identified": 4, "kept": 0, "failed": 2}
+    by_name = {each["photo"]: each for each in photos}
+    assert by_name["cam1/day1/a.JPG"] == {"photo": "cam1/day1/a.JPG", "status": "identified"}
+    assert by_name["unlucky.png"]["reason"] == "a-detector failed on this input (ValueError)"
+    *failures, wrote = result.stderr.splitlines()
+    assert wrote == "wrote predictions.json"
+    assert sorted(line.partition(": ")[2].partition(":")[0] for line in failures) == [
+        "cam2/torn.jpg", "unlucky.png",
+    ]  # fmt: skip
+
+
+def test_places_of_single_photos(sightline, folder: Path) -> None:
+    Path("places.csv").write_text(
+        "filepath,country,latitude,longitude\n"
+        "cam1/b.png,,1.5,36\n"
+        f"{folder}/cam2/c.png,UGA,,\n"
+        "nowhere.png,TZA,,\n"
+    )  # fmt: skip
+    result = sightline("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv")
+    found = predictions()
+    assert {name: entry["country"] for name, entry in found.items() if "failures" not in entry} == {
+        "cam1/b.png": "KEN", "cam1/day1/a.JPG": "NAM", "cam2/c.png": "UGA", "d.png": "NAM",
+    }  # fmt: skip
+    assert "warning: 1 of the instances are no photos of this folder, such as nowhere.png" in result.stderr
+
+
+def test_folders_below_may_be_left_out(sightline, folder: Path) -> None:
+    sightline("wildlife", str(folder), "--no-recursive")
+    assert list(predictions()) == ["d.png", "unlucky.png"]
+
+
+def test_crops_of_photos_are_classified_together_and_photos_detected_together(
+    started, tmp_path: Path, grey_image
+) -> None:
+    folder = many(tmp_path, grey_image, 24)
+    batches = tmp_path / "batches"
+    process = started("wildlife", str(folder), STAND_IN_PAUSE_S="0.05", STAND_IN_BATCHES=str(batches))
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    sizes = [int(line) for line in batches.read_text().splitlines()]
+    assert sum(sizes) == 24
+    assert max(sizes) == 4
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--country", "Kenya"), "KEN for Kenya"),
+        (("--country", "XX"), "three capital letters"),
+        (("--admin1-region", "CA"), "admin1_region needs country"),
+        (("--country", "USA", "--admin1-region", "California"), "CA for California"),
+        (("--latitude", "1"), "latitude and longitude go together"),
+        (("--latitude", "91", "--longitude", "0"), "latitude"),
+        (("--version", "v9"), "no model 'v9' gives species; these do: v4.0.1a, v4.0.2a, v4.0.3a"),
+        (("--format", "coco"), "coco"),
+        (("--min-confidence", "2"), "min-confidence"),
+        (("--concurrency", "0"), "concurrency"),
+        (("--instances", "gone.json"), "gone.json"),
+        (("--instances", "bad.json"), "bad.json: instance 1, a.png: identify_species: country"),
+    ],
+)
+def test_wrong_options_are_mistakes_in_the_call(
+    sightline, folder: Path, options: tuple[str, ...], said: str
+) -> None:
+    Path("bad.json").write_text('{"instances": [{"filepath": "a.png", "country": "Kenya"}]}')
+    result = sightline("wildlife", str(folder), *options)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not list(Path().glob("predictions.json*"))
+
+
+def test_missing_weights_are_one_clear_line_before_anything_else(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder), "--version", "v4.0.2a", "--offline")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: speciesnet-v4.0.2a: missing classifier.onnx")
+    assert "speciesnet-v4.0.2a-ensemble: missing taxonomy.txt" in line
+    assert "sightline models export speciesnet-v4.0.2a`" in line
+    assert not list(Path().glob("predictions.json*"))
+
+
+def test_a_folder_for_the_file_has_to_be_there(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder), "--out", "gone/predictions.json")
+    assert result.exit_code == 1
+    assert "gone" in result.stderr
+
+
+def test_answers_to_other_questions_are_not_mixed(
+    sightline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sightline("wildlife", str(folder), "--country", "KEN")
+    before = Path("predictions.json").read_bytes()
+    result = sightline("wildlife", str(folder), "--country", "TZA")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: predictions.json was begun with country KEN: answers are not mixed; --force starts over, or "
+        "name another --out\n"
+    )
+    with monkeypatch.context() as other_weights:
+        other_weights.setenv("STAND_IN_TAG", "p2")
+        result = sightline("wildlife", str(folder), "--country", "KEN")
+        assert "other models (a-classifier, a-detector, an-ensemble)" in result.stderr
+    assert Path("predictions.json").read_bytes() == before
+    result = sightline("wildlife", str(folder), "--country", "TZA", "--force")
+    assert counts(result.stdout) == {"identified": 4, "kept": 0, "failed": 2}
+    assert predictions()["d.png"]["country"] == "TZA"
+
+
+# -- going on ----------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_only_what_is_left(sightline, folder: Path, grey_image) -> None:
+    sightline("wildlife", str(folder))
+    grey_image(folder / "cam3" / "new.png", 55)
+    grey_image(folder / "unlucky.png", 14)
+    (folder / "cam2" / "torn.jpg").unlink()
+    result = sightline("wildlife", str(folder))
+    assert result.exit_code == 0
+    assert counts(result.stdout) == {"identified": 2, "kept": 4, "failed": 0}
+    assert list(predictions())[-2:] == ["d.png", "unlucky.png"]
+    assert "cam3/new.png" in predictions()
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_killed_run_goes_on_and_gives_the_same_file(
+    started, sightline, tmp_path: Path, grey_image, torn: bool
+) -> None:
+    folder = many(tmp_path, grey_image, 60)
+    process = started("wildlife", str(folder), "--country", "KEN", STAND_IN_PAUSE_S="0.05")
+    for _ in range(20):
+        assert json.loads(process.stdout.readline())["status"] == "identified"
+    process.kill()
+    process.wait(timeout=10)
+    assert not Path("predictions.json").exists()
+    checkpoint = Path("predictions.json.checkpoint.jsonl")
+    if torn:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-30])
+    result = sightline("wildlife", str(folder), "--country", "KEN")
+    assert result.exit_code == 0
+    assert counts(result.stdout)["kept"] >= 20 - torn
+    assert sum(counts(result.stdout).values()) == 60
+    sightline("wildlife", str(folder), "--country", "KEN", "--out", "at-once.json")
+    assert Path("predictions.json").read_bytes() == Path("at-once.json").read_bytes()
+    assert len(predictions()) == 60
+
+
+def test_ctrl_c_says_how_to_go_on(started, sightline, tmp_path: Path, grey_image) -> None:
+    folder = many(tmp_path, grey_image, 60)
+    process = started("wildlife", str(folder), STAND_IN_PAUSE_S="0.1")
+    for _ in range(5):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr == "interrupted; the same command, without --force, goes on from here\n"
+    found = counts(stdout)["identified"]
+    assert 5 <= found < 60
+    result = sightline("wildlife", str(folder))
+    assert counts(result.stdout) == {"identified": 60 - found, "kept": found, "failed": 0}
+
+
+def test_ctrl_c_does_not_wait_for_a_batch(started, tmp_path: Path, grey_image) -> None:
+    folder = many(tmp_path, grey_image, 3)
+    batches = tmp_path / "batches"
+    process = started("wildlife", str(folder), STAND_IN_PAUSE_S="60", STAND_IN_BATCHES=str(batches))
+    waited = threading.Event()
+    while not batches.exists():
+        assert process.poll() is None
+        waited.wait(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+
+
+def test_two_runs_do_not_write_one_file(started, sightline, tmp_path: Path, grey_image) -> None:
+    folder = many(tmp_path, grey_image, 30)
+    process = started("wildlife", str(folder), STAND_IN_PAUSE_S="0.2")
+    process.stdout.readline()
+    result = sightline("wildlife", str(folder))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: another run is writing predictions.json;")
+    process.kill()
+
+
+def test_a_disk_that_takes_nothing_more_is_one_clear_line(environment, folder: Path) -> None:
+    def no_bytes_in_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+
+    process = subprocess.run(
+        [sys.executable, "-c", "from sightline.cli import main; main()", "wildlife", str(folder)],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=no_bytes_in_files,
+    )  # fmt: skip
+    assert process.returncode == 1
+    *_, line = process.stderr.splitlines()
+    assert line == "error: predictions.json.checkpoint.jsonl cannot be written: File too large"
+    assert not Path("predictions.json").exists()
+
+
+# -- for people --------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_shows_progress_and_the_count(environment, folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from sightline.cli import main; main()", "wildlife", str(folder)],
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "150", "STAND_IN_PAUSE_S": "0.3"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(timeout=30) == 1
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r", "\n")
+    assert "loading the models" in text
+    assert re.search(r"looking .* 6/6 +\d+\.\d/(s|min) +\d:\d\d:\d\d", text)
+    assert "4 identified, 0 kept, 2 failed" in text
+    assert "{" not in text
+
+
+def test_names_cannot_steer_the_terminal(sightline, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "\x1b[31m.png").touch()
+    result = sightline("wildlife", "in")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.output
