@@ -44,7 +44,7 @@ def test_version(sightline) -> None:
 
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
-    assert len(app.registered_commands) == 8
+    assert len(app.registered_commands) == 9
 
 
 def test_settings_are_listed_with_what_they_are_now(sightline, monkeypatch: pytest.MonkeyPatch) -> None:
