@@ -328,7 +328,7 @@ class Change:
         write_whole(self._collection._index_path, INDICES.to_bytes(index))
 
     def _new_version(self) -> str:
+        """Later than all there are: a name that became free must not make the newest look like the oldest."""
         second = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        taken = set(self._collection.versions())
-        names = (second if number == 0 else f"{second}-{number}" for number in range(10_000))
-        return next(name for name in names if name not in taken)
+        numbers = [number for made, number in map(age, self._collection.versions()) if made == second]
+        return f"{second}-{max(numbers) + 1}" if numbers else second
