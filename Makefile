@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
+LOCK := uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
 .PHONY: serve extras test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
@@ -35,16 +36,11 @@ docs: $(VENV)/.dev  ## renew the generated pages of docs/
 	$(BIN)/python docs/tables.py
 
 lock:  ## renew the locked requirements
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/base.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --all-extras -o requirements/extras.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml --all-extras --group dev -o requirements/dev.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url pyproject.toml requirements/parity.in requirements/export-clip.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-clip.in -c requirements/parity.txt -o src/sightline/export/requirements/clip.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-blip.in -c requirements/parity.txt -o src/sightline/export/requirements/blip.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-dinov2.in -c requirements/parity.txt -o src/sightline/export/requirements/dinov2.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-fasterrcnn.in -c requirements/parity.txt -o src/sightline/export/requirements/fasterrcnn.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-megadetector.in -c requirements/parity.txt -o src/sightline/export/requirements/megadetector.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url requirements/export-speciesnet.in -c requirements/parity.txt -o src/sightline/export/requirements/speciesnet.txt
+	$(LOCK) pyproject.toml -o requirements/base.txt
+	$(LOCK) pyproject.toml --all-extras -o requirements/extras.txt
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml requirements/parity.in requirements/export-clip.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
+	for family in clip blip dinov2 fasterrcnn megadetector speciesnet; do $(LOCK) requirements/export-$$family.in -c requirements/parity.txt -o src/sightline/export/requirements/$$family.txt || exit; done
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)
