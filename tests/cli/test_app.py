@@ -21,6 +21,10 @@ def test_help_names_every_command(started) -> None:
     [
         ["serve"], ["analyze"], ["locate"], ["caption"], ["operations"], ["settings"], ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
+        *(
+            ["collections", name]
+            for name in ("train", "list", "show", "promote", "rollback", "evaluate", "import")
+        ),
     ],
 )  # fmt: skip
 def test_every_command_teaches_by_example(sightline, command: list[str]) -> None:

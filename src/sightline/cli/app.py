@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sightline import __version__
-from sightline.cli import models
+from sightline.cli import collections, models
 from sightline.cli.analyze import analyze
 from sightline.cli.caption import caption
 from sightline.cli.doctor import doctor
@@ -60,5 +60,6 @@ app.command()(locate)
 app.command()(caption)
 app.command()(operations)
 app.add_typer(models.app, name="models")
+app.add_typer(collections.app, name="collections")
 app.command()(settings)
 app.command()(doctor)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sightline.collections import Collections
 from sightline.errors import InvalidExamples, ModelUnavailable, UnknownModel
-from sightline.jobs.collections.embedding import Embedded, Embedding, Supplied
+from sightline.jobs.collections.embedding import Embedding, Supplied
 from sightline.jobs.collections.kept_vectors import KeptVectors
 from sightline.jobs.collections.plans import Plan
 from sightline.jobs.collections.sources import Offer, silent

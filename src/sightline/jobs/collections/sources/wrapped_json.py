@@ -60,7 +60,7 @@ def _first_list(text: str) -> list[Any]:
         if start < 0:
             break
         try:
-            value, _ = decoder.raw_decode(text, start)
+            value: list[Any] = decoder.raw_decode(text, start)[0]
         except (ValueError, RecursionError):
             continue
         if value and all(isinstance(each, dict) for each in value):
