@@ -1,4 +1,4 @@
-"""Collections: training 50,000 × 512, and a classify task on an embedding that is already in the scene."""
+"""Collections: embedding a folder, training 50,000 × 512, classifying an embedding already in the scene."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from bench import photos, random_models
+from bench import bare, photos, random_models
 from sightline.collections import Collection, Collections, Space
+from sightline.jobs.collections.embedding import Embedded
 from sightline.jobs.collections.examples import Examples, examples
+from sightline.jobs.collections.kept_vectors import KeptVectors
+from sightline.jobs.collections.plans import Plan
+from sightline.jobs.collections.sources import silent
+from sightline.jobs.collections.sources.folders import Folders
 from sightline.jobs.collections.training import fit, split, train
+from sightline.jobs.looking import unrefused
 from sightline.runtime.analyzer import Analyzer, BoundTask, Task
 from sightline.runtime.engine import Context
+from sightline.runtime.graphs import Graphs
 from sightline.runtime.scene import Scene
 from sightline.settings import Settings
 
@@ -26,6 +33,10 @@ SPACE = "clip-vit-b-32"
 EXAMPLES, DIMENSIONS = 50_000, 512
 SCENES, COLLECTIONS = 200, 100
 ALONE = 2_000
+PICTURES = 480
+BARE_SECONDS = 5.0
+BATCHES = (8, 16, 32)
+SIZES = {"640x480": (640, 480), "320x240": (320, 240)}
 
 
 def run() -> dict[str, Any]:
@@ -37,13 +48,79 @@ def run() -> dict[str, Any]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the server
             report["classify_us"] = runner.run(classify_us(collections))
     report["judging_us"] = judging_us()
+    report["folder_per_s"] = {name: folder_per_s(*size) for name, size in SIZES.items()}
     report["ratios"] = {
         "training, of scikit-learn's fit alone": report["training_s"]["fit alone"]
         / report["training_s"]["all"],
         "judging a vector, as scikit-learn": report["judging_us"]["scikit-learn"]
         / report["judging_us"]["ours"],
     }
+    for name, rates in report["folder_per_s"].items():
+        report["ratios"][f"folder of {name}, of the bare graph"] = rates["folder"] / rates["bare graph"]
+        report["ratios"][f"folder of {name}, by processor time"] = (
+            rates["bare graph, processor ms"] / rates["folder, processor ms"]
+        )
     return report
+
+
+def folder_per_s(width: int, height: int) -> dict[str, float]:
+    """Pictures per second of a folder, of the same folder again, and of the graph alone.
+
+    The graph alone is measured before and after, because machines get warm and neighbours busy. The ratio of
+    processor times does not depend on neighbours at all; what it lacks to 1 is decoding, resizing and us.
+    """
+    graph = random_models.files(SPACE)["image.onnx"]
+    before = max(bare.images_per_s(graph, BATCHES, BARE_SECONDS).values())
+    with tempfile.TemporaryDirectory() as path, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        fill(Path(path) / "pictures", width, height)
+        rates = runner.run(embedded_per_s(Path(path)))
+    after = max(bare.images_per_s(graph, BATCHES, BARE_SECONDS).values())
+    alone = {"bare graph": (before + after) / 2, "bare graph, processor ms": graph_processor_ms(graph)}
+    return rates | alone
+
+
+def graph_processor_ms(path: Path, batch: int = 16, rounds: int = 20) -> float:
+    """Processor time of the graph alone, all threads together, per picture."""
+    graph = Graphs(Settings())(path)
+    inputs = {graph.inputs[0].name: np.zeros((batch, 224, 224, 3), np.uint8)}
+    graph.run(inputs)
+    started = time.process_time()
+    for _ in range(rounds):
+        graph.run(inputs)
+    return (time.process_time() - started) / rounds / batch * 1e3
+
+
+def fill(folder: Path, width: int, height: int) -> None:
+    """A collection of ``PICTURES`` files; bytes after a picture's end make each of them another file."""
+    made = photos.jpegs(width, height, 24)
+    for number in range(PICTURES):
+        part = folder / ("in" if number % 4 == 0 else "out")
+        part.mkdir(parents=True, exist_ok=True)
+        (part / f"{number:04}.jpg").write_bytes(made[number % len(made)] + number.to_bytes(4, "little"))
+
+
+async def embedded_per_s(root: Path) -> dict[str, float]:
+    settings = Settings(
+        models_dir=random_models.FOLDER,
+        collections_dir=root / "collections",
+        allow_random_weights=True,
+        offline=True,
+    )
+    collections = Collections.from_settings(settings)
+    rates: dict[str, float] = {}
+    async with Analyzer.create(unrefused(settings)) as analyzer:
+        embed = analyzer.bind(Task("embed", "embed_clip_vit_b_32"))
+        await analyzer.analyze(analyzer.open(photos.jpegs(640, 480, 1)[0]), [embed])
+        for name in ("folder", "again"):
+            kept = KeptVectors(collections)
+            source = Folders(root / "pictures", analyzer, Plan(), kept)
+            (offer,) = await source.offers()
+            started, used = time.perf_counter(), time.process_time()
+            found: Embedded = await source.examples(offer, silent)
+            rates[name] = len(found.examples) / (time.perf_counter() - started)
+            rates[f"{name}, processor ms"] = (time.process_time() - used) / len(found.examples) * 1e3
+            kept.close()
+    return rates
 
 
 def made(count: int, fingerprint: str | None = None) -> Examples:
@@ -138,6 +215,9 @@ def show(report: dict[str, Any]) -> None:
     """The report as lines."""
     for what, seconds in report["training_s"].items():
         print(f"training {EXAMPLES} × {DIMENSIONS}, {what:10} {seconds:8.2f} s")
+    for size, rates in report["folder_per_s"].items():
+        for what, per_s in rates.items():
+            print(f"{size}, {what:28} {per_s:8.1f}" + ("" if "ms" in what else " pictures/s"))
     for part in ("classify_us", "judging_us"):
         for what, microseconds in report[part].items():
             print(f"{part.removesuffix('_us'):9} {what:24} {microseconds:8.1f} µs")

@@ -47,8 +47,10 @@
     ├── CollectionError               a collection's classifier cannot be made, changed or used
     │   ├── CollectionBusy            another training or change of it is under way; worth a retry
     │   ├── CollectionDamaged         a file of it is not what was written; what is served goes on
+    │   ├── ExamplesUnreachable       where its examples come from is gone, silent or says something else
     │   └── VectorsRefused            the vectors are of another model than it was trained on
     └── ConfigurationError            a setting, plug-in or registration is wrong; raised at start
+        └── ExtraMissing              an optional part is not installed; the message says how to add it
 
 Each class has a stable ``code`` for programs; ``str(error)`` is the public message. Neither ever contains
 a path, a resolved address or a trace. HTTP status codes are the server's business.
@@ -282,9 +284,17 @@ class CollectionDamaged(CollectionError):
     code = "collection_damaged"
 
 
+class ExamplesUnreachable(CollectionError):
+    code = "examples_unreachable"
+
+
 class VectorsRefused(CollectionError):
     code = "vectors_refused"
 
 
 class ConfigurationError(SightlineError):
     code = "configuration_error"
+
+
+class ExtraMissing(ConfigurationError):
+    code = "extra_missing"

@@ -139,6 +139,14 @@ class Settings(BaseSettings):
     collections_dir: Path | None = Field(
         None, description="Where classifiers of collections lie. None: collections/ in the models folder."
     )
+    collections_source: str = Field(
+        "https://crawlr.lawrenz.com",
+        description="Service that collections and their examples come from when no other source is named.",
+    )
+    train_max_images: int = Field(1000, ge=10, description="Images of one training over HTTP.")
+    train_max_jobs: int = Field(
+        4, ge=1, description="Trainings over HTTP that may be under way, all but one waiting."
+    )
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
     label_sets: Path | None = Field(
         None, description="TOML file with label sets of your own; docs/zero-shot.md says how."

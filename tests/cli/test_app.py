@@ -25,6 +25,10 @@ def test_help_names_every_command(started) -> None:
         ["doctor"],
         *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
         *(["koop", name] for name in ("download", "status", "report")),
+        *(
+            ["collections", name]
+            for name in ("train", "list", "show", "promote", "rollback", "evaluate", "import")
+        ),
     ],
 )  # fmt: skip
 def test_every_command_teaches_by_example(sightline, command: list[str]) -> None:

@@ -24,7 +24,9 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
+from sightline.collections import Collections
 from sightline.errors import ConfigurationError
+from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
@@ -38,7 +40,7 @@ from sightline.server.middleware.hosts import HttpsRedirect, TrustedHosts
 from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
-from sightline.server.routes import health, places, v1
+from sightline.server.routes import collections, health, places, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
 from sightline.settings import Settings, unknown_variables
 
@@ -48,6 +50,7 @@ ROUTERS = (
     health.router,
     v1.router,
     places.router,
+    collections.router,
     image_embed.router,
     geoclip.router,
     clip_classifier.router,
@@ -66,10 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics()
     analyzer = Analyzer.create(settings, metrics)
     metrics.attach(analyzer.engine, analyzer.operations)
+    trainings = Trainings(analyzer, Collections.from_settings(settings), max_jobs=settings.train_max_jobs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with analyzer:
+        async with analyzer, trainings:
             yield
 
     app = FastAPI(
@@ -82,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.analyzer = analyzer
     app.state.metrics = metrics
+    app.state.trainings = trainings
     app.state.draining = False
     app.state.csrf = CsrfTokens(settings.csrf_secrets)
     problems.install(app)

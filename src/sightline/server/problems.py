@@ -46,6 +46,7 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.Overloaded: 429,
     errors.DeadlineExceeded: 504,
     errors.ArchiveError: 502,
+    errors.ExtraMissing: 501,
 }
 LOADING_RETRY_AFTER_S = 5
 # What HTTP itself refuses before any of our errors could arise: code and meaning.
