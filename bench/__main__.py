@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import embed, geoclip, scene
+from bench import embed, geoclip, scene, wildlife
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
-PARTS = {"embed": embed, "scene": scene, "geoclip": geoclip}
+PARTS = {"embed": embed, "scene": scene, "geoclip": geoclip, "wildlife": wildlife}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -44,8 +44,8 @@ def running(
 
 
 @contextmanager
-def sightline(port: int, preload: Iterable[str]) -> Iterator[psutil.Process]:
-    """Our server on the random models, these loaded before the block begins."""
+def sightline(port: int, preload: Iterable[str], **settings: str) -> Iterator[psutil.Process]:
+    """Our server on the random models, these loaded before the block begins. ``settings`` by field name."""
     env = {
         "SIGHTLINE_MODELS_DIR": str(random_models.FOLDER),
         "SIGHTLINE_ALLOW_RANDOM_WEIGHTS": "1",
@@ -53,6 +53,7 @@ def sightline(port: int, preload: Iterable[str]) -> Iterator[psutil.Process]:
         "SIGHTLINE_PORT": str(port),
         "SIGHTLINE_LAME_DUCK_S": "0",
         "SIGHTLINE_LOG_LEVEL": "error",
+        **{f"SIGHTLINE_{name.upper()}": value for name, value in settings.items()},
     }
     command = [str(Path(sys.executable).with_name("sightline")), "serve"]
     with running(command, port, "/readyz", env) as process:
