@@ -14,6 +14,7 @@ from bench.servers import free_port, resident_mib, running, sightline
 
 SECONDS = 60.0
 CLIENTS = 8
+OPERATION = "identify_species"
 MODELS = ("megadetector-v5a", "speciesnet-v4.0.3a", "speciesnet-v4.0.3a-ensemble")
 # What small camera traps write.
 SIZE = (2048, 1536)
@@ -34,7 +35,7 @@ def run() -> dict[str, Any]:
     for name, precision in PRECISIONS.items():
         port = free_port()
         with sightline(port, MODELS, detector_precision=precision, request_timeout_s="600") as process:
-            target = Target(name, port, f"/v1/operations/identify_species?min_confidence={SURE}")
+            target = Target(name, port, f"/v1/operations/{OPERATION}?min_confidence={SURE}")
             sides[name] = asyncio.run(_side(target, images))
             sides[name]["resident_mib"] = resident_mib(process)
     plain = sides["plain"]["measured"]["per_s"]
@@ -54,7 +55,9 @@ async def _side(target: Target, images: list[bytes]) -> dict[str, Any]:
 
 def _count(answer: Any) -> int:
     """Detections that were classified."""
-    return len(answer["detections"] if "detections" in answer else answer["data"]["detections"])
+    if "images" in answer:
+        answer = answer["images"][0]["results"][OPERATION]["data"]
+    return len(answer["detections"])
 
 
 def show(report: dict[str, Any]) -> None:
