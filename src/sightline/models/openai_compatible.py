@@ -70,6 +70,8 @@ def connect(settings: Settings) -> Connection:
     client = AsyncOpenAI(
         api_key=key, base_url=settings.vlm_base_url, max_retries=0, timeout=settings.ask_timeout_s
     )
+    # The SDK takes these from variables meant for OpenAI itself, and would send them to any server.
+    client.organization = client.project = None
     model = Answerer(
         ChatServer(client, service),
         name=NAME,
