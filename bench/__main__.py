@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, collections, embed, geoclip, koop, scene
+from bench import classify, collections, embed, geoclip, koop, scene, wildlife
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -23,6 +23,7 @@ PARTS = {
     "classify": classify,
     "collections": collections,
     "koop": koop,
+    "wildlife": wildlife,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -56,6 +56,13 @@ def test_list_says_what_has_to_be_set(sightline, monkeypatch: pytest.MonkeyPatch
     assert "AIza-secret" not in json.dumps(row)
 
 
+def test_list_claims_no_weights_that_are_elsewhere(sightline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    for name in ("gemini", "openai-compatible"):
+        row = listed(sightline, name)
+        assert (row["provenance"], row["fingerprint"], row["disk_bytes"]) == (None, None, 0)
+
+
 def test_pull_says_that_there_is_nothing_to_pull(sightline) -> None:
     result = sightline("models", "pull", "openai-compatible")
     assert result.exit_code == 0

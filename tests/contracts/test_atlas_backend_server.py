@@ -18,6 +18,7 @@ def test_the_root_says_what_this_is(client: httpx2.Client) -> None:
     response = client.get("/")
     assert response.status_code == 200
     assert response.json()["service"] == "sightline"
+    assert response.json()["status"] == "ok"
 
 
 def test_health_is_ok_when_configured(asking: httpx2.Client) -> None:
@@ -78,7 +79,7 @@ def test_no_limit_is_a_setting(serve: Callable[..., httpx2.Client]) -> None:
 
 def test_any_page_may_call_by_default(client: httpx2.Client) -> None:
     preflight = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
-    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/", "/healthz"):
+    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/", "/healthz", "/"):
         response = client.options(path, headers=preflight)
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == "*"
@@ -123,6 +124,7 @@ def test_a_stranger_s_word_on_https_is_not_believed(serve: Callable[..., httpx2.
 def test_docs_can_be_turned_off(serve: Callable[..., httpx2.Client]) -> None:
     client = serve(enable_docs=False)
     assert client.get("/docs").status_code == 404
+    assert client.get("/").json()["docs"] is None
     assert client.get("/openapi.json").status_code == 404
 
 

@@ -26,7 +26,12 @@ from sightline.errors import (
 )
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelDefinition, Runs, gemini, openai_compatible
-from sightline.models.answering import DEFAULT_RETRY_AFTER_S, LONGEST_RETRY_AFTER_S, retry_after_s
+from sightline.models.answering import (
+    DEFAULT_RETRY_AFTER_S,
+    LONGEST_RETRY_AFTER_S,
+    retry_after_s,
+    uninstalled,
+)
 from sightline.settings import Settings
 from sightline.subjects import Question
 from sightline.types import Capability, PixelBox, Provenance
@@ -394,8 +399,15 @@ def test_the_missing_extra_is_said(name: str, package: str, monkeypatch: pytest.
     definition = DEFINITIONS[name]
     settings = Settings(gemini_api_key=SecretStr(KEY), vlm_base_url="http://127.0.0.1:9", vlm_model="m")
     assert definition.connect is not None
-    with pytest.raises(ModelUnavailable, match=r"pip install 'sightline\[ask\]'"):
+    assert definition.lacking(settings) == "pip install 'sightline[ask]'", "or lists would call it configured"
+    with pytest.raises(ModelUnavailable, match=r"is not configured: pip install 'sightline\[ask\]'"):
         definition.connect(settings)
+
+
+def test_a_package_is_missed_with_all_above_it() -> None:
+    assert uninstalled("no_such_package.genai") == "pip install 'sightline[ask]'"
+    assert uninstalled("json.no_such_module") == "pip install 'sightline[ask]'"
+    assert uninstalled("json.decoder") is None
 
 
 def test_models_are_listed_without_loading_an_sdk() -> None:

@@ -50,6 +50,16 @@ async def test_a_server_without_keys_is_asked_without_one(chat: Any) -> None:
     assert chat.service.received[0].headers["authorization"] == "Bearer none"
 
 
+async def test_no_account_at_openai_is_told_to_other_servers(
+    chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-secret")
+    chat.service.says("hello")
+    await chat.ask(Question("?"))
+    assert "secret" not in " ".join(chat.service.received[0].headers.values()).replace(chat.key, "")
+
+
 def test_both_must_be_set_for_a_server() -> None:
     assert lacking(Settings(vlm_base_url="http://h/v1")) == "set SIGHTLINE_VLM_MODEL"
     only_model = lacking(Settings(vlm_model="m"))

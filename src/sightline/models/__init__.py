@@ -162,7 +162,7 @@ class ModelDefinition:
 
     ``connect`` opens no socket: it is called again after a failure, and at start for preloaded models.
     It raises ModelUnavailable, saying what to set, when nothing is configured. ``lacking`` says the same
-    without connecting, for lists and for choosing between models: "set …", or None when nothing is.
+    without connecting, for lists and for choosing between models: "set …", or None when nothing is missing.
     """
 
     card: ModelCard

@@ -6,6 +6,7 @@ They run elsewhere, so a question is a request to somebody's service, through th
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import math
@@ -66,6 +67,15 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def uninstalled(module: str) -> str | None:
+    """How to get the SDK whose ``module`` this is; None where it is. Only packages above it are imported."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package above it is missing too
+        spec = None
+    return None if spec else "pip install 'sightline[ask]'"
 
 
 class Answerer:

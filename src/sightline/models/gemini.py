@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs
-from sightline.models.answering import Answerer, Prompt, Said, Service, retry_after_s
+from sightline.models.answering import Answerer, Prompt, Said, Service, retry_after_s, uninstalled
 from sightline.settings import Settings
 from sightline.types import Capability, Provenance
 
@@ -46,20 +46,18 @@ CARD = ModelCard(
 
 
 def lacking(settings: Settings) -> str | None:
-    """What has to be set before Gemini can be asked."""
-    return None if settings.gemini_api_key else "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
+    """What has to be set or installed before Gemini can be asked."""
+    if not settings.gemini_api_key:
+        return "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
+    return uninstalled("google.genai")
 
 
 def connect(settings: Settings) -> Connection:
     """See ``models.ModelDefinition``."""
     if missing := lacking(settings):
         raise ModelUnavailable(f"{NAME} is not configured: {missing}")
-    try:
-        from google.genai import Client, types
-    except ImportError:
-        raise ModelUnavailable(
-            f"{NAME} needs the package google-genai: pip install 'sightline[ask]'"
-        ) from None
+    from google.genai import Client, types
+
     assert settings.gemini_api_key is not None
     key = settings.gemini_api_key.get_secret_value()
     service = Service(

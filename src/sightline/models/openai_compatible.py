@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs
-from sightline.models.answering import Answerer, Prompt, Said, Service, retry_after_s, with_schema
+from sightline.models.answering import (
+    Answerer,
+    Prompt,
+    Said,
+    Service,
+    retry_after_s,
+    uninstalled,
+    with_schema,
+)
 from sightline.settings import Settings
 from sightline.types import Capability, Provenance
 
@@ -34,23 +42,21 @@ CARD = ModelCard(
 
 
 def lacking(settings: Settings) -> str | None:
-    """What has to be set before a server can be asked."""
+    """What has to be set or installed before a server can be asked."""
     missing = []
     if not settings.vlm_base_url:
         missing.append("SIGHTLINE_VLM_BASE_URL (e.g. http://127.0.0.1:11434/v1)")
     if not settings.vlm_model:
         missing.append("SIGHTLINE_VLM_MODEL")
-    return f"set {' and '.join(missing)}" if missing else None
+    return f"set {' and '.join(missing)}" if missing else uninstalled("openai")
 
 
 def connect(settings: Settings) -> Connection:
     """See ``models.ModelDefinition``."""
     if missing := lacking(settings):
         raise ModelUnavailable(f"{NAME} is not configured: {missing}")
-    try:
-        from openai import AsyncOpenAI
-    except ImportError:
-        raise ModelUnavailable(f"{NAME} needs the package openai: pip install 'sightline[ask]'") from None
+    from openai import AsyncOpenAI
+
     assert settings.vlm_base_url is not None
     assert settings.vlm_model is not None
     key = settings.vlm_api_key.get_secret_value() if settings.vlm_api_key else NO_KEY
@@ -64,6 +70,8 @@ def connect(settings: Settings) -> Connection:
     client = AsyncOpenAI(
         api_key=key, base_url=settings.vlm_base_url, max_retries=0, timeout=settings.ask_timeout_s
     )
+    # The SDK takes these from variables meant for OpenAI itself, and would send them to any server.
+    client.organization = client.project = None
     model = Answerer(
         ChatServer(client, service),
         name=NAME,

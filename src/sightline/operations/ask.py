@@ -24,12 +24,14 @@ PREPARATION_S = 5.0
 
 def _parsed(value: Any) -> Any:
     """Queries and form fields carry schemas as text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return pydantic_core.from_json(value, allow_inf_nan=False)
-    except ValueError as error:
-        raise PydanticCustomError("json", "is not JSON: {reason}", {"reason": str(error)}) from None
+    if isinstance(value, str):
+        try:
+            value = pydantic_core.from_json(value, allow_inf_nan=False)
+        except ValueError as error:
+            raise PydanticCustomError("json", "is not JSON: {reason}", {"reason": str(error)}) from None
+    if not isinstance(value, dict):
+        raise PydanticCustomError("json_schema", "is no JSON Schema: that is an object here")
+    return value
 
 
 def _judged(schema: dict[str, Any]) -> dict[str, Any]:

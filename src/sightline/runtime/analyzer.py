@@ -233,6 +233,7 @@ def _readable(error: ValidationError) -> str:
     """Pydantic's findings as one line, without echoing long input back."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
-        f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: {problem['msg']}"
+        f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: "
+        + problem["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
         for problem in found[:10]
     )

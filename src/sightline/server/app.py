@@ -136,7 +136,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     wrapped = Cors(wrapped, prefix=geoclip.PREFIX, origins=settings.cors_origins)
     wrapped = Cors(
         wrapped,
-        prefix=(*atlas.PREFIXES, atlas.HEALTH),
+        prefix=atlas.PREFIXES,
+        paths=("/", atlas.HEALTH),
         origins=settings.allowed_origins,
         any_origin=True,
         setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
@@ -185,15 +186,16 @@ def serve(settings: Settings) -> None:
         _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
-    _Server(config, settings.lame_duck_s, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+    _Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
 
 
 class _Server(uvicorn.Server):
     """Uvicorn with a lame-duck time between SIGTERM and closing the door."""
 
-    def __init__(self, config: uvicorn.Config, lame_duck_s: float, begin_drain: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, begin_drain: Callable[[], None]) -> None:
         super().__init__(config)
-        self._lame_duck_s = lame_duck_s
+        self._lame_duck_s = settings.lame_duck_s
+        self._has_docs = settings.enable_docs
         self._begin_drain = begin_drain
         self._signalled = False
 
@@ -202,7 +204,8 @@ class _Server(uvicorn.Server):
         if self.started and self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze, or open %s/docs", base, base)
+            docs = f", or open {base}/docs" if self._has_docs else ""
+            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.

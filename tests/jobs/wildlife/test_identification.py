@@ -20,7 +20,7 @@ from sightline.jobs.describing import RunEnded
 from sightline.jobs.wildlife.checkpoint import checkpoint_beside, checkpoint_path
 from sightline.jobs.wildlife.identification import Identification, PhotoEnd, PhotoStatus, Tally
 from sightline.jobs.wildlife.identifying import Identified, Query
-from sightline.jobs.wildlife.photos import Photo, PhotoFolder
+from sightline.jobs.wildlife.photos import Photo, PhotoFolder, Unreadable
 from sightline.jobs.wildlife.places import Place, Places
 
 QUERY = Query(operations.catalogue(), {"version": "v4.0.3a", "format": "speciesnet-4", "min_confidence": 0.1})
@@ -323,9 +323,9 @@ async def test_a_photo_that_leads_nowhere_fails_alone(run, folder: Path) -> None
 
 async def test_a_folder_below_that_cannot_be_read_is_told(folder: Path, tmp_path: Path) -> None:
     class Locked(PhotoFolder):
-        def __iter__(self) -> Iterator[Photo | tuple[Path, OSError]]:
+        def __iter__(self) -> Iterator[Photo | Unreadable]:
             yield from super().__iter__()
-            yield folder / "locked", PermissionError(errno.EACCES, "Permission denied")
+            yield Unreadable(folder / "locked", PermissionError(errno.EACCES, "Permission denied"))
 
     with checkpoint_beside(tmp_path / "predictions.json") as checkpoint:
         job = Identification(Locked(folder), Places(), QUERY, Scripted(), checkpoint, lambda end: None)

@@ -165,8 +165,9 @@ def test_labels_are_read_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("blank\n", "Line 1"), (f"{NAMES[0]}\n\n{NAMES[1]}", "Line 2"), ("a;b;c;d;e;f;g;h", "7 parts")],
-)
+    [("blank\n", "Line 1"), (f"{NAMES[0]}\n\n{NAMES[1]}", "Line 2"), ("a;b;c;d;e;f;g;h", "seven parts"),
+     ("", "empty"), ("\n \n", "empty")],
+)  # fmt: skip
 def test_a_line_that_is_no_label_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / LABELS
     path.write_text(text)

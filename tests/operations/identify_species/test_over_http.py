@@ -378,7 +378,7 @@ def test_an_unsure_detection_of_something_blank_is_blank(ask: Ask, photo) -> Non
         ({"country": 404}, "country"),
         ({"country": "USA", "admin1_region": "California"}, "CA for California"),
         ({"country": "USA", "admin1_region": "XX"}, "USA has no 'XX'"),
-        ({"admin1_region": "CA"}, "admin1_region needs country"),
+        ({"admin1_region": "CA"}, "identify_species: parameters: admin1_region needs country"),
         ({"latitude": 1.0}, "latitude and longitude go together"),
         ({"longitude": 1.0}, "latitude and longitude go together"),
         ({"latitude": 91, "longitude": 0}, "latitude"),

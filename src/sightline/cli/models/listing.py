@@ -56,7 +56,10 @@ def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
         )
     stdout().print(shown)
     if any(row["state"] == "missing" for row in rows):
-        stdout().print("Missing models come with [cyan]sightline models pull NAME[/].")
+        stdout().print(
+            "Missing models come with [cyan]sightline models pull NAME[/], those that are made here with "
+            "[cyan]sightline models export NAME[/]."
+        )
 
 
 def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
@@ -71,6 +74,8 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         state = "random, not allowed" if installed else "missing"
     elif is_random(installed):
         state = "random"
+    # What stands on settings has weights elsewhere; its answers say which.
+    weights = None if definition.connect is not None else installed
     sizes = [artifact.size_bytes for artifact in card.artifacts]
     return {
         "name": card.name,
@@ -81,14 +86,14 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         "download_bytes": None if None in sizes else sum(size or 0 for size in sizes),
         "licence": card.licence,
         "homepage": card.homepage,
-        "provenance": installed.provenance.value if installed else None,
-        "fingerprint": installed.fingerprint if installed else None,
+        "provenance": weights.provenance.value if weights else None,
+        "fingerprint": weights.fingerprint if weights else None,
         "description": card.description,
     }
 
 
 def _size(row: dict[str, Any]) -> Text:
-    if row["disk_bytes"] or row["state"] != "missing":
+    if row["disk_bytes"]:
         return Text(megabytes(row["disk_bytes"]))
-    coming = row["download_bytes"]
+    coming = row["download_bytes"] if row["state"] == "missing" else None
     return Text(f"({megabytes(coming)})" if coming else "–", style="dim")

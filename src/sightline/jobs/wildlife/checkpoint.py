@@ -28,7 +28,7 @@ _SYNC_EVERY_S = 5.0
 
 
 class Checkpoint:
-    """Answers by photo. In memory are their places in the file, some 300 bytes for each.
+    """Answers by photo. In memory are their places in the file, some 600 bytes for each.
 
     ``known`` are those that an earlier run found, with what they were asked; failures are not among them,
     and so are tried again.

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sightline.errors import InvalidRequest, SightlineError
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.wildlife.checkpoint import Checkpoint
 from sightline.jobs.wildlife.identifying import Identifier, Query
-from sightline.jobs.wildlife.photos import Photo, PhotoFolder
+from sightline.jobs.wildlife.photos import Photo, PhotoFolder, Unreadable
 from sightline.jobs.wildlife.places import Places
 from sightline.jobs.wildlife.predictions import PredictionsFormat, failed_entry, write_predictions
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 USUAL_CONCURRENCY = 8
 # Of a hundred thousand photos all could fail: so many are kept to be told at the end.
 _MOST_TOLD = 100
+# Asking a thread for each alone takes longer than what it does.
+_LISTED_AT_ONCE = 100
 
 
 class PhotoStatus(StrEnum):
@@ -175,18 +178,19 @@ class Identification:
 
     async def _to_look_at(self) -> AsyncGenerator[tuple[Photo, dict[str, Any]], None]:
         """Every photo that no earlier run was asked the same about, and what is asked. Others are noted."""
-        found = iter(self._photos)
-        while (each := await asyncio.to_thread(next, found, None)) is not None:
-            if not isinstance(each, Photo):
-                self._note_unreadable(*each)
-                continue
-            asked = await asyncio.to_thread(each.state) | self._places.of(each.name).known()
-            position = self._checkpoint.recall(each.name, asked)
-            if position is None:
-                yield each, asked
-            else:
-                self._positions[each.name] = position
-                self._note(PhotoEnd(each.name, PhotoStatus.KEPT))
+        found = ((each, each.state()) for each in self._photos)
+        while some := await asyncio.to_thread(lambda: list(islice(found, _LISTED_AT_ONCE))):
+            for each, state in some:
+                if isinstance(each, Unreadable):
+                    self._note_unreadable(each)
+                    continue
+                asked = state | self._places.of(each.name).known()
+                position = self._checkpoint.recall(each.name, asked)
+                if position is None:
+                    yield each, asked
+                else:
+                    self._positions[each.name] = position
+                    self._note(PhotoEnd(each.name, PhotoStatus.KEPT))
 
     async def _look_at(self, photo: Photo, asked: Mapping[str, Any]) -> None:
         place = self._places.of(photo.name)
@@ -210,11 +214,11 @@ class Identification:
         status = PhotoStatus.IDENTIFIED if reason is None else PhotoStatus.FAILED
         self._note(PhotoEnd(photo.name, status, reason, warnings))
 
-    def _note_unreadable(self, folder: Path, error: OSError) -> None:
-        if folder == self._photos.root:
-            raise error
-        name = folder.relative_to(self._photos.root).as_posix()
-        reason = f"the folder cannot be read: {error.strerror or error}"
+    def _note_unreadable(self, folder: Unreadable) -> None:
+        if folder.path == self._photos.root:
+            raise folder.error
+        name = folder.path.relative_to(self._photos.root).as_posix()
+        reason = f"the folder cannot be read: {folder.error.strerror or folder.error}"
         self._note(PhotoEnd(name, PhotoStatus.FAILED, reason))
 
     def _note(self, end: PhotoEnd) -> None:

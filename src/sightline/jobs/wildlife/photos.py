@@ -26,17 +26,27 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A folder whose photos are not known, and why."""
+
+    path: Path
+    error: OSError
+
+    def state(self) -> dict[str, int]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoFolder:
     """Where the photos are; ``recursive``: in the folders below as well."""
 
     root: Path
     recursive: bool = True
 
-    def __iter__(self) -> Iterator[Photo | tuple[Path, OSError]]:
-        """Photos, and folders that cannot be read with the reason."""
+    def __iter__(self) -> Iterator[Photo | Unreadable]:
         for listing in listings(self.root, recursive=self.recursive):
             if listing.error is not None:
-                yield listing.folder, listing.error
+                yield Unreadable(listing.folder, listing.error)
             for name in listing.names:
                 path = listing.folder / name
                 yield Photo(path, path.relative_to(self.root).as_posix())

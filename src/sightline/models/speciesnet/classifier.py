@@ -13,13 +13,12 @@ from sightline.errors import ModelBroken
 from sightline.imaging import View, interpolate
 from sightline.models import Graph, TensorSpec
 from sightline.models.embedders import only_input, output_index
+from sightline.taxa import Taxon
 from sightline.types import SpeciesScores
 
 SIDE: Final = 480
 # How many labels the release's rules look at.
 REPORTED: Final = 5
-# A label is "uuid;class;order;family;genus;species;common name".
-LABEL_PARTS: Final = 7
 
 # torchvision's way from numbers between 0 and 1 to whole levels, for which it multiplies and cuts.
 _LEVELS: Final = np.float32(255.999)
@@ -82,7 +81,7 @@ def read_labels(path: Path) -> list[str]:
     """The labels of a release in the order of the network's answers.
 
     Raises:
-        ModelBroken: a line is not a label.
+        ModelBroken: there is no label, or a line is none.
     """
     try:
         labels = path.read_text(encoding="utf-8").splitlines()
@@ -91,11 +90,13 @@ def read_labels(path: Path) -> list[str]:
     while labels and not labels[-1].strip():
         labels.pop()
     labels = [label.strip() for label in labels]
+    if not labels:
+        raise ModelBroken("The file of labels is empty")
     for number, label in enumerate(labels, 1):
-        if label.count(";") != LABEL_PARTS - 1:
-            raise ModelBroken(
-                f"Line {number} of the file of labels must have {LABEL_PARTS} parts with ';' between them"
-            )
+        try:
+            Taxon.parse(label)
+        except ValueError as error:
+            raise ModelBroken(f"Line {number} of the file of labels is none: {error}") from None
     return labels
 
 

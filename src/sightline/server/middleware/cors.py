@@ -21,8 +21,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class Cors:
     """Answers preflights of ``origins`` for each ``prefix`` and all below it, and marks responses as theirs.
 
-    With ``any_origin`` one of ``origins`` may be "*": every page may call. ``setting`` is what errors say to
-    correct.
+    ``paths`` are single ones, without what is below them. With ``any_origin`` one of ``origins`` may be "*":
+    every page may call. ``setting`` is what errors say to correct.
 
     Outside the API key, because browsers send preflights without headers. A request of any other origin
     passes as if this were not here. Nothing is sent that a browser keeps by itself (no cookies), so no
@@ -38,12 +38,14 @@ class Cors:
         *,
         prefix: str | Collection[str],
         origins: Collection[str],
+        paths: Collection[str] = (),
         any_origin: bool = False,
         setting: str = "SIGHTLINE_CORS_ORIGINS (NEXTJS_DOMAIN)",
     ) -> None:
         self._app = app
         prefixes = (prefix,) if isinstance(prefix, str) else prefix
         self._prefixes = tuple(each.rstrip("/") for each in prefixes)
+        self._paths = frozenset(paths)
         self._any = any_origin and ANY in origins
         self._origins = frozenset(() if self._any else (_origin(written, setting) for written in origins))
         self._shared = CORSMiddleware(
@@ -60,7 +62,9 @@ class Cors:
 
     def _concerns(self, scope: Scope) -> bool:
         path = path_of(scope)
-        if not any(path == prefix or path.startswith(prefix + "/") for prefix in self._prefixes):
+        if path not in self._paths and not any(
+            path == prefix or path.startswith(prefix + "/") for prefix in self._prefixes
+        ):
             return False
         given = header_values(scope, b"origin")
         return len(given) == 1 and (self._any or given[0].decode("latin-1") in self._origins)

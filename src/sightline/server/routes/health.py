@@ -44,13 +44,15 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/", include_in_schema=False)
-async def about() -> Response:
-    """Where to go from here."""
+async def about(request: Request) -> Response:
+    """Where to go from here. Clients of replaced services look whether this answers."""
+    docs = analyzer_of(request).settings.enable_docs
     return JSONResponse(
         {
             "service": "sightline",
             "version": __version__,
-            "docs": "/docs",
+            "status": "ok",
+            "docs": "/docs" if docs else None,
             "analyze": "POST /v1/analyze",
             "operations": "/v1/operations",
             "models": "/v1/models",

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.errors import InvalidImage, InvalidRequest, ModelUnavailable, SightlineError
+from sightline.errors import InvalidImage, InvalidParameters, InvalidRequest, ModelUnavailable, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
 from sightline.runtime.report import error_report
@@ -73,7 +73,12 @@ async def answer_questions(
     if lacking := analyzer.engine.lacking(Capability.ANSWER):
         raise ModelUnavailable(f"no vision-language model is configured: {lacking}")
     schema = DEFAULT_SCHEMA if schema_json is None else _schema(schema_json)
-    task = analyzer.bind(Task("question", "ask", {"prompt": prompt, "json_schema": schema}))
+    try:
+        task = analyzer.bind(Task("question", "ask", {"prompt": prompt, "json_schema": schema}))
+    except InvalidParameters as error:  # in the form's words
+        raise InvalidParameters(
+            str(error).removeprefix("ask: ").replace("json_schema:", "schema_json:", 1)
+        ) from None
     answers = await asyncio.gather(
         *(
             _ask(analyzer, task, ImageAnswer(index, name, num_bytes), opened)
@@ -89,9 +94,12 @@ async def answer_questions(
 
 def _schema(written: str) -> Any:
     try:
-        return parse_json(written)
+        schema = parse_json(written)
     except InvalidRequest as error:
         raise InvalidRequest(f"schema_json: {error}") from None
+    if schema is None:  # to the operation that would be none at all
+        raise InvalidParameters("schema_json: null is no JSON Schema; leave the field out")
+    return schema
 
 
 async def _ask(analyzer: Analyzer, task: BoundTask, about: ImageAnswer, opened: Opened) -> ImageAnswer:
