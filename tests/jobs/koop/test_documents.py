@@ -180,8 +180,10 @@ def test_counts_are_of_a_range_and_bytes_are_counted_once(documents: Documents, 
     ended_day(state, MONDAY + ONE_DAY, {"c": ["3.png"]}, wanted=False)
     assert documents.count_items() == {"kept": 2, "rejected": 1}
     assert documents.count_items(MONDAY, MONDAY) == {"kept": 2}
-    assert documents.count_wanted(MONDAY) == 2
-    assert documents.count_wanted(MONDAY + ONE_DAY) == 0
+    assert documents.count_wanted(MONDAY, MODEL) == 2
+    assert documents.count_wanted(MONDAY, "newer") == 0
+    assert documents.number_of_files() == 0
+    assert documents.count_wanted(MONDAY + ONE_DAY, MODEL) == 0
     documents.keep_files(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7)])
     assert documents.disk_bytes() == 14
 

@@ -94,6 +94,38 @@ async def test_keeping_less_lets_go(rig: Rig) -> None:
     assert rig.blobs() == set()
 
 
+async def test_a_dry_run_leaves_what_was_kept(rig: Rig) -> None:
+    await rig.run(FIRST, LAST)
+    manifest, blobs = rig.manifest_bytes(), rig.blobs()
+    rig.judge = CountingJudge(model="newer", wants=lambda data: False)
+    days = await rig.run(FIRST, LAST, dry_run=True)
+    assert len(days) == 3
+    assert {each.kept for each in days} == {0}  # as it would be with that model
+    assert (rig.manifest_bytes(), rig.blobs()) == (manifest, blobs)
+    rig.judge = CountingJudge()
+    before = len(rig.koop.log)
+    await rig.run(FIRST, LAST)
+    assert asked_since(rig, before) == []
+    assert (rig.manifest_bytes(), rig.blobs()) == (manifest, blobs)
+
+
+async def test_attachments_can_be_had_later(rig: Rig) -> None:
+    last = FIRST + timedelta(days=9)
+    await rig.run(FIRST, last, attachments=False)
+    attached = [line for line in rig.manifest() if line["kind"] == "exb"]
+    assert attached
+    assert {(line["state"], line["error"]) for line in attached} == {("skipped", "an attachment")}
+    assert not [each for each in rig.koop.log if "exb" in each.url]
+    before = len(rig.koop.log)
+    await rig.run(FIRST, last)
+    urls = asked_since(rig, before)
+    assert urls
+    assert all("exb" in url for url in urls)
+    fresh = Rig(rig.koop, rig.out.parent / "fresh")
+    await fresh.run(FIRST, last)
+    assert rig.manifest_bytes() == fresh.manifest_bytes()
+
+
 async def test_logos_can_be_had_later(rig: Rig) -> None:
     rig.koop.alter("gmb", quirks.bare)
     rig.koop.alter("gmb", logo_in_head)

@@ -100,13 +100,6 @@ async def test_texts_come_from_the_host_that_was_chosen(
     assert asked.role == role
 
 
-async def test_attachments_may_be_left_out(bench: Callable[..., Bench]) -> None:
-    at = bench(attachments=False)
-    for publication in await at.publications():
-        _, placements = await at.read(publication)
-        assert all(each.kind is ItemKind.ILLUSTRATION for each in placements)
-
-
 async def test_a_publication_that_is_a_pdf_is_looked_at_itself(bench: Callable[..., Bench]) -> None:
     at = bench()
     at.koop.alter("gmb", quirks.pdf_only)

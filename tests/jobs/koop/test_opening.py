@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,37 @@ async def test_without_weights_only_everything_can_be_kept(koop: KoopServer, tmp
     async with downloading(settings, options, tmp_path / "out", events.append):
         (warning,) = (each.message for each in events if isinstance(each, Warned))
         assert warning.startswith("images are kept without a verdict: ")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"keep": Keep.WOULD_DOWNLOAD}, {"keep": Keep.NONE}, {"label_set": "other"}]
+)
+async def test_an_option_that_was_forgotten_removes_nothing(
+    changes: dict[str, Any], koop: KoopServer, seeing_models: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[other.labels]\na = ["x"]\nb = ["y"]\n[other.rules.r]\nany_above = { a = 0.5 }\n', encoding="utf-8"
+    )
+    settings = settings_of(koop, seeing_models, label_sets=own)
+    out = tmp_path / "out"
+
+    async def run(**changes: Any) -> int:
+        """How many files stay."""
+        options = replace(options_of(settings, **changes), last=MONDAY + 4 * ONE_DAY)
+        async with downloading(settings, options, out, lambda event: None) as (job, _):
+            await job.run()
+        return sum(each.is_file() for each in (out / "blobs").rglob("*"))
+
+    everything = await run(keep=Keep.ALL)
+    assert everything > 0
+    fewer = {"keep": Keep.ALL, **changes}
+    with pytest.raises(InvalidRequest, match=r"kept by --keep all .*map-or-aerial.*--prune"):
+        await run(**fewer)
+    assert await run(**fewer, dry_run=True) == everything
+    assert await run(keep=Keep.ALL) == everything
+    assert await run(**fewer, prune=True) < everything or "label_set" in changes
+    assert await run(**fewer) <= everything  # these are the folder's rules now
 
 
 def test_manners_follow_the_settings(koop: KoopServer, tmp_path: Path) -> None:

@@ -35,7 +35,11 @@ def download(
         typer.Option(help="Files that stay: maps and aerial images, all, or none (only verdicts)."),
     ] = "would-download",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge images; keep no file and write no manifest.")
+        bool, typer.Option("--dry-run", help="Judge images; keep no more files and write no manifest.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Let another --keep or --label-set remove files that were kept before."),
     ] = False,
     retry_failed: Annotated[
         bool,
@@ -70,7 +74,8 @@ def download(
         str, typer.Option(metavar="NAME", help="Label set that pictures are told apart by.")
     ] = "map-or-aerial",
     parquet: Annotated[
-        bool, typer.Option("--parquet", help="Write the manifest as Parquet too; needs sightline[parquet].")
+        bool,
+        typer.Option("--parquet", help="Write the manifest as Parquet too; needs pyarrow."),
     ] = False,
     contact: Annotated[
         str | None,
@@ -114,6 +119,7 @@ def download(
             last=days[1],
             keep=Keep(keep),
             dry_run=dry_run,
+            prune=prune,
             retry_failed=retry_failed,
             field=DateField(date_field),
             exclusions=Exclusions(tuple(exclude or ()), tuple(exclude_type or ())),

@@ -304,6 +304,11 @@ class Documents:
         )
         return 0 if row is None else int(row["number"])
 
+    def number_of_files(self) -> int:
+        """That stay."""
+        row = self._state.one("SELECT count(*) AS number FROM files")
+        return 0 if row is None else int(row["number"])
+
     def disk_bytes(self) -> int:
         """Of all files that are here; those of the same content are one."""
         row = self._state.one(
@@ -312,14 +317,16 @@ class Documents:
         )
         return 0 if row is None else int(row["bytes"])
 
-    def count_wanted(self, date: dt.date) -> int:
-        """How many items of a day have a picture that the verdicts say to download."""
+    def count_wanted(self, date: dt.date, model: str | None) -> int:
+        """How many items of a day have a picture that the verdicts say to download: of what stays ``model``'s
+        verdicts, else those that decided."""
         row = self._state.one(
             "SELECT count(DISTINCT items.url) AS number FROM publications "
             "JOIN placements ON pub_id = id JOIN items ON items.url = placements.url "
-            "JOIN verdicts ON verdicts.sha256 = items.sha256 AND verdicts.model = items.model "
+            "JOIN verdicts ON verdicts.sha256 = items.sha256 "
+            "AND verdicts.model = CASE items.state WHEN ? THEN ? ELSE items.model END "
             "WHERE date = ? AND would_download",
-            (date.isoformat(),),
+            (ItemState.KEPT, model, date.isoformat()),
         )
         return 0 if row is None else int(row["number"])
 

@@ -339,7 +339,7 @@ class Download:
         publications = self._documents.count_publications(day.date)
         kept = items.get(ItemState.KEPT, 0)
         if self._options.dry_run:
-            kept = self._documents.count_wanted(day.date)
+            kept = self._documents.count_wanted(day.date, self._model)
         had = sum(items.get(each, 0) for each in (ItemState.CLASSIFIED, ItemState.KEPT, ItemState.REJECTED))
         requests = sum(each.requests for each in self._client.traffic().values())
         return DayEnded(

@@ -139,10 +139,9 @@ class Gathering:
         )
 
     def _attachments(self, record: Record) -> Iterator[Placement]:
-        if self._options.attachments:
-            for each in record.attachments:
-                url = listing_url(self._options.attachments_at, each.exb_id)
-                yield Placement(url, ItemKind.ATTACHMENT, each.filename)
+        for each in record.attachments:
+            url = listing_url(self._options.attachments_at, each.exb_id)
+            yield Placement(url, ItemKind.ATTACHMENT, each.filename)
 
 
 def kind_of(data: bytes) -> tuple[str, str]:

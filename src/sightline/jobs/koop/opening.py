@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from sightline.errors import ConfigurationError, ModelError
+from sightline.errors import ConfigurationError, InvalidRequest, ModelError
 from sightline.fetching.polite import Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import PdfLimits
+from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.download import Download, Sources, learned_rates
 from sightline.jobs.koop.folder import STATE_NAME, occupied
 from sightline.jobs.koop.judging import Judge, PageLimits, ZeroShotJudge
@@ -24,6 +25,9 @@ from sightline.settings import Settings
 
 # However little a host bears: slower would not end.
 _FLOOR_PER_S = 0.1
+_FILLED_BY = "filled_by"
+# How much stays.
+_WIDTHS = {Keep.NONE: 0, Keep.WOULD_DOWNLOAD: 1, Keep.ALL: 2}
 
 
 @asynccontextmanager
@@ -33,7 +37,8 @@ async def downloading(
     """A run that is ready to begin, and the state it works on. Nothing has been asked of the archive yet.
 
     Raises:
-        InvalidRequest: the range or the question is none, or the folder is in use or cannot be written.
+        InvalidRequest: the range or the question is none, the folder is in use or cannot be written, or other
+            rules would remove files from it.
         ConfigurationError: a setting is wrong or missing.
         ModelError: there is no model to judge with, and the rules need one; the message says how to get it.
     """
@@ -44,7 +49,10 @@ async def downloading(
     async with AsyncExitStack() as stack:
         blobs = stack.enter_context(occupied(folder))
         state = stack.enter_context(State(folder / STATE_NAME))
+        _require_same_rules(options, state, folder)
         judge = await _judge(stack, settings, options, pages, report)
+        if not options.dry_run:
+            state.put(_FILLED_BY, {"keep": options.keep, "label_set": options.label_set})
         client = PoliteClient(
             manners,
             [settings.koop_search_url, settings.koop_reader_url, settings.koop_attachments_url],
@@ -54,6 +62,25 @@ async def downloading(
         sources = Sources(client, Search(client, settings.koop_search_url), judge)
         limits = ImageLimits.from_settings(settings)
         yield Download(options, state, blobs, sources, report, pages, limits), state
+
+
+def _require_same_rules(options: Options, state: State, folder: Path) -> None:
+    """An option that was forgotten must not cost what earlier runs kept.
+
+    Raises:
+        InvalidRequest: fewer files would stay than there are, and ``prune`` does not say that this is meant.
+    """
+    before = state.get(_FILLED_BY)
+    if before is None or options.dry_run or options.prune:
+        return
+    keeps_less = _WIDTHS[options.keep] < _WIDTHS[Keep(before["keep"])]
+    number = Documents(state).number_of_files()
+    if number and (keeps_less or options.label_set != before["label_set"]):
+        raise InvalidRequest(
+            f"{folder} has {number} files kept by --keep {before['keep']} --label-set {before['label_set']}; "
+            f"--keep {options.keep} --label-set {options.label_set} may remove some. Give the same again, "
+            "or another --out, or --prune if that is what you want"
+        )
 
 
 async def _judge(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sightline.jobs.koop.documents import Placement
+from sightline.jobs.koop.documents import ItemKind, Placement
 from sightline.jobs.koop.query import NOTHING, DateField, Exclusions, day_query
 
 # Decisions may still be published a day or two after the date they get.
@@ -32,7 +32,8 @@ class Options:
     Attributes:
         first, last: days, both included.
         keep: which files stay.
-        dry_run: judge, keep nothing and write no manifest.
+        dry_run: judge, keep nothing more and write no manifest. What earlier runs kept stays as it is.
+        prune: let other rules than those of earlier runs remove what these kept.
         retry_failed: work on days again that are partial or failed.
         field: which date of a publication counts.
         newest_first: begin at ``last``.
@@ -56,6 +57,7 @@ class Options:
     last: dt.date
     keep: Keep = Keep.WOULD_DOWNLOAD
     dry_run: bool = False
+    prune: bool = False
     retry_failed: bool = False
     field: DateField = DateField.AVAILABLE
     exclusions: Exclusions = NOTHING
@@ -112,6 +114,8 @@ class Options:
         """Why an item is not worth fetching; None if it is."""
         if placement.in_head and not self.logos:
             return "a logo"
+        if placement.kind is ItemKind.ATTACHMENT and not self.attachments:
+            return "an attachment"
         width_mm = placement.width_mm
         if width_mm is not None and width_mm < self.min_width_mm:
             return f"printed {width_mm:g} mm wide, less than {self.min_width_mm:g} mm"

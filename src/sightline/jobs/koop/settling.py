@@ -129,6 +129,8 @@ class Settling:
         return ItemState.KEPT if keeps_all or judgement.would_download else ItemState.REJECTED
 
     async def _apply(self, item: Item, judgement: Judgement | None) -> None:
+        if self._options.dry_run and item.state is ItemState.KEPT:
+            return  # an earlier run's, and not this one's to let go
         state = self._decision(judgement)
         if judgement is not None:
             item = replace(item, model=judgement.model, error=judgement.error or judgement.note)
