@@ -253,6 +253,13 @@ def test_no_weights_are_503_and_say_how_to_get_them(client: httpx2.Client) -> No
     assert "megadetector" in response.json()["detail"]
 
 
+def test_the_release_is_a_setting(serve: Callable[..., httpx2.Client], plugins: Path) -> None:
+    client = serve(plugins_dir=plugins, speciesnet_version="v4.0.1a")
+    response = client.post("/uploadfile/", files={"file": upload(png())})
+    assert response.status_code == 503
+    assert "sightline models export speciesnet-v4.0.1a" in response.json()["detail"]
+
+
 # -- questions ---------------------------------------------------------------------------------------------
 
 

@@ -45,9 +45,6 @@ MIB = 1024 * 1024
 MAX_IMAGE_BYTES = 5 * MIB
 # A prompt, a file name and the form's own lines come on top.
 MAX_BODY_BYTES_BY_PREFIX: Mapping[str, int] = {"/uploadfile": 6 * MIB, "/analyze": 6 * MIB}
-# What the contract's ``speciesnet`` holds is what that package gave up to 5.0.5: one prediction per photo.
-TASK = Task("speciesnet", "identify_species", {"format": "speciesnet-4"})
-
 router = APIRouter(tags=["atlas-backend"])
 
 
@@ -198,7 +195,7 @@ async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
     analyzer = analyzer_of(request)
     picture = await _opened(analyzer, upload)
     note_picture(request, picture)
-    outcomes = await analyzer.analyze(picture, [analyzer.bind(TASK)])
+    outcomes = await analyzer.analyze(picture, [analyzer.bind(_task(analyzer.settings))])
     note_outcomes(request, outcomes)
     (outcome,) = outcomes
     if isinstance(outcome.error, InvalidImage):  # damaged past its header
@@ -212,6 +209,14 @@ async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
         "speciesnet": _written(outcome),
     }
     return json_response(body, headers=warning_headers(outcomes))
+
+
+def _task(settings: Settings) -> Task:
+    """The contract's ``speciesnet`` is what that package gave up to 5.0.5: one prediction per photo."""
+    params = {"format": "speciesnet-4"}
+    if settings.speciesnet_version:
+        params["version"] = settings.speciesnet_version
+    return Task("speciesnet", "identify_species", params)
 
 
 def _written(outcome: Outcome) -> dict[str, Any]:
