@@ -360,6 +360,14 @@ def test_an_empty_schema_field_is_none(asking: httpx2.Client, gemini_service: An
     assert ask(asking, 1, schema_json=" ").json()["metadata"]["schema"] == "default"
 
 
+def test_a_schema_sent_as_a_file_is_not_passed_over(asking: httpx2.Client, gemini_service: Any) -> None:
+    files = [("files", upload(png())), ("schema_json", upload(b"{}", "schema.json", "application/json"))]
+    response = asking.post("/gemini/analyze/", data={"prompt": "?"}, files=files)
+    assert response.status_code == 422
+    assert "schema_json is text, not a file" in response.json()["detail"]
+    assert gemini_service.received == []
+
+
 def test_an_image_that_fails_fails_alone(asking: httpx2.Client, gemini_service: Any, cup: bytes) -> None:
     gemini_service.says_of(lambda received: '{"category_label": "cup", "answer": "coffee"}')
     files = [

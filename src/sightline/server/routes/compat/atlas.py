@@ -106,11 +106,10 @@ async def gemini_analyze(request: Request) -> Response:
     analyzer = analyzer_of(request)
     async with read_form(request, max_files=analyzer.settings.request_max_images) as form:
         prompt = _text(form, "prompt")
-        schema_json = form.get("schema_json")
+        schema_json = _schema_json(form)
         uploads = [await _upload(file) for file in _files(form, "files")]
     if not uploads:
         raise _missing("files", "one or more images")
-    schema = schema_json if isinstance(schema_json, str) and schema_json.strip() else None
 
     async def opened(index: int) -> Picture:
         picture = await _opened(analyzer, uploads[index])
@@ -118,7 +117,9 @@ async def gemini_analyze(request: Request) -> Response:
         return picture
 
     files = [(upload.filename, len(upload.data)) for upload in uploads]
-    body, outcomes = await while_connected(request, answer_questions(analyzer, prompt, schema, files, opened))
+    body, outcomes = await while_connected(
+        request, answer_questions(analyzer, prompt, schema_json, files, opened)
+    )
     note_outcomes(request, outcomes)
     return json_response(body, headers=warning_headers(outcomes))
 
@@ -158,6 +159,13 @@ def _text(form: FormData, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _missing(field, "text")
     return value
+
+
+def _schema_json(form: FormData) -> str | None:
+    value = form.get("schema_json")
+    if isinstance(value, UploadFile):  # passing over it would answer in another shape than was asked for
+        raise InvalidParameters("schema_json is text, not a file; with curl: -F 'schema_json=<FILE'")
+    return value if value and value.strip() else None
 
 
 def _missing(field: str, kind: str) -> InvalidParameters:
