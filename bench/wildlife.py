@@ -63,5 +63,6 @@ def _count(answer: Any) -> int:
 def show(report: dict[str, Any]) -> None:
     """The report as lines."""
     for name, side in report["sides"].items():
-        print(f"{name:20} {Measured(**side['measured'])}   {side['resident_mib']:6.0f} MiB")
-        print(f"{'':20} classified per photo: {side['found']}")
+        measured = Measured(**side["measured"])
+        print(f"{name:20} {60 * measured.per_s:6.1f} photos/min, half within {measured.p50_ms / 1000:.1f} s")
+        print(f"{'':20} classified per photo: {side['found']}; {side['resident_mib']:.0f} MiB resident")

@@ -28,6 +28,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "rate_limit_window_s": ("90", 90),
     "allowed_hosts": ("example.org, *.example.org", ("example.org", "*.example.org")),
     "force_https": ("true", True),
+    "speciesnet_version": ("v4.0.1a", "v4.0.1a"),
     "gemini_api_key": ("AIza-x", SecretStr("AIza-x")),
     "gemini_model": ("gemini-y", "gemini-y"),
     "gemini_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),

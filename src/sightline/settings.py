@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SIGHTLINE_RATE_LIMIT_WINDOW_S", "RATE_LIMIT_WINDOW_SECONDS"),
         description="Seconds of that window.",
     )
+    speciesnet_version: str | None = Field(
+        None,
+        description="Release of SpeciesNet on the atlas-backend's routes, e.g. v4.0.1a. None: the newest.",
+    )
     allowed_hosts: Names = Field(
         (),
         validation_alias=AliasChoices("SIGHTLINE_ALLOWED_HOSTS", "ALLOWED_HOSTS"),

@@ -88,11 +88,12 @@ def get(port: int, path: str) -> Any:
         return json.load(response)
 
 
-def test_serves_until_interrupted(started) -> None:
+@pytest.mark.parametrize("docs", ["true", "false"])
+def test_serves_until_interrupted(started, docs: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = started("serve", "--port", str(port), "--offline")
+    process = started("serve", "--port", str(port), "--offline", ENABLE_API_DOCS=docs)
     deadline = time.monotonic() + 30
     operations = None
     while operations is None:
@@ -104,4 +105,7 @@ def test_serves_until_interrupted(started) -> None:
             time.sleep(0.05)
     assert "brightness" in json.dumps(operations)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) in (0, 130)
+    _, log = process.communicate(timeout=20)
+    assert process.returncode in (0, 130)
+    assert f"http://127.0.0.1:{port}/v1/analyze" in log
+    assert ("/docs" in log) == (docs == "true"), "nobody is sent to a page that is off"

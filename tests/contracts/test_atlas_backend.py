@@ -253,6 +253,13 @@ def test_no_weights_are_503_and_say_how_to_get_them(client: httpx2.Client) -> No
     assert "megadetector" in response.json()["detail"]
 
 
+def test_the_release_is_a_setting(serve: Callable[..., httpx2.Client], plugins: Path) -> None:
+    client = serve(plugins_dir=plugins, speciesnet_version="v4.0.1a")
+    response = client.post("/uploadfile/", files={"file": upload(png())})
+    assert response.status_code == 503
+    assert "sightline models export speciesnet-v4.0.1a" in response.json()["detail"]
+
+
 # -- questions ---------------------------------------------------------------------------------------------
 
 
@@ -351,6 +358,14 @@ def test_without_a_schema_a_label_is_asked_for(asking: httpx2.Client, gemini_ser
 def test_an_empty_schema_field_is_none(asking: httpx2.Client, gemini_service: Any) -> None:
     gemini_service.says('{"category_label": "deer", "answer": "yes"}')
     assert ask(asking, 1, schema_json=" ").json()["metadata"]["schema"] == "default"
+
+
+def test_a_schema_sent_as_a_file_is_not_passed_over(asking: httpx2.Client, gemini_service: Any) -> None:
+    files = [("files", upload(png())), ("schema_json", upload(b"{}", "schema.json", "application/json"))]
+    response = asking.post("/gemini/analyze/", data={"prompt": "?"}, files=files)
+    assert response.status_code == 422
+    assert "schema_json is text, not a file" in response.json()["detail"]
+    assert gemini_service.received == []
 
 
 def test_an_image_that_fails_fails_alone(asking: httpx2.Client, gemini_service: Any, cup: bytes) -> None:

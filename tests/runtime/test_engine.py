@@ -494,7 +494,11 @@ async def test_what_has_to_be_set_is_said_of_all(start: Any, define: Any) -> Non
     ]
     engine = start(*models).engine
     assert engine.lacking(Capability.ANSWER) == "set x for x, or set y for y"
-    assert engine.find(Capability.ANSWER) == "x"
+    with pytest.raises(
+        ModelUnavailable, match="no model that gives answer is configured: set x for x, or set y"
+    ):
+        engine.find(Capability.ANSWER)
+    assert engine.find(Capability.ANSWER, "y") == "y"
     assert engine.lacking(Capability.PLACES) == "install a model that gives places"
 
 

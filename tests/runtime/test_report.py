@@ -10,7 +10,7 @@ from sightline.errors import Overloaded
 from sightline.imaging import Picture
 from sightline.operations import Answer, catalogue
 from sightline.runtime.analyzer import Outcome, Status, Task
-from sightline.runtime.report import RANDOM_WEIGHTS_WARNING, error_report, outcome_report, picture_report
+from sightline.runtime.report import error_report, outcome_report, picture_report
 from sightline.runtime.telemetry import Trace
 from sightline.types import Box, Capability, Detection, Provenance
 
@@ -104,4 +104,4 @@ async def test_random_weights_are_marked_in_the_answer(
     outcomes = await analyzer.analyze(photo, [analyzer.bind(Task("t", "embed_clip"))])
     report = picture_report(photo, outcomes)["results"]["t"]
     assert report["model"]["provenance"] == "random"
-    assert report["warnings"] == [RANDOM_WEIGHTS_WARNING]
+    assert report["warnings"] == ["dice has random weights: the answer means nothing"]

@@ -280,8 +280,15 @@ class Engine:
     # -- what there is -------------------------------------------------------------------------------------
 
     def find(self, capability: Capability, space: str | None = None) -> str:
-        """Name of the first model with ``capability``, in ``space`` if given. See ``operations.Models``."""
+        """Name of the first model with ``capability``, in ``space`` if given. See ``operations.Models``.
+
+        Raises:
+            UnknownModel: there is none in ``space``.
+            ModelUnavailable: there is none at all, or none that is configured; the message says what to set.
+        """
         able = self._able(capability)
+        if able and space is None and (lacking := self.lacking(capability)):
+            raise ModelUnavailable(f"no model that gives {capability.value} is configured: {lacking}")
         for card in able:
             if space is None or (card.space or card.name) == space:
                 return card.name

@@ -13,8 +13,6 @@ from sightline.runtime.analyzer import Outcome
 from sightline.runtime.telemetry import Trace
 from sightline.types import ModelRef, Provenance, Region
 
-RANDOM_WEIGHTS_WARNING = "this model has random weights: its answer means nothing"
-
 
 def picture_report(picture: Picture | None, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """One image's entry: ``image`` (facts, None without a picture) and ``results`` by task id."""
@@ -59,8 +57,9 @@ def outcome_report(outcome: Outcome) -> dict[str, Any]:
 def warnings_of(outcome: Outcome) -> list[str]:
     """What a reader must know to not misread the answer."""
     warnings = [*outcome.trace.warnings, *(outcome.answer.warnings if outcome.answer else ())]
-    if outcome.answer and outcome.answer.model and outcome.answer.model.provenance is Provenance.RANDOM:
-        warnings.append(RANDOM_WEIGHTS_WARNING)
+    model = outcome.answer.model if outcome.answer else None
+    if model and model.provenance is Provenance.RANDOM:
+        warnings.append(f"{model.name} has random weights: the answer means nothing")
     return warnings
 
 

@@ -269,7 +269,7 @@ def test_a_release_has_rules_of_its_own(ask: Ask, photo) -> None:
 def test_random_weights_are_said_of_every_model(ask: Ask, photo) -> None:
     warnings = ask(photo(LION_BOX), version="v4.0.1a")["warnings"]
     assert "speciesnet-v4.0.1a-ensemble has random weights: the answer means nothing" in warnings
-    assert "this model has random weights: its answer means nothing" in warnings
+    assert "speciesnet-v4.0.1a has random weights: the answer means nothing" in warnings
 
 
 def test_a_release_that_is_not_installed_says_how_to_get_it(client, photo) -> None:

@@ -45,9 +45,6 @@ MIB = 1024 * 1024
 MAX_IMAGE_BYTES = 5 * MIB
 # A prompt, a file name and the form's own lines come on top.
 MAX_BODY_BYTES_BY_PREFIX: Mapping[str, int] = {"/uploadfile": 6 * MIB, "/analyze": 6 * MIB}
-# What the contract's ``speciesnet`` holds is what that package gave up to 5.0.5: one prediction per photo.
-TASK = Task("speciesnet", "identify_species", {"format": "speciesnet-4"})
-
 router = APIRouter(tags=["atlas-backend"])
 
 
@@ -109,11 +106,10 @@ async def gemini_analyze(request: Request) -> Response:
     analyzer = analyzer_of(request)
     async with read_form(request, max_files=analyzer.settings.request_max_images) as form:
         prompt = _text(form, "prompt")
-        schema_json = form.get("schema_json")
+        schema_json = _schema_json(form)
         uploads = [await _upload(file) for file in _files(form, "files")]
     if not uploads:
         raise _missing("files", "one or more images")
-    schema = schema_json if isinstance(schema_json, str) and schema_json.strip() else None
 
     async def opened(index: int) -> Picture:
         picture = await _opened(analyzer, uploads[index])
@@ -121,7 +117,9 @@ async def gemini_analyze(request: Request) -> Response:
         return picture
 
     files = [(upload.filename, len(upload.data)) for upload in uploads]
-    body, outcomes = await while_connected(request, answer_questions(analyzer, prompt, schema, files, opened))
+    body, outcomes = await while_connected(
+        request, answer_questions(analyzer, prompt, schema_json, files, opened)
+    )
     note_outcomes(request, outcomes)
     return json_response(body, headers=warning_headers(outcomes))
 
@@ -163,6 +161,13 @@ def _text(form: FormData, field: str) -> str:
     return value
 
 
+def _schema_json(form: FormData) -> str | None:
+    value = form.get("schema_json")
+    if isinstance(value, UploadFile):  # passing over it would answer in another shape than was asked for
+        raise InvalidParameters("schema_json is text, not a file; with curl: -F 'schema_json=<FILE'")
+    return value if value and value.strip() else None
+
+
 def _missing(field: str, kind: str) -> InvalidParameters:
     return InvalidParameters(f"the form needs {kind} in the field {field!r}")
 
@@ -198,7 +203,7 @@ async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
     analyzer = analyzer_of(request)
     picture = await _opened(analyzer, upload)
     note_picture(request, picture)
-    outcomes = await analyzer.analyze(picture, [analyzer.bind(TASK)])
+    outcomes = await analyzer.analyze(picture, [analyzer.bind(_task(analyzer.settings))])
     note_outcomes(request, outcomes)
     (outcome,) = outcomes
     if isinstance(outcome.error, InvalidImage):  # damaged past its header
@@ -212,6 +217,14 @@ async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
         "speciesnet": _written(outcome),
     }
     return json_response(body, headers=warning_headers(outcomes))
+
+
+def _task(settings: Settings) -> Task:
+    """The contract's ``speciesnet`` is what that package gave up to 5.0.5: one prediction per photo."""
+    params = {"format": "speciesnet-4"}
+    if settings.speciesnet_version:
+        params["version"] = settings.speciesnet_version
+    return Task("speciesnet", "identify_species", params)
 
 
 def _written(outcome: Outcome) -> dict[str, Any]:
