@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ import httpx2
 import numpy as np
 import pytest
 import skimage.data
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sightline.collections import Collections, Recipe, Space
 from sightline.models.collections import LOOK_EVERY_S
+from sightline.server.app import create_app, wrapped
+from sightline.settings import Settings
 
 WAIT_S = 30.0
 GRAVEL = np.stack([skimage.data.gravel()] * 3, axis=-1)
@@ -332,3 +338,48 @@ def test_it_is_in_the_openapi_document(client: httpx2.Client) -> None:
     assert {"multipart/form-data", "application/json"} == train["requestBody"]["content"].keys()
     for path, method in (("", "get"), ("/{collection_id}", "get"), ("/{collection_id}/rollback", "post")):
         assert paths[f"/v1/collections{path}"][method]["summary"]
+
+
+@pytest.fixture(scope="module")
+def bounded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """One server for many bodies."""
+    configured = Settings(
+        models_dir=models_dir,
+        collections_dir=tmp_path_factory.mktemp("collections"),
+        offline=True,
+        train_max_images=20,
+    )
+    app = create_app(configured)
+    config = uvicorn.Config(wrapped(app, configured), port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + WAIT_S
+    while not server.started:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+        yield client
+    server.should_exit = True
+    thread.join()
+
+
+ENTRIES = st.lists(
+    st.dictionaries(
+        st.sampled_from(["id", "url", "base64", "x"]), st.text(max_size=9) | st.none(), max_size=2
+    )
+    | st.text(max_size=3),
+    max_size=3,
+)
+FIELDS = st.sampled_from(["in", "out", "embedding", "target", "face_context", "y"])
+BODIES = st.dictionaries(FIELDS, ENTRIES | st.text(max_size=9) | st.integers(), max_size=5) | ENTRIES
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES)
+def test_any_body_is_refused_with_a_reason(bounded: httpx2.Client, body: Any) -> None:
+    response = bounded.post("/v1/collections/any/train", json=body)
+    # A URL of letters is taken, and refused by the training; so is busy, while that one is under way.
+    assert response.status_code in (202, 400, 409, 422), response.text
+    assert response.status_code == 202 or response.json()["detail"]

@@ -201,6 +201,47 @@ async def test_a_model_that_is_not_here_ends_it(tmp_path, fill, analyzer, kept) 
         await examples(folder, analyzer, kept, Plan(("nothing",)))
 
 
+GREY = """
+import numpy as np
+from sightline.models import ModelCard, ModelDefinition
+from sightline.types import Capability
+
+class Grey:
+    def prepare(self, view):
+        return view.pixels().mean(axis=(0, 1))
+
+    def infer(self, items):
+        return [np.asarray(item, np.float32) for item in items]
+
+CARD = ModelCard(
+    name="grey", capabilities=frozenset({Capability.IMAGE_EMBEDDING}), description="d", licence="CC0-1.0",
+    homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0, space="grey",
+)
+MODELS = (ModelDefinition(CARD, lambda files, graphs: Grey()),)
+"""
+
+
+async def test_two_embeddings_one_after_the_other(models_dir, tmp_path, fill, kept) -> None:
+    (tmp_path / "plugins" / "models").mkdir(parents=True)
+    (tmp_path / "plugins" / "models" / "grey.py").write_text(GREY)
+    folder = fill(tmp_path / "coffee")
+    settings = Settings(
+        models_dir=models_dir, plugins_dir=tmp_path / "plugins", offline=True, allow_random_weights=True
+    )
+    async with Analyzer.create(settings) as analyzer:
+        alone = await examples(folder, analyzer, kept)
+        asked: list[str] = []
+        infer = analyzer.engine.infer
+        analyzer.engine.infer = lambda model, *more: (asked.append(model), infer(model, *more))[1]
+        both = await examples(folder, analyzer, kept, Plan(("grey", "clip-vit-b-32")))
+        again = await examples(folder, analyzer, kept, Plan(("clip-vit-b-32", "grey")))
+    assert set(asked) == {"grey"}  # CLIP's were kept
+    assert (both.examples.recipe.dimensions, both.reused, again.reused) == (515, 0, 24)
+    assert [space.name for space in both.examples.recipe.spaces] == ["grey", "clip-vit-b-32"]
+    assert np.array_equal(both.examples.vectors[:, 3:], alone.examples.vectors)
+    assert np.array_equal(np.roll(both.examples.vectors, -3, axis=1), again.examples.vectors)
+
+
 async def test_folders_of_folders_are_as_many_collections(tmp_path, fill, analyzer, kept) -> None:
     for name in ("cats", "dogs", "not this"):
         fill(tmp_path / "all" / name, count=5)

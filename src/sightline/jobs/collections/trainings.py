@@ -161,6 +161,9 @@ class Trainings:
         except Exception:
             _log.exception("training %s of collection %s", job.id, job.collection)
             job.end(JobState.FAILED, SightlineError("internal error; the server's log has the details"))
+        finally:
+            why = f": {job.error['message']}" if job.error else ""
+            _log.info("training %s of collection %s %s%s", job.id, job.collection, job.state.value, why)
 
     async def _trained(self, job: Job, plan: Plan, supplied: Sequence[Supplied]) -> tuple[Embedded, Training]:
         def progress(done: int, total: int) -> None:
