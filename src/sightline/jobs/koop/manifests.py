@@ -150,8 +150,9 @@ _COLUMNS = {
     "decision_types": "string", "signs": "string", "page_url": "string", "note": "string", "kind": "string",
     "name": "string", "url": "string", "rights": "string", "page": "int32", "caption_before": "string",
     "width_mm": "float64", "state": "string", "error": "string", "sha256": "string", "bytes": "int64",
-    "mime": "string", "label": "string", "confidence": "float64", "probabilities": "string", "would_download": "bool_",
-    "model": "string", "file": "string", "width": "int32", "height": "int32", "source_file": "string",
+    "mime": "string", "label": "string", "confidence": "float64", "probabilities": "string",
+    "would_download": "bool_", "model": "string", "file": "string", "width": "int32", "height": "int32",
+    "source_file": "string",
 }  # fmt: skip
 
 
