@@ -183,6 +183,7 @@ def test_other_image_formats_are_a_415_even_if_read_elsewhere(classifier: httpx2
 def test_what_is_no_image_is_a_415(classifier: httpx2.Client, data: bytes) -> None:
     response = classify(classifier, data, "map.png", "image/png")
     assert response.status_code == 415, response.text
+    assert "accepted format; JPG, PNG, GIF, BMP and TIFF are accepted" in detail(response)
 
 
 def test_damaged_and_empty_files_are_a_422(classifier: httpx2.Client) -> None:

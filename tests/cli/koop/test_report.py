@@ -23,3 +23,6 @@ def test_dates_are_checked(sightline, koop: KoopServer) -> None:
     done = sightline("koop", "report", "--from", "13 January")
     assert done.exit_code == 2
     assert "is not a date" in done.stderr
+    upside_down = sightline("koop", "report", "--from", "2024-01-13", "--to", "2024-01-12")
+    assert upside_down.exit_code == 2
+    assert "before it begins" in upside_down.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from koopserver import KoopServer
+from koopserver import KoopServer, faults
 
 
 def test_a_folder_is_summed_up(sightline, koop: KoopServer) -> None:
@@ -19,6 +19,17 @@ def test_a_folder_is_summed_up(sightline, koop: KoopServer) -> None:
     assert "2024-01-13 to 2024-01-14" in text
     assert "2 complete" in text
     assert next(iter(shown["verdicts"])) in text
+
+
+def test_what_failed_is_listed(sightline, koop: KoopServer) -> None:
+    koop.fail("2024-01-14", faults.diagnostic(10, "mismatched input"))
+    assert sightline("koop", "download", "--from", "2024-01-13", "--to", "2024-01-14").exit_code == 1
+    (failed,) = json.loads(sightline("koop", "status", "--json").stdout)["unsound"]
+    assert (failed["date"], failed["state"]) == ("2024-01-14", "failed")
+    text = sightline("koop", "status").stdout
+    assert "2024-01-14 failed: " in text
+    assert "mismatched input" in text
+    assert "--retry-failed" in text
 
 
 def test_without_a_download_there_is_nothing_to_say(sightline) -> None:

@@ -58,8 +58,9 @@ def test_a_line_says_everything_of_a_picture(state: State, manifest: Manifest, p
             "day": "2024-01-15", "publication": "a", "title": "Besluit a é & <b>", "creator": "Teststad",
             "types": ["verkeersbesluit of -mededeling", "besluit"], "decision_types": ["plaatsing"],
             "signs": ["C1", "E6"], "page_url": "https://reader.example/a.html", "note": None,
-            "kind": "illustratie", "name": "1.png", "url": "https://reader.example/1.png", "page": None,
-            "caption_before": "Kaart", "width_mm": 160.0, "state": "kept", "error": None,
+            "kind": "illustratie", "name": "1.png", "url": "https://reader.example/1.png",
+            "rights": "not known; the archive's CC0 is for texts", "page": None, "caption_before": "Kaart",
+            "width_mm": 160.0, "state": "kept", "error": None,
             "sha256": sha256_of("1.png"), "bytes": 7, "mime": "image/png", "label": "maps",
             "confidence": 0.75, "probabilities": {"maps": 0.75, "miscellaneous": 0.25},
             "would_download": True, "model": MODEL, "file": "blobs/1.png", "width": 160, "height": 110,
@@ -72,6 +73,7 @@ def test_a_publication_without_pictures_has_a_line_too(state: State, manifest: M
     end(state, manifest, MONDAY, {"a": []})
     (line,) = lines(path)
     assert (line["publication"], line["kind"], line["state"]) == ("a", None, "complete")
+    assert line["rights"] is None
 
 
 def test_days_are_appended_and_lines_are_in_order(state: State, manifest: Manifest, path: Path) -> None:

@@ -14,7 +14,7 @@ from sightline.errors import ConfigurationError, InvalidRequest, ModelUnavailabl
 from sightline.jobs.koop.opening import downloading, manners_from, page_limits
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.progress import DayEnded, Event, Warned
-from sightline.jobs.koop.query import Exclusions
+from sightline.jobs.koop.query import DateField, Exclusions
 from sightline.settings import Settings
 
 
@@ -109,6 +109,17 @@ async def test_an_option_that_was_forgotten_removes_nothing(
     assert await run(keep=Keep.ALL) == everything
     assert await run(**fewer, prune=True) < everything or "label_set" in changes
     assert await run(**fewer) <= everything  # these are the folder's rules now
+
+
+async def test_days_of_two_kinds_are_not_mixed(koop: KoopServer, seeing_models: Path, tmp_path: Path) -> None:
+    settings = settings_of(koop, seeing_models)
+    async with downloading(settings, options_of(settings), tmp_path / "out", lambda event: None):
+        pass
+    other = options_of(settings, field=DateField.MODIFIED)
+    with pytest.raises(InvalidRequest, match=r"days by --date-field available.*another --out"):
+        async with downloading(settings, other, tmp_path / "out", lambda event: None):
+            pass
+    assert koop.log == []
 
 
 def test_manners_follow_the_settings(koop: KoopServer, tmp_path: Path) -> None:

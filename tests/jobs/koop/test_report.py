@@ -60,6 +60,22 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def test_nothing_of_an_earlier_report_stays(state: State, tmp_path: Path) -> None:
+    keep(state, tmp_path, MONDAY, "a", "1.png", picture("map", 1, "png", (600, 400)))
+    keep(state, tmp_path, MARCH, "b", "2.jpg", picture("aerial", 1, "jpg", (100, 300)))
+    write_report(tmp_path, state, LIMITS)
+    report = tmp_path / "report"
+    assert len(list(report.rglob("*.png"))) == 2
+    Documents(state).keep_files(sha256_of("1.png"), [])  # let go
+    write_report(tmp_path, state, LIMITS)
+    assert sorted(each.name for each in report.glob("*.html")) == ["2024-03.html", "index.html"]
+    (thumbnail,) = report.rglob("*.png")
+    assert str(thumbnail.relative_to(report)) in Links(report / "2024-03.html").sources
+    write_report(tmp_path, state, LIMITS, MONDAY, MONDAY)  # another range: its copy is still of use
+    assert [each.name for each in report.glob("*.html")] == ["index.html"]
+    assert thumbnail.is_file()
+
+
 def test_pictures_are_shown_by_month_and_day(state: State, tmp_path: Path) -> None:
     keep(state, tmp_path, MONDAY, "a", "1.png", picture("map", 1, "png", (600, 400)))
     keep(state, tmp_path, MARCH, "b", "2.jpg", picture("aerial", 1, "jpg", (100, 300)))

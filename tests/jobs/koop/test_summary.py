@@ -55,6 +55,7 @@ def test_days_that_failed_are_listed_with_what_failed(state: State) -> None:
         (MONDAY + ONE_DAY, "1 file failed", (("https://reader.example/x.png", "torn"),)),
     ]
     written = json.loads(json.dumps(summary.as_json()))
+    assert status_of(state).as_json()["unsound"] == written["unsound"]
     assert written["unsound"][1]["troubles"] == [{"what": "https://reader.example/x.png", "why": "torn"}]
 
 

@@ -32,6 +32,7 @@ def report(
     import datetime as dt
 
     from sightline.cli.options import settings_from
+    from sightline.errors import InvalidRequest
     from sightline.imaging.limits import ImageLimits
     from sightline.jobs.koop.query import parse_day
     from sightline.jobs.koop.report import write_report
@@ -39,6 +40,8 @@ def report(
     limits = ImageLimits.from_settings(settings_from())
     first_day = dt.date.min if first is None else parse_day(first)
     last_day = dt.date.max if last is None else parse_day(last)
+    if last_day < first_day:
+        raise InvalidRequest(f"The range ends on {last_day}, before it begins on {first_day}.")
     with state_in(out) as state:
         written = write_report(out, state, limits, first_day, last_day)
     stdout().print(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from sightline.cli.console import megabytes, stdout, table
 from sightline.cli.koop.folders import DEFAULT, Out, state_in
+from sightline.cli.koop.unsound import list_unsound
 from sightline.cli.options import AsJson
+from sightline.jobs.koop.state import UNSOUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
-    """How a download stands: days, images, verdicts, disk, and the rates learned. It may be running.
+    """How a download stands: days, images, verdicts, disk, rates learned, and what failed. It may be running.
 
     [bold]Examples[/]
 
@@ -45,6 +47,7 @@ def _show(found: Status) -> None:
     rates = [f"{rate:.2f}/s {origin}" for origin, rate in found.rates_per_s.items()]
     shown.add_row("rates", "\n".join(rates) or "not learned yet")
     stdout().print(shown)
+    list_unsound(stdout(), found.unsound, sum(found.days.get(state, 0) for state in UNSOUND))
 
 
 def _counts(of: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sightline.cli.console import printable, stderr, stdout
+from sightline.cli.koop.unsound import STYLES, list_unsound
 from sightline.jobs.koop.progress import DayEnded, Warned, Working
 from sightline.jobs.koop.state import UNSOUND, DayState
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from sightline.jobs.koop.progress import Event
     from sightline.jobs.koop.summary import Summary
 
-_STYLES = {DayState.FAILED: "red", DayState.PARTIAL: "yellow", DayState.EMPTY: "dim"}
 _HOUR_S, _MINUTE_S = 3600.0, 60.0
 # A day that takes longer is told in days.
 _LONG_S = 100 * _HOUR_S
@@ -64,15 +64,7 @@ class Watch:
         """The days and files that failed, and how much there is."""
         if self._lines:
             _print({"event": "end", **summary.as_json()})
-        for each in summary.unsound:
-            stderr().print(
-                f"{each.date} {each.state.value}: {printable(each.error or 'unknown')}",
-                style=_STYLES[each.state], markup=False, soft_wrap=True,
-            )  # fmt: skip
-            for what, why in each.troubles:
-                stderr().print(f"  {printable(what)}: {printable(why)}", markup=False, soft_wrap=True)
-        if summary.unsound:
-            stderr().print("--retry-failed tries these again", markup=False)
+        list_unsound(stderr(), summary.unsound, summary.failed_days)
         if not self._lines:
             stdout().print(summary.as_text(), markup=False)
 
@@ -84,7 +76,7 @@ class Watch:
         if self._lines:
             _print(_json(ended))
         else:
-            style = _STYLES.get(ended.state)
+            style = STYLES.get(ended.state)
             self._bar.console.print(day_line(ended), style=style, markup=False, soft_wrap=True)
 
 

@@ -25,6 +25,8 @@ from sightline.jobs.koop.folder import disk_trouble_ends_the_run
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, DayState, State
 
 _LENGTH, _LAST_DAY = "manifest_bytes", "manifest_last_day"
+# Of every picture: the archive puts texts under CC0, and says that this is not about pictures.
+_RIGHTS = "not known; the archive's CC0 is for texts"
 _ROWS_AT_ONCE = 1000
 _PARQUET_ROWS = 20_000
 # Days of which something is known for good. A failed search has no lines.
@@ -146,10 +148,11 @@ def require_parquet() -> None:
 _COLUMNS = {
     "day": "date32", "publication": "string", "title": "string", "creator": "string", "types": "string",
     "decision_types": "string", "signs": "string", "page_url": "string", "note": "string", "kind": "string",
-    "name": "string", "url": "string", "page": "int32", "caption_before": "string", "width_mm": "float64",
-    "state": "string", "error": "string", "sha256": "string", "bytes": "int64", "mime": "string",
-    "label": "string", "confidence": "float64", "probabilities": "string", "would_download": "bool_",
-    "model": "string", "file": "string", "width": "int32", "height": "int32", "source_file": "string",
+    "name": "string", "url": "string", "rights": "string", "page": "int32", "caption_before": "string",
+    "width_mm": "float64", "state": "string", "error": "string", "sha256": "string", "bytes": "int64",
+    "mime": "string", "label": "string", "confidence": "float64", "probabilities": "string",
+    "would_download": "bool_", "model": "string", "file": "string", "width": "int32", "height": "int32",
+    "source_file": "string",
 }  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "kind": row["kind"],
         "name": row["name"],
         "url": row["source_url"] or row["url"],
+        "rights": _RIGHTS if has_item else None,
         "page": row["page"] or None,
         "caption_before": row["caption_before"],
         "width_mm": row["width_mm"],

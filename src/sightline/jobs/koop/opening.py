@@ -51,8 +51,8 @@ async def downloading(
         state = stack.enter_context(State(folder / STATE_NAME))
         _require_same_rules(options, state, folder)
         judge = await _judge(stack, settings, options, pages, report)
-        if not options.dry_run:
-            state.put(_FILLED_BY, {"keep": options.keep, "label_set": options.label_set})
+        if not options.dry_run or state.get(_FILLED_BY) is None:
+            state.put(_FILLED_BY, _rules(options))
         client = PoliteClient(
             manners,
             [settings.koop_search_url, settings.koop_reader_url, settings.koop_attachments_url],
@@ -64,14 +64,26 @@ async def downloading(
         yield Download(options, state, blobs, sources, report, pages, limits), state
 
 
+def _rules(options: Options) -> dict[str, str]:
+    return {"keep": options.keep, "label_set": options.label_set, "date_field": options.field}
+
+
 def _require_same_rules(options: Options, state: State, folder: Path) -> None:
-    """An option that was forgotten must not cost what earlier runs kept.
+    """An option that was forgotten must not cost what earlier runs kept, nor mix days of two kinds.
 
     Raises:
-        InvalidRequest: fewer files would stay than there are, and ``prune`` does not say that this is meant.
+        InvalidRequest: a day was something else then; or fewer files would stay than there are, and ``prune``
+            does not say that this is meant.
     """
     before = state.get(_FILLED_BY)
-    if before is None or options.dry_run or options.prune:
+    if before is None:
+        return
+    if before["date_field"] != options.field:
+        raise InvalidRequest(
+            f"{folder} has days by --date-field {before['date_field']}, which would be mixed with those by "
+            f"{options.field}; give another --out"
+        )
+    if options.dry_run or options.prune:
         return
     keeps_less = _WIDTHS[options.keep] < _WIDTHS[Keep(before["keep"])]
     number = Documents(state).number_of_files()

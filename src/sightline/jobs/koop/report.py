@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +12,8 @@ from typing import Any
 from sightline.errors import ImageError
 from sightline.imaging import ImageLimits, encode_png, open_picture, resize
 from sightline.jobs.captioning import write_whole
+from sightline.jobs.koop.blobs import FOLDER as BLOBS
+from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
 from sightline.jobs.koop.manifests import rows
 from sightline.jobs.koop.state import State
@@ -57,6 +58,7 @@ def write_report(
     last: dt.date = dt.date.max,
 ) -> Written:
     """Write the pages for a range of days, both ends included, into ``folder``, which the state belongs to.
+    Pages of an earlier report, and copies of pictures that were let go since, do not stay.
 
     Raises:
         RunEnded: the disk is full.
@@ -78,6 +80,7 @@ def write_report(
             months.append({"name": month, "page": f"{month}.html", "days": len(days), "pictures": pictures})
         index = environment.get_template("index.html").render(months=months, days=state.count_days())
         write_whole(report / _INDEX, index)
+        _clear(report, state, {each["name"] for each in months})
     return Written(
         report / _INDEX, sum(each["pictures"] for each in months), sum(each["days"] for each in months)
     )
@@ -111,8 +114,8 @@ def _shown(row: dict[str, Any], folder: Path, limits: ImageLimits) -> Shown:
 
 def _thumbnail(folder: Path, file: str, limits: ImageLimits) -> str | None:
     """A small copy of a picture, made if it is not there yet; None of a file that is no good picture."""
-    name = f"{hashlib.sha256(file.encode()).hexdigest()[:32]}.png"
-    path = folder / FOLDER / _THUMBNAILS / name[:2] / name
+    name = str(PurePosixPath(_THUMBNAILS, f"{PurePosixPath(file).relative_to(BLOBS)}.png"))
+    path = folder / FOLDER / name
     if not path.exists():
         try:
             picture = open_picture((folder / file).read_bytes(), limits)
@@ -125,4 +128,15 @@ def _thumbnail(folder: Path, file: str, limits: ImageLimits) -> str | None:
         temporary = path.with_suffix(".part")
         temporary.write_bytes(encode_png(pixels))
         temporary.replace(path)
-    return str(PurePosixPath(_THUMBNAILS, name[:2], name))
+    return name
+
+
+def _clear(report: Path, state: State, months: set[str]) -> None:
+    """Remove pages of other months, and small copies of pictures that are not kept any more."""
+    for page in report.glob("????-??.html"):
+        if page.stem not in months:
+            page.unlink()
+    documents, thumbnails = Documents(state), report / _THUMBNAILS
+    for path in thumbnails.rglob("*.png"):
+        if not documents.is_kept(str(PurePosixPath(BLOBS, path.relative_to(thumbnails).with_suffix("")))):
+            path.unlink()

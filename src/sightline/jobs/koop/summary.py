@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from sightline.jobs.koop.documents import Documents
@@ -24,6 +25,14 @@ class UnsoundDay:
     state: DayState
     error: str | None
     troubles: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "date": self.date.isoformat(),
+            "state": self.state.value,
+            "error": self.error,
+            "troubles": [{"what": what, "why": why} for what, why in self.troubles],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +61,7 @@ class Summary:
             "days": self.days,
             "publications": self.publications,
             "items": self.items,
-            "unsound": [
-                {
-                    "date": each.date.isoformat(),
-                    "state": each.state.value,
-                    "error": each.error,
-                    "troubles": [{"what": what, "why": why} for what, why in each.troubles],
-                }
-                for each in self.unsound
-            ],
+            "unsound": [each.as_json() for each in self.unsound],
         }
 
     def as_text(self) -> str:
@@ -74,7 +75,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A whole folder. ``disk_bytes`` is of the files that stay; ``rates_per_s`` by origin, as learned."""
+    """A whole folder. ``disk_bytes`` is of the files that stay; ``rates_per_s`` by origin, as learned;
+    ``unsound`` as in :class:`Summary`."""
 
     first: str | None
     last: str | None
@@ -85,27 +87,22 @@ class Status:
     verdicts: dict[str, int]
     disk_bytes: int
     rates_per_s: dict[str, float]
+    unsound: tuple[UnsoundDay, ...]
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "unsound": [each.as_json() for each in self.unsound]}
 
 
 def summarized(state: State, first: dt.date, last: dt.date) -> Summary:
     """What came of a range of days, both ends included."""
     documents = Documents(state)
-    unsound: list[UnsoundDay] = []
-    for day in state.days(first, last, UNSOUND):
-        if len(unsound) == _MOST_DAYS:
-            break
-        troubles = tuple(documents.troubles(day.date, _MOST_TROUBLES))
-        unsound.append(UnsoundDay(day.date, day.state, day.error, troubles))
     return Summary(
         first,
         last,
         state.count_days(first, last),
         documents.number_of_publications(first, last),
         documents.count_items(first, last),
-        tuple(unsound),
+        _unsound(state, first, last),
     )
 
 
@@ -126,4 +123,15 @@ def status_of(state: State) -> Status:
         verdicts=Verdicts(state).count(),
         disk_bytes=documents.disk_bytes(),
         rates_per_s={origin: round(each.rate_per_s, 3) for origin, each in learned_rates(state).items()},
+        unsound=_unsound(state),
+    )
+
+
+def _unsound(
+    state: State, first: dt.date | None = None, last: dt.date | None = None
+) -> tuple[UnsoundDay, ...]:
+    documents = Documents(state)
+    return tuple(
+        UnsoundDay(day.date, day.state, day.error, tuple(documents.troubles(day.date, _MOST_TROUBLES)))
+        for day in islice(state.days(first, last, UNSOUND), _MOST_DAYS)
     )

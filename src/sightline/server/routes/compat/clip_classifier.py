@@ -31,6 +31,7 @@ ROUTE = "/classify"
 TASK = Task("classify", "classify_zero_shot", {"label_set": "map-or-aerial"})
 RULE = "is_map_or_aerial"
 FORMATS = frozenset({"jpeg", "png", "gif", "bmp", "tiff"})
+_ACCEPTED = "JPG, PNG, GIF, BMP and TIFF are accepted"
 
 # The lines of the form around the file.
 _FORM_BYTES = 64 * 1024
@@ -106,11 +107,12 @@ def _opened(analyzer: Analyzer, data: bytes) -> Picture:
     Raises:
         UnsupportedImage, ImageTooLarge, InvalidImage: see ``imaging.open_picture``.
     """
-    picture = analyzer.open(data, max_bytes=analyzer.settings.classify_max_bytes)
+    try:
+        picture = analyzer.open(data, max_bytes=analyzer.settings.classify_max_bytes)
+    except UnsupportedImage:  # it names the formats of other routes
+        raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED}.") from None
     if picture.facts.format not in FORMATS:
-        raise UnsupportedImage(
-            f"This is a {picture.facts.format.upper()} image; JPG, PNG, GIF, BMP and TIFF are accepted."
-        )
+        raise UnsupportedImage(f"This is a {picture.facts.format.upper()} image; {_ACCEPTED}.")
     return picture
 
 
