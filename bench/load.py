@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BOUNDARY = "sightline-bench-boundary"
-# A run goes on past its time until each client has had this many answers that count.
-FEWEST_EACH = 2
+# A run goes on past its time until each client could have had this many answers, the first not counted.
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -56,38 +56,39 @@ class Measured:
 async def measure(target: Target, images: list[bytes], *, concurrency: int, seconds: float) -> Measured:
     """Post images in turn from ``concurrency`` clients that each wait for their answer and ask again at once.
 
-    What begins in the first second, each client's first question and what is under way at the end do not
-    count. The rate is the number of clients over their mean latency (Little's law): it does not depend on
-    where in a batch of answers the time ends.
+    The clock starts with as many answers as there are clients and stops with a multiple of that, so that it
+    does not matter whether answers come in batches or one by one.
 
     Raises:
         RuntimeError: any answer other than 200.
     """
     requests = [target.request(image) for image in images]
-    latencies: list[list[float]] = [[] for _ in range(concurrency)]
-    start = time.perf_counter() + 1.0
+    answers: list[tuple[float, float]] = []  # when, and after how long
+    began_all = time.perf_counter()
 
     def over() -> bool:
-        return time.perf_counter() > start + seconds and min(map(len, latencies)) >= FEWEST_EACH
+        return time.perf_counter() > began_all + seconds and len(answers) >= ROUNDS * concurrency
 
     async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-        turn, first = number, True
+        turn = number
         while not over():
             began = time.perf_counter()
             writer.write(requests[turn % len(requests)])
             turn += 1
             await _answer(reader)
-            if began >= start and not first and not over():
-                latencies[number].append(time.perf_counter() - began)
-            first = False
+            ended = time.perf_counter()
+            answers.append((ended, ended - began))
         writer.close()
 
     await asyncio.gather(*(client(number) for number in range(concurrency)))
-    ordered = sorted(latency for each in latencies for latency in each)
+    # What ended after the clients began to leave was answered under less load.
+    whole = max(ROUNDS, (len(answers) - concurrency) // concurrency) * concurrency
+    counted = answers[concurrency:whole]
+    ordered = sorted(latency for _, latency in counted)
     return Measured(
         requests=len(ordered),
-        per_s=concurrency / statistics.fmean(ordered),
+        per_s=len(ordered) / (counted[-1][0] - answers[concurrency - 1][0]),
         p50_ms=statistics.median(ordered) * 1000,
         p99_ms=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
     )
