@@ -23,7 +23,7 @@ from sightline.jobs.wildlife.predictions import PredictionsFormat, failed_entry,
 
 _log = logging.getLogger(__name__)
 
-# Two batches of the detector, whose crops make full batches for the classifier.
+# The detector always has a next photo, and crops of several make full batches for the classifier.
 USUAL_CONCURRENCY = 8
 # Of a hundred thousand photos all could fail: so many are kept to be told at the end.
 _MOST_TOLD = 100
