@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from sightline.errors import InvalidRequest
-from sightline.jobs.looking import read_image
+from sightline.jobs.looking import Room, read_image
 
 
 def test_a_file_is_read_one_byte_past_the_limit(tmp_path: Path) -> None:
@@ -23,3 +24,45 @@ def test_a_file_is_read_one_byte_past_the_limit(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^cannot be read: {said}"):
         read_image(f"{tmp_path}/{name}", 10)
+
+
+async def test_photos_wait_for_room_and_one_that_is_larger_than_all_of_it_goes_alone() -> None:
+    room, begun, gates = Room(100), [], {pixels: asyncio.Event() for pixels in (60, 40, 50, 500)}
+
+    async def look(pixels: int) -> None:
+        async with room.taken(pixels):
+            begun.append(pixels)
+            await gates[pixels].wait()
+
+    looking = [asyncio.create_task(look(pixels)) for pixels in gates]
+    for pixels, expected in (
+        (None, [60, 40]),
+        (60, [60, 40, 50]),
+        (40, [60, 40, 50]),
+        (50, [60, 40, 50, 500]),
+    ):
+        if pixels is not None:
+            gates[pixels].set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert begun == expected
+    gates[500].set()
+    await asyncio.gather(*looking)
+
+
+async def test_who_stops_waiting_or_looking_leaves_the_room_as_it_was() -> None:
+    room = Room(10)
+
+    async def hold() -> None:
+        async with room.taken(10):
+            await asyncio.Event().wait()
+
+    for _ in range(2):
+        looking = [asyncio.create_task(hold()) for _ in range(2)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for task in reversed(looking):
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+    async with asyncio.timeout(5), room.taken(10):
+        pass

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from sightline.runtime.engine import Context
 from sightline.settings import Settings
 from sightline.types import Priority
 
-# Photos under way at once: enough that models get batches, few enough for the memory of 50-megapixel ones.
-_AHEAD = 4
+# Photos under way at once: two full batches of the usual model, one computed while the other is decoded.
+_AHEAD = 32
+# Pixels they may have together, three bytes each: large photos go fewer at a time.
+_PIXELS_AHEAD = 200_000_000
 _STDIN = "-"
 # More than any job has under way.
 _UNBOUNDED = 1_000_000
@@ -60,6 +63,28 @@ class Complaints:
             yield f"{sources[0]}{more}: {message}"
 
 
+class Room:
+    """Bounds the pixels of the photos looked at together. One alone may have more than there is room for."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = pixels
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def taken(self, pixels: int) -> AsyncIterator[None]:
+        """Waits until there is room for ``pixels``, and keeps it while the block runs."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            self._taken -= pixels
+            async with self._changed:
+                self._changed.notify_all()
+
+
 async def look_at(
     analyzer: Analyzer,
     sources: Sequence[str | None],
@@ -70,8 +95,10 @@ async def look_at(
 ) -> AsyncIterator[Seen]:
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
+    room = Room(_PIXELS_AHEAD)
     for source in sources:
-        under_way.append(asyncio.create_task(look(analyzer, source, tasks, timeout_s, crops=crops)))
+        looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
+        under_way.append(asyncio.create_task(looking))
         if len(under_way) == _AHEAD:
             yield await under_way.popleft()
     while under_way:
@@ -86,14 +113,17 @@ async def look(
     *,
     crops: bool = False,
     priority: Priority = Priority.INTERACTIVE,
+    room: Room | None = None,
 ) -> Seen:
-    """One source, all tasks on it. ``timeout_s`` includes the loading of models."""
+    """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``."""
     try:
         picture = None if source is None else await _open(analyzer, source)
     except SightlineError as error:
         return Seen(source, error=error)
-    context = Context.lasting(timeout_s, priority)
-    return Seen(source, picture, await analyzer.analyze(picture, tasks, context, crops=crops))
+    pixels = 0 if picture is None else picture.width * picture.height
+    async with nullcontext() if room is None else room.taken(pixels):
+        context = Context.lasting(timeout_s, priority)
+        return Seen(source, picture, await analyzer.analyze(picture, tasks, context, crops=crops))
 
 
 async def _open(analyzer: Analyzer, source: str) -> Picture:
