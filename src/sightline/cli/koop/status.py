@@ -9,7 +9,6 @@ from sightline.cli.console import megabytes, stdout, table
 from sightline.cli.koop.folders import DEFAULT, Out, state_in
 from sightline.cli.koop.unsound import list_unsound
 from sightline.cli.options import AsJson
-from sightline.jobs.koop.state import UNSOUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +35,8 @@ def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
 
 
 def _show(found: Status) -> None:
+    from sightline.jobs.koop.state import UNSOUND
+
     shown = table(["", "what"])
     shown.add_row("range", f"{found.first} to {found.last}" if found.first else "no day yet")
     shown.add_row("days", _counts(found.days))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sightline.cli.console import printable
-from sightline.jobs.koop.state import DayState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 
     from sightline.jobs.koop.summary import UnsoundDay
 
-STYLES = {DayState.FAILED: "red", DayState.PARTIAL: "yellow", DayState.EMPTY: "dim"}
+# By the values of ``jobs.koop.state.DayState``, which a command's help need not import.
+STYLES = {"failed": "red", "partial": "yellow", "empty": "dim"}
 
 
 def list_unsound(console: Console, days: Sequence[UnsoundDay], number: int) -> None:
@@ -22,7 +22,10 @@ def list_unsound(console: Console, days: Sequence[UnsoundDay], number: int) -> N
     for each in days:
         why = printable(each.error or "unknown")
         console.print(
-            f"{each.date} {each.state.value}: {why}", style=STYLES[each.state], markup=False, soft_wrap=True
+            f"{each.date} {each.state.value}: {why}",
+            style=STYLES[each.state.value],
+            markup=False,
+            soft_wrap=True,
         )
         for what, reason in each.troubles:
             console.print(f"  {printable(what)}: {printable(reason)}", markup=False, soft_wrap=True)
