@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import stderr
-from sightline.cli.options import ModelsDir, Offline, settings_from
+from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.types import Target
 
@@ -32,14 +32,8 @@ def caption(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go through the folders below as well.")
     ] = False,
-    server: Annotated[
-        str | None,
-        typer.Option(metavar="URL", show_default="none, compute here", help="A running server to ask."),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="SIGHTLINE_API_KEY", show_default="none", help="The key that server wants."),
-    ] = None,
+    server: Server = None,
+    api_key: ServerKey = None,
     target: Annotated[
         Target | None, typer.Option(show_default="whole_image", help="The part of each image to describe.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import printable, stderr
-from sightline.cli.options import ModelsDir, Offline, settings_from
+from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
 from sightline.cli.problems import FAILED, quiet_log
 from sightline.cli.session import leave_on_interrupt
 
@@ -57,14 +57,8 @@ def classify(
         str | None,
         typer.Option(metavar="NAME", show_default="the operation's", help="Which CLIP looks and reads."),
     ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(metavar="URL", show_default="none, compute here", help="A running server to ask."),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="SIGHTLINE_API_KEY", show_default="none", help="The key that server wants."),
-    ] = None,
+    server: Server = None,
+    api_key: ServerKey = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON per photo instead of a table.")
     ] = False,

@@ -28,6 +28,14 @@ Offline = Annotated[
         help="Open no outbound socket for weights, and delete none.",
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(metavar="URL", show_default="none, compute here", help="A running server to ask."),
+]
+ServerKey = Annotated[
+    str | None,
+    typer.Option(envvar="SIGHTLINE_API_KEY", show_default="none", help="The key that server wants."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
