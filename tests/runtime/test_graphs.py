@@ -114,6 +114,37 @@ def test_bf16_is_close_to_f32_and_not_the_same(linear_onnx: Path) -> None:
     np.testing.assert_array_equal(automatic, rounded)
 
 
+def bits(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Bfloat16 by cutting off: the upper half of each f32."""
+    return (numbers.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def numbers(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def test_what_is_carried_stays_in_the_type_of_computing(linear_onnx: Path) -> None:
+    plain = graphs(precision="bf16")(linear_onnx)
+    carrying = graphs(precision="bf16")(linear_onnx, carried={"x", "y", "elsewhere"})
+    assert [spec.dtype for spec in carrying.inputs] == ["uint16"]
+    assert [spec.dtype for spec in carrying.outputs] == ["uint16", "float32"]
+    x = bits(some_input(6))
+    y, n = carrying.run({"x": x[::2]})  # in steps: not contiguous
+    assert (y.dtype, y.shape) == (np.uint16, (3, 32))
+    exact, total = plain.run({"x": numbers(x[::2])})
+    np.testing.assert_allclose(numbers(y), exact, rtol=2**-7)
+    np.testing.assert_allclose(n, total, rtol=1e-2, atol=1e-1)
+    assert not carrying.run({"x": np.zeros_like(x)})[0].any(), "zero bits are zero"
+
+
+@pytest.mark.parametrize("runtime", BOTH)
+def test_what_is_carried_by_a_graph_in_f32_is_f32(linear_onnx: Path, runtime: GraphRuntime) -> None:
+    graph = graphs(precision="f32")(linear_onnx, runtime=runtime, carried={"x", "y"})
+    assert {spec.dtype for spec in (*graph.inputs, *graph.outputs)} == {"float32"}
+    x = some_input(2)
+    np.testing.assert_allclose(graph.run({"x": x})[0], x @ weights(), rtol=1e-4, atol=1e-4)
+
+
 def test_a_detector_computes_in_the_precision_of_detectors(linear_onnx: Path) -> None:
     x = some_input(4)
     exact = graphs(precision="f32")(linear_onnx).run({"x": x})[0]

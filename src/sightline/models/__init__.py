@@ -10,7 +10,7 @@ A model that stands on settings instead of files (a service elsewhere, a folder 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -100,7 +100,14 @@ class Graph(Protocol):
 class GraphLoader(Protocol):
     """Opens an ONNX file on the configured device. ``precision`` and ``runtime`` override the settings for
     one graph; ``detects`` takes the settings' precision of detectors, whose boxes come and go at thresholds.
+    Inputs and outputs named in ``carried`` are only handed from run to run: they stay in the type that is
+    computed in, which saves converting them each time. Numpy has no bfloat16, so it is uint16 then; 0 is 0.
     """
+
+    @property
+    def threads(self) -> int:
+        """How many threads compute: what a model does outside its graphs may keep as many busy."""
+        ...
 
     def __call__(
         self,
@@ -109,6 +116,7 @@ class GraphLoader(Protocol):
         precision: Precision | None = None,
         runtime: GraphRuntime | None = None,
         detects: bool = False,
+        carried: Collection[str] = (),
     ) -> Graph: ...
 
 

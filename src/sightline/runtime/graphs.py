@@ -7,7 +7,7 @@ ONNX Runtime's CPU provider has no bf16 arithmetic at all.
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class Graphs:
         precision: Precision | None = None,
         runtime: GraphRuntime | None = None,
         detects: bool = False,
+        carried: Collection[str] = (),
     ) -> Graph:
         """Load one ONNX file. See ``models.GraphLoader``.
 
@@ -69,6 +70,7 @@ class Graphs:
                     threads=self.threads,
                     slots=self._settings.compute_slots,
                     cache_dir=self._cache_dir,
+                    carried=carried,
                 )
             return OnnxRuntimeGraph(path, device=device, threads=self.threads)
         except ConfigurationError:
@@ -134,6 +136,7 @@ class OpenVinoGraph:
         threads: int,
         slots: int,
         cache_dir: Path | None,
+        carried: Collection[str],
     ) -> None:
         _require_openvino_device(device)
         core = _openvino_core()
@@ -147,12 +150,17 @@ class OpenVinoGraph:
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": slots, "ENABLE_CPU_PINNING": False}
         elif cache_dir is not None:
             config["CACHE_DIR"] = str(cache_dir)  # kernels of devices that compile them
-        half = config.get("INFERENCE_PRECISION_HINT") in ("bf16", "f16")
+        computed_in = str(config.get("INFERENCE_PRECISION_HINT", ""))
+        half = computed_in in ("bf16", "f16")
         model = intermediate.read(core, path, cache_dir, half=half)
+        if half and carried:
+            model = _carrying(model, carried, computed_in)
         compiled = core.compile_model(model, device, config)
         del model
         self.inputs = tuple(_openvino_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_openvino_spec(port) for port in compiled.outputs)
+        ports = (*compiled.inputs, *compiled.outputs)
+        self._bf16 = {port.any_name for port in ports if port.element_type.get_type_name() == "bf16"}
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(slots):
             self._requests.put(compiled.create_infer_request())
@@ -160,8 +168,14 @@ class OpenVinoGraph:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         request = self._requests.get()
         try:
-            results = request.infer(dict(inputs), share_inputs=True)
-            return [results[index] for index in range(len(self.outputs))]
+            results = request.infer(
+                {name: _tensor(inputs[name]) if name in self._bf16 else inputs[name] for name in inputs},
+                share_inputs=True,
+            )
+            return [
+                results[index].view(np.uint16) if spec.name in self._bf16 else results[index]
+                for index, spec in enumerate(self.outputs)
+            ]
         finally:
             self._requests.put(request)
 
@@ -173,9 +187,33 @@ def _require_openvino_device(device: str) -> None:
         raise ConfigurationError(f"OpenVINO has no device {device!r} here; it has {', '.join(here)}")
 
 
+def _carrying(model: openvino.Model, names: Collection[str], computed_in: str) -> openvino.Model:
+    """``model`` with those inputs and outputs in the half precision it computes in."""
+    from openvino import Type
+    from openvino.preprocess import PrePostProcessor
+
+    element = {"bf16": Type.bf16, "f16": Type.f16}[computed_in]
+    processor = PrePostProcessor(model)
+    for side, ports in ((processor.input, model.inputs), (processor.output, model.outputs)):
+        for port in ports:
+            if port.any_name in names:
+                side(port.any_name).tensor().set_element_type(element)
+    return processor.build()
+
+
+def _tensor(bits: NDArray[np.uint16]) -> openvino.Tensor:
+    """Bfloat16 numbers, where they lie if they lie in order."""
+    from openvino import Tensor, Type
+
+    return Tensor(np.ascontiguousarray(bits), list(bits.shape), Type.bf16)
+
+
 def _openvino_spec(port: Any) -> TensorSpec:
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
-    return TensorSpec(port.any_name, np.dtype(port.element_type.to_dtype()).name, shape)
+    element = port.element_type
+    # OpenVINO gives bfloat16 to numpy as float16, whose numbers it has not.
+    dtype = "uint16" if element.get_type_name() == "bf16" else np.dtype(element.to_dtype()).name
+    return TensorSpec(port.any_name, dtype, shape)
 
 
 class OnnxRuntimeGraph:

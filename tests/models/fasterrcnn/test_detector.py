@@ -123,6 +123,17 @@ def test_boxes_are_cut_at_the_photos_edge() -> None:
     assert found[0].box.x_max == pytest.approx(128 * X)
 
 
+def test_the_number_of_threads_decides_nothing() -> None:
+    def found(threads: int) -> list[list[Any]]:
+        features = FeaturesGraph((0, 3, 5, 1), (1, 40, 80, 1), (1, 10, 90, 1), (2, 20, 20, 1), (3, 5, 5, 1))
+        boxes = BoxesGraph(lambda box: {PERSON: (float(box[2] % 7), [0, 0, 0, 0])})
+        model = ObjectDetector(features, boxes, threads)
+        return model.infer([model.prepare(photo())])
+
+    assert found(3) == found(1)
+    assert len(found(1)[0]) > 3
+
+
 def test_classes_do_not_compete_and_the_surest_comes_first() -> None:
     here = [0.0, 0, 0, 0]
     found = detect(

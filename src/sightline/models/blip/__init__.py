@@ -13,9 +13,8 @@ from pathlib import Path
 
 from sightline.errors import ModelBroken
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
-from sightline.models.blip.captioner import BEGIN_TOKEN, END_TOKEN, Captioner
+from sightline.models.blip.captioner import BEGIN_TOKEN, CARRIED, END_TOKEN, Captioner
 from sightline.models.embedders import Square
-from sightline.settings import Precision
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Exported, HubFile
 
@@ -82,9 +81,8 @@ def _load(files: Mapping[str, Path], graphs: GraphLoader) -> Captioner:
         raise ModelBroken(
             f"{TOKENIZER.name} is not BLIP's: its end token is not {END_TOKEN} of {BEGIN_TOKEN}"
         )
-    # A step reads all weights for a few tokens: it is as fast in f32 as in bf16, and its choices are exact.
-    decoder = graphs(files["decoder.onnx"], precision=Precision.F32)
-    return Captioner(SQUARE, graphs(files["vision.onnx"]), decoder, tokenizer)
+    vision, decoder = (graphs(files[name], carried=CARRIED) for name in ("vision.onnx", "decoder.onnx"))
+    return Captioner(SQUARE, vision, decoder, tokenizer)
 
 
 def _definition(checkpoint: Checkpoint) -> ModelDefinition:
@@ -99,7 +97,7 @@ def _definition(checkpoint: Checkpoint) -> ModelDefinition:
         parameters=checkpoint.parameters,
         multiply_adds=checkpoint.multiply_adds,
         artifacts=(*graphs, TOKENIZER),
-        max_batch=4,
+        max_batch=8,
         exporter="blip",
     )
     return ModelDefinition(card, _load)

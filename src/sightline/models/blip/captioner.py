@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.models import Graph
 from sightline.models.blip import beam_search
-from sightline.models.blip.past import Floats, Past
+from sightline.models.blip.past import Past, States
 from sightline.models.embedders import Square
 from sightline.subjects import CaptionRequest
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BEGIN_TOKEN = 30522
 END_TOKEN = 102
 VOCABULARY_SIZE = 30524
+
+# Tensors that nobody reads but the graphs: what the vision half tells the decoder, and the decoder itself.
+CARRIED = frozenset({"picture", "past", "states"})
 
 # The decoder knows 512 places. A caption of one token would be the invisible first one.
 LEAST_LENGTH, GREATEST_LENGTH = 2, 512
@@ -96,9 +99,9 @@ class Captioner:
             self._vision.run({"pixels": pixels[first : first + _SEEN_AT_ONCE]})[0]
             for first in range(0, len(pixels), _SEEN_AT_ONCE)
         ]
-        picture: Floats = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        picture: States = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         layers, _, heads, _, width = picture.shape
-        past = Past(layers, len(items), heads, items[0].num_beams, width)
+        past = Past(layers, len(items), heads, items[0].num_beams, width, picture.dtype)
         searches = [
             beam_search.begin(item.num_beams, beam_search.Rules(BEGIN_TOKEN, END_TOKEN, item.max_length))
             for item in items
@@ -113,7 +116,7 @@ class Captioner:
                 past.keep(going_on)
         return [search.best() for search in searches]
 
-    def _step(self, searches: Sequence[beam_search.Search], past: Past, picture: Floats) -> None:
+    def _step(self, searches: Sequence[beam_search.Search], past: Past, picture: States) -> None:
         logits, states = self._decoder.run(
             {
                 "ids": np.stack([search.newest for search in searches]),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Floats = NDArray[np.float32]
+# Of the decoder's own type: f32, or bfloat16 as uint16.
+States = NDArray[Any]
 
 # Added to the attention score of a slot that is not in a beam's line. exp() of it is 0 in every float type.
 _HIDDEN = np.float32(-1e4)
@@ -22,10 +26,12 @@ class Past:
     which slots are a beam's own line. A step writes one slot per beam and moves no other.
     """
 
-    def __init__(self, parts: int, pictures: int, heads: int, beams: int, width: int) -> None:
+    def __init__(
+        self, parts: int, pictures: int, heads: int, beams: int, width: int, dtype: DTypeLike = np.float32
+    ) -> None:
         self._beams = beams
         self._steps = 0
-        self._states = np.zeros((parts, pictures, heads, _FIRST_CAPACITY * beams, width), np.float32)
+        self._states = np.zeros((parts, pictures, heads, _FIRST_CAPACITY * beams, width), dtype)
         self._hidden = np.full((pictures, beams, _FIRST_CAPACITY * beams), _HIDDEN, np.float32)
 
     @property
@@ -34,7 +40,7 @@ class Past:
         return self._steps
 
     @property
-    def states(self) -> Floats:
+    def states(self) -> States:
         """[parts, pictures, heads, slots, width]"""
         return self._states
 
@@ -43,7 +49,7 @@ class Past:
         """[pictures, beams, slots], 0 where a slot is in the beam's line, else a large negative number."""
         return self._hidden
 
-    def add(self, states: Floats, parents: NDArray[np.int64]) -> None:
+    def add(self, states: States, parents: NDArray[np.int64]) -> None:
         """One step further.
 
         Args:

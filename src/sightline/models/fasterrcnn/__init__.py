@@ -42,7 +42,8 @@ CARD = ModelCard(
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> ObjectDetector:
     """Open both graphs as detectors: corners are cut to whole pixels, boxes compete by tiny differences."""
-    return ObjectDetector(*(graphs(files[name], detects=True) for name in (FEATURES, BOXES)))
+    features, boxes = (graphs(files[name], detects=True) for name in (FEATURES, BOXES))
+    return ObjectDetector(features, boxes, graphs.threads)
 
 
 MODELS = (ModelDefinition(CARD, load),)

@@ -33,8 +33,10 @@ def pool(cells: Floats, boxes: Floats, output: Floats, rows: Ints) -> None:
     tops, bottoms, down = _weights(boxes[:, 1], boxes[:, 3], height)
     lefts, rights, across = _weights(boxes[:, 0], boxes[:, 2], width)
     places = zip(rows.tolist(), tops.tolist(), bottoms.tolist(), lefts.tolist(), rights.tolist(), strict=True)
+    lines_of_map = cells.reshape(height, width * channels)
     for number, (row, top, bottom, left, right) in enumerate(places):
-        part = cells[top:bottom, left:right].reshape(bottom - top, -1)
+        # Two dimensions with the map's own stride: the product reads it in place, three would be copied.
+        part = lines_of_map[top:bottom, left * channels : right * channels]
         lines = np.matmul(down[number, :, : bottom - top], part).reshape(BINS, right - left, channels)
         np.matmul(across[number, :, : right - left], lines, out=output[row])
 
