@@ -26,7 +26,9 @@ _ANALYZE = "v1/analyze"
 _AHEAD = 4
 # Refusals of /v1 that are about the image and not about the question, the caller or the server.
 _ABOUT_THE_IMAGE = frozenset({400, 413, 415, 422, 500})
-_ABOUT_THE_QUESTION = frozenset({"unknown_operation", "invalid_parameters", "unknown_model"})
+_ABOUT_THE_QUESTION = frozenset(
+    {"unknown_operation", "invalid_parameters", "unknown_model", "untrusted_host"}
+)
 
 
 @dataclass(frozen=True, slots=True)
