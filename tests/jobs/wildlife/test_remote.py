@@ -333,6 +333,7 @@ async def test_what_concerns_one_photo_and_what_all(
         {"status": "ok", "data": {}, "models": MODELS, "warnings": 5},
         {"status": "skipped", "data": None},
         {"status": "error", "data": None, "error": 5},
+        {"status": "error", "data": None, "error": {"code": "inference_failed"}},
     ],
 )
 async def test_answers_of_a_stranger_end_the_run(told: Any, answer: Any) -> None:

@@ -31,7 +31,7 @@ from sightline.runtime.analyzer import Task
 _PLACES = "v1/places"
 # Where the Greenwich meridian meets the equator: what is there does not matter.
 _SOMEWHERE = Place(latitude=0.0, longitude=0.0)
-# Height and width of a grey picture in which nothing is to be found, as all models have to answer for it.
+# Height and width of a picture that is grey all over: detector, classifier and rules all have a say on it.
 _BLANK_SIDE, _GREY = 64, 128
 # Errors of a task that the next photo would meet as well.
 _HOPELESS = frozenset(kind.code for kind in (ConfigurationError, ModelBroken, ModelUnavailable, UnknownModel))
@@ -140,7 +140,7 @@ class _There:
                 if result["status"] == "ok":
                     return {**result}
                 error = result["error"]
-            code, message = error["code"], str(error["message"])
+            code, message = str(error["code"]), str(error["message"])
         except (LookupError, TypeError, ValueError, AttributeError):
             raise self._server.stranger() from None
         if code in _HOPELESS:
