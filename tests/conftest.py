@@ -428,6 +428,15 @@ def serve(models_dir: Path) -> Iterator[Callable[..., httpx2.Client]]:
         yield start
 
 
+@pytest.fixture
+def listening_to() -> Iterator[Callable[[object], str]]:
+    """``listening_to(app)`` serves any ASGI app and gives its base URL."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(listening(app))
+
+
 # -- services of others ------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@
     ├── InputError                    the caller can fix it
     │   ├── InvalidRequest            malformed body, unknown field, too many of something
     │   ├── PayloadTooLarge           more bytes than the route accepts
+    │   ├── UntrustedHost             the name in Host is none that this server answers to
     │   ├── UnsupportedContent        a body of a type or encoding the route does not read
     │   ├── UnknownOperation          no operation of that name
     │   ├── InvalidParameters         an operation's parameters do not fit its schema
@@ -75,6 +76,10 @@ class InvalidRequest(InputError):
 
 class PayloadTooLarge(InputError):
     code = "payload_too_large"
+
+
+class UntrustedHost(InputError):
+    code = "untrusted_host"
 
 
 class UnsupportedContent(InputError):

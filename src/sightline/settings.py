@@ -121,7 +121,8 @@ class Settings(BaseSettings):
     allowed_hosts: Names = Field(
         (),
         validation_alias=AliasChoices("SIGHTLINE_ALLOWED_HOSTS", "ALLOWED_HOSTS"),
-        description="Names this server answers to, e.g. example.org,*.example.org. Empty or *: any.",
+        description="Names this server answers to, e.g. example.org,*.example.org; *: any. Empty: any, but "
+        "on a loopback address without an API key only localhost and that address.",
     )
     force_https: bool = Field(
         False,

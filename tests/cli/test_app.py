@@ -23,7 +23,8 @@ def test_help_names_every_command(started) -> None:
         ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["wildlife"], ["operations"],
         ["settings"],
         ["doctor"],
-        *(["models", name] for name in ("list", "pull", "export", "verify", "remove", "bundle", "import")),
+        *(["models", name] for name in ("list", "pull", "export", "adopt", "verify", "remove")),
+        *(["models", name] for name in ("bundle", "import")),
         *(["koop", name] for name in ("download", "status", "report")),
         *(
             ["collections", name]
@@ -35,6 +36,14 @@ def test_every_command_teaches_by_example(sightline, command: list[str]) -> None
     result = sightline(*command, "--help")
     assert result.exit_code == 0
     assert f"sightline {' '.join(command)}" in result.stdout.partition("Example")[2]
+
+
+@pytest.mark.parametrize("group", ["models", "koop", "collections"])
+def test_every_group_says_where_to_begin_and_is_one_line_among_the_commands(sightline, group: str) -> None:
+    result = sightline(group, "--help")
+    assert result.exit_code == 0
+    assert f"  sightline {group} " in result.stdout.partition("First steps")[2]
+    assert "First steps" not in sightline("--help").stdout.partition("Commands")[2]
 
 
 def test_no_command_at_all_shows_the_help(sightline) -> None:

@@ -199,6 +199,8 @@ def test_crops_of_photos_are_classified_together_and_photos_detected_together(
         (("--min-confidence", "2"), "min-confidence"),
         (("--concurrency", "0"), "concurrency"),
         (("--instances", "gone.json"), "gone.json"),
+        (("--server", "localhost:8000"), "no address of a server"),
+        (("--server", "http://127.0.0.1:9", "--api-key", "a b"), "API key"),
         (("--instances", "bad.json"), "bad.json: instance 1, a.png: identify_species: country"),
     ],
 )
@@ -337,6 +339,58 @@ def test_a_disk_that_takes_nothing_more_is_one_clear_line(environment, folder: P
     *_, line = process.stderr.splitlines()
     assert line == "error: predictions.json.checkpoint.jsonl cannot be written: File too large"
     assert not Path("predictions.json").exists()
+
+
+# -- through a server --------------------------------------------------------------------------------------
+
+
+def test_a_server_may_do_the_work(sightline, folder: Path, serve, plugins: Path, monkeypatch) -> None:
+    places = ("--country", "KEN", "--instances", "places.csv", "--format", "speciesnet-5")
+    Path("places.csv").write_text("filepath,latitude,longitude\ncam1/b.png,-6,35\n")
+    here = sightline("wildlife", str(folder), *places, "--out", "here.json")
+    url = str(serve(plugins_dir=plugins, api_keys=("key",)).base_url)
+    to = ("--server", url, "--out", "there.json")
+    refused = sightline("wildlife", str(folder), *places, *to)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "SIGHTLINE_API_KEY" in refused.stderr
+    monkeypatch.setenv("SIGHTLINE_API_KEY", "key")
+    there = sightline("wildlife", str(folder), *places, *to)
+    assert (there.exit_code, here.exit_code) == (1, 1)
+    assert Path("here.json").read_bytes() == Path("there.json").read_bytes()
+    assert sorted(there.stdout.splitlines()) == sorted(here.stdout.splitlines())
+    assert sorted(there.stderr.splitlines()[:-1]) == sorted(here.stderr.splitlines()[:-1])
+    again = sightline("wildlife", str(folder), *places, *to)
+    assert counts(again.stdout) == {"identified": 0, "kept": 4, "failed": 2}
+
+
+def test_no_server_is_one_clear_line_at_once(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder), "--server", "http://127.0.0.1:9")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: no server answers at http://127.0.0.1:9 (")
+    assert not list(Path().glob("predictions.json*"))
+
+
+def test_ctrl_c_while_a_server_works_says_how_to_go_on(
+    started, sightline, serve, plugins: Path, tmp_path: Path, grey_image, monkeypatch
+) -> None:
+    folder = many(tmp_path, grey_image, 60)
+    monkeypatch.setenv("STAND_IN_PAUSE_S", "0.1")  # the server is in this process
+    url = str(serve(plugins_dir=plugins).base_url)
+    process = started("wildlife", str(folder), "--server", url)
+    for _ in range(5):
+        assert json.loads(process.stdout.readline())["status"] == "identified"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr == "interrupted; the same command, without --force, goes on from here\n"
+    found = counts(stdout)["identified"]
+    assert 5 <= found < 60
+    monkeypatch.setenv("STAND_IN_PAUSE_S", "0")
+    result = sightline("wildlife", str(folder), "--server", url)
+    assert counts(result.stdout) == {"identified": 60 - found, "kept": found, "failed": 0}
+    sightline("wildlife", str(folder), "--out", "at-once.json")
+    assert Path("predictions.json").read_bytes() == Path("at-once.json").read_bytes()
 
 
 # -- for people --------------------------------------------------------------------------------------------

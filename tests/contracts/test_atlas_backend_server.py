@@ -105,7 +105,11 @@ def test_only_trusted_names_are_answered_to(serve: Callable[..., httpx2.Client])
 
 
 def test_plain_http_is_sent_to_https(serve: Callable[..., httpx2.Client]) -> None:
-    client = serve(force_https=True, trusted_proxies=(ip_network("127.0.0.0/8"),))
+    client = serve(
+        force_https=True,
+        trusted_proxies=(ip_network("127.0.0.0/8"),),
+        allowed_hosts=("api.example.org", "127.0.0.1"),
+    )
     sent = client.get("/?a=b", headers={"Host": "api.example.org"})
     assert sent.status_code == 307
     assert sent.headers["location"] == "https://api.example.org/?a=b"

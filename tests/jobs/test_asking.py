@@ -78,6 +78,14 @@ async def test_a_question_that_cannot_be_is_said_once(
         await everything(ask_there(here, url, None, task, sources))
 
 
+async def test_a_server_that_goes_by_other_names_is_said_once(
+    here: Settings, serve: Any, grey_image: Any, tmp_path: Path
+) -> None:
+    url = str(serve(plugins_dir=here.plugins_dir, allowed_hosts=("photos.example",)).base_url)
+    with pytest.raises(RunEnded, match=r"the server at .* says: .* SIGHTLINE_ALLOWED_HOSTS"):
+        await everything(ask_there(here, url, None, TASK, [str(grey_image(tmp_path / "a.png"))]))
+
+
 async def test_files_past_the_limits_are_not_sent(here: Settings, serve: Any, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(2000))

@@ -84,6 +84,13 @@ async def test_a_key_that_is_missing_is_asked_for(url: str, key: str | None) -> 
             pass
 
 
+async def test_a_server_that_goes_by_other_names_says_so(serve) -> None:
+    url = str(serve(allowed_hosts=("photos.example",)).base_url)
+    with pytest.raises(RunEnded, match=r"HTTP 400: .*SIGHTLINE_ALLOWED_HOSTS"):
+        async with describing_there(url, {}, LIMITS):
+            pass
+
+
 async def test_a_model_that_is_not_there_is_noticed_at_once(url: str) -> None:
     with pytest.raises(RunEnded, match=r"no model 'nobody', only .*stand-in"):
         async with describing_there(url, {"model": "nobody"}, LIMITS, "key"):

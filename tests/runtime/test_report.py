@@ -27,6 +27,8 @@ async def report(start: Any, define: Any, finder: Any, mean_colour: Any, photo: 
     )
     tasks = [
         Task("face", "embed_clip", {"target": "prominent_face"}),
+        Task("same face", "embed_clip", {"target": "prominent_face"}),
+        Task("look", "embed_clip"),
         Task("person", "detect_bounding_box"),
     ]
     outcomes = await analyzer.analyze(photo, [analyzer.bind(task) for task in tasks], crops=True)
@@ -56,6 +58,17 @@ async def test_an_answer_is_reported_whole(report: dict[str, Any]) -> None:
         "no person detector is installed, so the face was looked for in the whole image"
     ]
     assert "error" not in face
+
+
+async def test_all_models_that_had_a_say_are_named_if_there_was_more_than_one(report: dict[str, Any]) -> None:
+    results = report["results"]
+    for task in ("face", "same face"):  # the second has both answers from the first
+        assert [each["name"] for each in results[task]["models"]] == ["colour", "faces"]
+        assert results[task]["model"] == results[task]["models"][0]
+        assert all(each["fingerprint"] for each in results[task]["models"])
+    assert results["look"]["model"]["name"] == "colour"
+    assert "models" not in results["look"]
+    assert "models" not in results["person"]
 
 
 def test_what_an_operation_warns_of_is_reported() -> None:

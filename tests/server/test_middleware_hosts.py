@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
-from sightline.server.middleware.hosts import HttpsRedirect, TrustedHosts, host_of
+from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts, host_of
 
 FREE = {"/livez"}
 
@@ -21,6 +21,20 @@ async def _ok(scope: Scope, receive: Receive, send: Send) -> None:
 
 def trusting(*hosts: str) -> TestClient:
     return TestClient(TrustedHosts(_ok, hosts=hosts, free_paths=FREE))
+
+
+async def status_of(app: TrustedHosts, *hosts: bytes, **scope: object) -> int:
+    """The status for a request as it stands here, which no client would send so."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await app({"path": "/v1/models", "method": "GET", **scope_with(*hosts), **scope}, receive, send)
+    return int(sent[0]["status"])
 
 
 def redirecting(base_url: str = "http://api.example.org") -> TestClient:
@@ -48,21 +62,76 @@ def scope_with(*hosts: bytes) -> Scope:
         (("127.0.0.1", "[::1]"), "127.0.0.1:8000", 200),
         (("127.0.0.1", "[::1]"), "[::1]:8000", 200),
         (("127.0.0.1", "[::1]"), "[::2]:8000", 400),
+        (("::1",), "[0:0:0:0:0:0:0:1]:8000", 200),
+        (("[0::1]",), "[::1]", 200),
+        (("::1",), "::1", 400),
+        (("::1",), "[::1", 400),
+        (("::1",), "[::1].evil.example", 400),
+        (("::1",), "[::1%25lo]", 400),
+        (("localhost",), "LocalHost:8000", 200),
+        (("localhost",), "localhost.:8000", 200),
+        (("localhost",), "localhost:", 200),
+        (("localhost",), "localhost..", 400),
+        (("localhost",), "localhost:80@evil.example", 400),
+        (("localhost",), "localhost@evil.example", 400),
+        (("localhost",), "user@localhost", 400),
+        (("localhost",), "user:secret@localhost:80", 400),
+        (("localhost",), "localhost/", 400),
+        (("localhost",), "localhost, evil.example", 400),
+        (("localhost",), "evil.example:localhost", 400),
+        (("127.0.0.1",), "127.1", 400),
+        (("127.0.0.1",), "2130706433", 400),
+        (("127.0.0.1",), "127.0.0.1.evil.example", 400),
+        (("*.example.org",), ".example.org", 400),
+        (("bücher.example",), "xn--bcher-kva.example", 200),
+        (("*.Bücher.example",), "www.XN--BCHER-KVA.example:80", 200),
+        (("xn--bcher-kva.example",), "bücher.example".encode("latin-1"), 400),
+        (("localhost",), "ⓛocalhost".encode(), 400),
         (("a.example", "*"), "anything.example", 200),
         (("example.org",), "exa mple.org", 400),
         (("example.org",), "", 400),
     ],
 )
-def test_names(hosts: tuple[str, ...], host: str, status: int) -> None:
+def test_names(hosts: tuple[str, ...], host: str | bytes, status: int) -> None:
     response = trusting(*hosts).get("/v1/models", headers={"Host": host})
     assert response.status_code == status
     if status == 400:
-        assert response.json()["code"] == "invalid_request"
+        assert response.json()["code"] == "untrusted_host"
+        assert "SIGHTLINE_ALLOWED_HOSTS" in response.json()["detail"]
         assert "example" not in response.json()["detail"], "the caller's words are not echoed"
 
 
 def test_probes_come_by_address() -> None:
     assert trusting("example.org").get("/livez", headers={"Host": "10.1.2.3"}).status_code == 200
+
+
+async def test_without_a_name_or_with_two_there_is_none_to_trust() -> None:
+    app = TrustedHosts(_ok, hosts=("localhost",), free_paths=FREE)
+    assert await status_of(app, b"localhost") == 200
+    assert await status_of(app) == 400
+    assert await status_of(app, b"localhost", b"localhost") == 400
+    assert await status_of(app, b"localhost", b"evil.example") == 400
+    assert await status_of(app, b"evil.example", b"localhost") == 400
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [
+        (("127.0.0.1", 8000), 400),
+        (("127.8.8.8", 8000), 400),
+        (("::1", 8000), 400),
+        (None, 400),
+        (("192.0.2.7", 8000), 200),
+        (("2001:db8::7", 8000), 200),
+        (("/run/sightline.sock", None), 200),
+    ],
+)
+async def test_what_did_not_come_in_on_loopback_may_be_let_through(server: object, status: int) -> None:
+    app = TrustedHosts(_ok, hosts=LOOPBACK_HOSTS, only_on_loopback=True)
+    assert await status_of(app, b"name.example", server=server) == status
+    assert await status_of(app, b"localhost", server=server) == 200
+    strict = TrustedHosts(_ok, hosts=LOOPBACK_HOSTS)
+    assert await status_of(strict, b"name.example", server=server) == 400
 
 
 def test_two_names_are_none() -> None:
@@ -78,7 +147,19 @@ def test_any_host_header_is_a_name_or_none(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["https://example.org", "example.org:80", "", "*.", "exa mple.org", "a/b", "*a.b"]
+    "pattern",
+    [
+        "https://example.org",
+        "example.org:80",
+        "",
+        "*.",
+        "exa mple.org",
+        "a/b",
+        "*a.b",
+        "*.[::1]",
+        "ü..b",
+        "[::",
+    ],
 )
 def test_what_is_no_name_stops_the_start(pattern: str) -> None:
     with pytest.raises(ConfigurationError, match="SIGHTLINE_ALLOWED_HOSTS"):

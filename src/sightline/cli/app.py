@@ -53,6 +53,8 @@ def sightline(
       [cyan]sightline classify photo.jpg[/]   ask what kind of picture it is
       [cyan]sightline serve[/]                answer over HTTP at http://127.0.0.1:8000
 
+    Each command explains itself by example, as in [cyan]sightline analyze --help[/].
+
     Settings come from SIGHTLINE_* variables or a .env file; options given here go before them.
     """
 

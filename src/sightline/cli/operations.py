@@ -25,6 +25,9 @@ def operations(
 ) -> None:
     """List what can be asked of a photo, with parameters.
 
+    Each can be a task of [cyan]sightline analyze[/], and a server answers it at [cyan]POST
+    /v1/operations/NAME[/].
+
     [bold]Examples[/]
 
       [cyan]sightline operations[/]

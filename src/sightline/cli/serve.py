@@ -55,7 +55,9 @@ def serve(
     """Answer over HTTP.
 
     Models load when they are first asked for, unless preloaded. Ctrl-C or SIGTERM stops the server after
-    the requests under way.
+    the requests under way. On a loopback address and without a key it answers only to localhost and that
+    address; behind a proxy name yours in [cyan]SIGHTLINE_ALLOWED_HOSTS[/]. [cyan]sightline settings[/] lists
+    every setting.
 
     [bold]Examples[/]
 

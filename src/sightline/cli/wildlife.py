@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sightline.cli.console import printable, stderr
-from sightline.cli.options import ModelsDir, Offline, settings_from
+from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.jobs.wildlife.places import Place
 from sightline.jobs.wildlife.predictions import PredictionsFormat
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from sightline.jobs.wildlife.identification import Tally
-    from sightline.jobs.wildlife.identifying import Query
+    from sightline.jobs.wildlife.identifying import Identifier, Query
     from sightline.jobs.wildlife.photos import PhotoFolder
     from sightline.jobs.wildlife.places import Places
     from sightline.settings import Settings
@@ -84,6 +86,8 @@ def wildlife(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Start over, and replace what is there.")
     ] = False,
+    server: Server = None,
+    api_key: ServerKey = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Photos under way at once. Fewer take less memory.")
     ] = 8,
@@ -102,6 +106,7 @@ def wildlife(
       [cyan]sightline wildlife cameras --country KEN --out predictions.json[/]
       [cyan]sightline wildlife cameras --country USA --admin1-region CA --format speciesnet-5[/]
       [cyan]sightline wildlife cameras --instances places.csv[/]
+      [cyan]sightline wildlife cameras --country KEN --server http://127.0.0.1:8000[/]
     """
     import asyncio
 
@@ -116,16 +121,31 @@ def wildlife(
         query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
         query.about(place)
         places = Places(place, read_places(instances, folder, query.about) if instances else {})
+        identifying = _identifying(settings, server, api_key, query, with_places=places.has_coordinates)
         run = _run(
-            settings, query, places, PhotoFolder(folder, recursive), out, force=force, at_once=concurrency
+            identifying, query, places, PhotoFolder(folder, recursive), out, force=force, at_once=concurrency
         )
         tally = asyncio.run(run)
     if tally.failed:
         raise typer.Exit(FAILED)
 
 
+def _identifying(
+    settings: Settings, server: str | None, api_key: str | None, query: Query, *, with_places: bool
+) -> AbstractAsyncContextManager[Identifier]:
+    if server is None:
+        from sightline.jobs.wildlife.identifying import identifying_here
+
+        return identifying_here(settings, query, with_places=with_places)
+    from sightline.imaging import ImageLimits
+    from sightline.jobs.wildlife.remote import identifying_there
+
+    limits = ImageLimits.from_settings(settings)
+    return identifying_there(server, query, limits, api_key, with_places=with_places)
+
+
 async def _run(
-    settings: Settings,
+    identifying: AbstractAsyncContextManager[Identifier],
     query: Query,
     places: Places,
     photos: PhotoFolder,
@@ -141,11 +161,10 @@ async def _run(
     from sightline.jobs.describing import RunEnded
     from sightline.jobs.wildlife.checkpoint import checkpoint_beside
     from sightline.jobs.wildlife.identification import Identification
-    from sightline.jobs.wildlife.identifying import identifying_here
 
     watch = Watch()
     with checkpoint_beside(out) as checkpoint:
-        async with identifying_here(settings, query, with_places=places.has_coordinates) as identifier:
+        async with identifying as identifier:
             job = Identification(photos, places, query, identifier, checkpoint, watch, at_once=at_once)
             try:
                 with watch:
@@ -157,7 +176,8 @@ async def _run(
                 watch.end(job.tally)
                 _leave()
             except RunEnded:
-                watch.end(job.tally)
+                if job.tally.counts:
+                    watch.end(job.tally)
                 raise
     watch.end(job.tally)
     _tell_unmet(places)

@@ -26,7 +26,9 @@ _ANALYZE = "v1/analyze"
 _AHEAD = 4
 # Refusals of /v1 that are about the image and not about the question, the caller or the server.
 _ABOUT_THE_IMAGE = frozenset({400, 413, 415, 422, 500})
-_ABOUT_THE_QUESTION = frozenset({"unknown_operation", "invalid_parameters", "unknown_model"})
+_ABOUT_THE_QUESTION = frozenset(
+    {"unknown_operation", "invalid_parameters", "unknown_model", "untrusted_host"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,11 @@ async def ask_there(
         RunEnded: nobody answers there, or not to us, or the question is none for that server.
     """
     limits = ImageLimits.from_settings(settings)
-    form = {"tasks": json.dumps([{"id": task.id, "operation": task.operation, "params": dict(task.params)}])}
     async with server_at(url, api_key) as server:
         under_way: deque[asyncio.Task[Asked]] = deque()
         try:
             for source in sources:
-                under_way.append(asyncio.create_task(_ask(server, form, source, limits)))
+                under_way.append(asyncio.create_task(_ask(server, task, source, limits)))
                 if len(under_way) == _AHEAD:
                     yield await under_way.popleft()
             while under_way:
@@ -88,22 +89,35 @@ async def ask_there(
             await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _ask(server: Server, form: Mapping[str, str], source: str, limits: ImageLimits) -> Asked:
+async def _ask(server: Server, task: Task, source: str, limits: ImageLimits) -> Asked:
     try:
         if source.lower().startswith(("http://", "https://")):
-            body = {"url": source, "tasks": json.loads(form["tasks"])}
-            response = await server.ask("POST", _ANALYZE, json=body)
-        else:
-            data = await asyncio.to_thread(read_image, source, limits.max_bytes)
-            limits.check_bytes(len(data))
-            # Names may hold bytes that are no text.
-            name = PurePath(source).name.encode("utf-8", "replace").decode()
-            response = await server.ask("POST", _ANALYZE, data=form, files={"image": (name, data)})
-        return Asked(source, _entry(server, response))
+            body = {"url": source, "tasks": _written(task)}
+            return Asked(source, _entry(server, await server.ask("POST", _ANALYZE, json=body)))
+        data = await asyncio.to_thread(read_image, source, limits.max_bytes)
+        limits.check_bytes(len(data))
+        return Asked(source, await ask_about(server, task, PurePath(source).name, data))
     except RunEnded:
         raise
     except SightlineError as error:
         return Asked(source, {"image": None, "results": {}, "error": error_report(error)})
+
+
+async def ask_about(server: Server, task: Task, name: str, data: bytes) -> dict[str, Any]:
+    """The entry of the image in ``data``, which is called ``name``: see ``Asked``.
+
+    Raises:
+        RunEnded: the server is gone or not one of this kind, or no image can be asked about so.
+        SightlineError: it does not answer for this image.
+    """
+    # Names may hold bytes that are no text.
+    files = {"image": (name.encode("utf-8", "replace").decode(), data)}
+    response = await server.ask("POST", _ANALYZE, data={"tasks": json.dumps(_written(task))}, files=files)
+    return _entry(server, response)
+
+
+def _written(task: Task) -> list[dict[str, Any]]:
+    return [{"id": task.id, "operation": task.operation, "params": dict(task.params)}]
 
 
 def _entry(server: Server, response: httpx2.Response) -> dict[str, Any]:

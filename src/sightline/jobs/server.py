@@ -125,7 +125,8 @@ class Server:
         if response.status_code in (401, 403):
             raise RunEnded(f"the server at {self.url} wants an API key: --api-key or SIGHTLINE_API_KEY")
         if response.status_code != 200:
-            raise self.stranger(f" (HTTP {response.status_code})")
+            detail = _field(response, "detail")
+            raise self.stranger(f" (HTTP {response.status_code}{f': {detail}' if detail else ''})")
 
     def stranger(self, detail: str = "") -> RunEnded:
         """The error for answers that make no sense."""

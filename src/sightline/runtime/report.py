@@ -34,7 +34,8 @@ def picture_facts(picture: Picture) -> dict[str, Any]:
 
 
 def outcome_report(outcome: Outcome) -> dict[str, Any]:
-    """One task's result: status, data, region, model, timing always; crop, warnings, error if there are."""
+    """One task's result: status, data, region, model, timing always; crop, warnings, error if there are, and
+    ``models`` if more than one had a say."""
     answer = outcome.answer
     model = answer.model if answer else None
     report: dict[str, Any] = {
@@ -45,6 +46,8 @@ def outcome_report(outcome: Outcome) -> dict[str, Any]:
         "model": _model(model) if model else None,
         "timing_ms": _timing(outcome.total_ms, outcome.trace),
     }
+    if len(models := outcome.trace.models) > 1:
+        report["models"] = [_model(models[name]) for name in sorted(models)]
     if outcome.crop_png is not None:
         report["crop"] = "data:image/png;base64," + base64.b64encode(outcome.crop_png).decode("ascii")
     if warnings := warnings_of(outcome):

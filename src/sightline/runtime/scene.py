@@ -79,8 +79,10 @@ class Scene:
         if key not in self._found and (answer := self._engine.at_once(model, subject)) is not None:
             self._found[key] = asyncio.get_running_loop().create_future()
             self._found[key].set_result((answer, Trace()))
-            return answer
-        return await self._once(key, lambda: self._engine.infer(model, subject, self.context))
+        else:
+            answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
+        current_trace().models[answer.model.name] = answer.model
+        return answer
 
     async def crop_png(self, region: Region) -> bytes:
         """The region's pixels as a PNG file."""

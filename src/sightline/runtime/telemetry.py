@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from sightline.types import ModelRef
+
 
 class Telemetry:
     """Does nothing; a subclass measures what it wants. Times in seconds.
@@ -41,7 +43,8 @@ class Step:
 
 @dataclass(slots=True)
 class Trace:
-    """Where one task's time went, in milliseconds, and what should be said about its answer.
+    """Where one task's time went, in milliseconds, which models had a say by name, and what should be said
+    about its answer.
 
     A step shared with another task is counted in both, and once in each however often it is used: the
     numbers say what the answer took to make, not what it added to the request.
@@ -49,9 +52,11 @@ class Trace:
 
     steps: set[Step] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    models: dict[str, ModelRef] = field(default_factory=dict)
 
     def add(self, other: Trace) -> None:
         self.steps |= other.steps
+        self.models |= other.models
         self.warnings.extend(warning for warning in other.warnings if warning not in self.warnings)
 
     @property

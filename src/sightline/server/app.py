@@ -36,7 +36,7 @@ from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
 from sightline.server.middleware.body_limit import BodyLimit
 from sightline.server.middleware.cors import Cors
-from sightline.server.middleware.hosts import HttpsRedirect, TrustedHosts
+from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts
 from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
@@ -107,7 +107,7 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     """The app behind its middleware, as it is served.
 
     Raises:
-        ConfigurationError: a key, an origin or a rate limit that cannot be one.
+        ConfigurationError: a key, an origin, a host or a rate limit that cannot be one.
     """
     wrapped: ASGIApp = BodyLimit(
         app,
@@ -144,14 +144,24 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     )
     if settings.force_https:
         wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
-    if settings.allowed_hosts:
-        wrapped = TrustedHosts(wrapped, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
+    wrapped = _answering_to_its_names(wrapped, settings)
     wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
     wrapped = SecurityHeaders(
         wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
     )
     proxies = [str(network) for network in settings.trusted_proxies]
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
+
+
+def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The app for the names of the settings. Without any, a server that only this machine reaches and that
+    asks for no key is kept from pages that come by a name of their own."""
+    if settings.allowed_hosts:
+        return TrustedHosts(app, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
+    if settings.api_keys or not _is_loopback(settings.host):
+        return app
+    hosts = {*LOOPBACK_HOSTS, settings.host.strip("[]")}
+    return TrustedHosts(app, hosts=hosts, free_paths=OPEN_PATHS, only_on_loopback=True)
 
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:
@@ -233,7 +243,7 @@ def _refuse_open_public_address(settings: Settings) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

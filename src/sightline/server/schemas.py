@@ -239,6 +239,11 @@ def _analysis(results: list[dict[str, str]]) -> dict[str, Any]:
             "region": {"type": ["object", "null"]},
             "crop": {"type": "string", "description": "The region as a PNG data URI, when crops were asked."},
             "model": {"type": ["object", "null"], "description": "name, fingerprint and provenance."},
+            "models": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "Every model that had a say, if there was more than one.",
+            },
             "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
             "warnings": {"type": "array", "items": {"type": "string"}},
             "error": error,

@@ -10,11 +10,18 @@ from sightline.cli.collections.listing import list_, show
 from sightline.cli.collections.serving import promote, rollback
 from sightline.cli.collections.training import train
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Teach Sightline what belongs to a collection of yours, and see which version serves.",
-)
+_HELP = """Teach Sightline what belongs to a collection of yours, and see which version serves.
+
+Training needs scikit-learn ([cyan]make extras[/]); serving does not.
+
+[bold]First steps[/]
+
+  [cyan]sightline collections train --source cats/[/]    a folder with cats/in and cats/out
+  [cyan]sightline collections show cats[/]               its versions, and which one serves
+  [cyan]sightline analyze photo.jpg --task classify:collection_id=cats[/]
+"""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP)
 
 app.command("train")(train)
 app.command("list")(list_)

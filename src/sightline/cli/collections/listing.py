@@ -28,6 +28,8 @@ def list_(
 ) -> None:
     """List collections, which version of each serves, and how it did on held-out examples.
 
+    [cyan]sightline collections show ID[/] has all versions of one.
+
     [bold]Examples[/]
 
       [cyan]sightline collections list[/]

@@ -27,6 +27,8 @@ def promote(
 ) -> None:
     """Let a stored version serve. Running servers take it up at once.
 
+    The one that served stays stored, and [cyan]sightline collections rollback[/] goes back to it.
+
     [bold]Example[/]
 
       [cyan]sightline collections promote 7 20261121T004105Z[/]
@@ -41,6 +43,8 @@ def rollback(
     collection: Identity, collections_dir: CollectionsDir = None, models_dir: ModelsDir = None
 ) -> None:
     """Let the version serve that did before; again, the one before that.
+
+    Running servers take it up at once. [cyan]sightline collections show[/] says which one serves.
 
     [bold]Example[/]
 

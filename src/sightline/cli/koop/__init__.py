@@ -8,11 +8,19 @@ from sightline.cli.koop.download import download
 from sightline.cli.koop.report import report
 from sightline.cli.koop.status import status
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Pictures out of Dutch traffic decisions (KOOP): download, judge, look at.",
-)
+_HELP = """Pictures out of Dutch traffic decisions (KOOP): download, judge, look at.
+
+Everything lies in one folder, [cyan]koop[/] unless [cyan]--out[/] names another.
+
+[bold]First steps[/]
+
+  [cyan]sightline models pull clip-vit-b-32 clip-vit-b-32-text[/]    the models that judge
+  [cyan]sightline koop download --from 2024-01-15 --to 2024-01-15 --contact https://example.org/about[/]
+  [cyan]sightline koop status[/]                                     how it stands, also while it runs
+  [cyan]sightline koop report[/]                                     pages to look at
+"""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP)
 
 app.command()(download)
 app.command()(status)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
     """How a download stands: days, images, verdicts, disk, rates learned, and what failed. It may be running.
 
+    Days that failed are worked on again by [cyan]sightline koop download --retry-failed[/].
+
     [bold]Examples[/]
 
       [cyan]sightline koop status[/]

@@ -11,9 +11,19 @@ from sightline.cli.models.keeping import remove, verify
 from sightline.cli.models.listing import list_
 from sightline.cli.models.pulling import pull
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="See, get, check and carry model files."
-)
+_HELP = """See, get, check and carry model files.
+
+Many models are downloaded when they are first needed. The others are converted here, once, from their
+published weights.
+
+[bold]First steps[/]
+
+  [cyan]sightline models list[/]                  what there is, and what is missing
+  [cyan]sightline models pull clip-vit-b-32[/]    download one now
+  [cyan]sightline models export blip-base[/]      convert one
+"""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP)
 
 app.command("list")(list_)
 app.command("pull")(pull)

@@ -23,6 +23,8 @@ def bundle(
 ) -> None:
     """Write installed models to one file, with digests and licences.
 
+    For machines without a network: [cyan]sightline models import[/] installs it there.
+
     [bold]Examples[/]
 
       [cyan]sightline models bundle models.tar --all[/]
@@ -44,6 +46,8 @@ def import_(
     models_dir: ModelsDir = None,
 ) -> None:
     """Install the models of a bundle. Nothing changes unless all of it is intact.
+
+    [cyan]sightline models bundle[/] writes such files on another machine; no network is needed here.
 
     [bold]Example[/]
 

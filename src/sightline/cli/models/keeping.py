@@ -22,6 +22,8 @@ def verify(
 ) -> None:
     """Read installed models again and compare every file with its recorded digest.
 
+    What is damaged is named, nothing is changed, and the exit code is 1.
+
     [bold]Examples[/]
 
       [cyan]sightline models verify[/]
@@ -58,6 +60,8 @@ def remove(
     offline: Offline = False,
 ) -> None:
     """Delete the files of models, unfinished downloads and random weights included.
+
+    It asks first. They can be had again by [cyan]sightline models pull[/] or [cyan]export[/].
 
     [bold]Examples[/]
 

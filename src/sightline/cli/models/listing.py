@@ -27,6 +27,9 @@ _STYLES = {
 def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
     """List all models: what they give, whether they are here, what they weigh, who may use them.
 
+    What is missing comes with [cyan]sightline models pull[/], or with [cyan]sightline models export[/] where
+    weights have to be converted here.
+
     [bold]Examples[/]
 
       [cyan]sightline models list[/]

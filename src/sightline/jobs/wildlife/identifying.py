@@ -1,4 +1,4 @@
-"""Who says which animals a photo shows."""
+"""Who says which animals a photo shows: this process, or a server (``jobs.wildlife.remote``)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class Query:
 
     def about(self, place: Place) -> BoundTask:
         """Raises InvalidParameters: there is no such place."""
-        return bind(self.catalogue, Task(_TASK_ID, OPERATION, {**self.params, **place.known()}))
+        return bind(self.catalogue, self.task(place))
+
+    def task(self, place: Place) -> Task:
+        """The question as a server is sent it."""
+        return Task(_TASK_ID, OPERATION, {**self.params, **place.known()})
 
     @property
     def version(self) -> str:
@@ -73,6 +77,7 @@ class Identifier(Protocol):
             UnknownModel: there is no such release.
             ModelUnavailable: weights are missing; the message names all of them and how to get them.
             ModelBroken: weights are there and do not load.
+            RunEnded: the server that computes does not, or says one of these things.
         """
         ...
 
