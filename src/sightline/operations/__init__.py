@@ -125,6 +125,13 @@ class Scene(Protocol):
         """
         ...
 
+    def known(self, model: str, subject: Subject) -> Inference | None:
+        """What :meth:`infer` would answer without computing anything; None if it would compute.
+
+        For operations with many subjects: a task for each costs more than an answer that is there.
+        """
+        ...
+
 
 class Models(Protocol):
     """Which models there are, asked by capability."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +180,7 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
         picture, (vectors, reader) = await asyncio.gather(
             scene.infer(pictures, scene.view(region)), _label_vectors(scene, texts, asked)
         )
-        shares = softmax(scale * (vectors @ _unit(picture.output)))
+        shares = softmax(scale * (vectors @ _units(picture.output)))
         result = _result(asked, params.thresholds, shares, reader)
         return Answer(result, picture.model, region, _warnings(picture.model, reader))
 
@@ -197,18 +197,26 @@ async def _asked(scene: Scene, params: ClassifyZeroShotParams, models: Models) -
 async def _label_vectors(scene: Scene, model: str, asked: LabelSet) -> tuple[NDArray[np.float64], ModelRef]:
     """Of each label the vector of length 1, float64 [labels, dimensions], and who read the texts."""
     texts = list(dict.fromkeys(text for _, prompts in asked.prompts for text in prompts))
-    read: list[Inference] = []
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = texts[start : start + _TEXTS_AT_ONCE]
-        read += await asyncio.gather(*(scene.infer(model, text) for text in some))
-    by_text = {text: _unit(each.output) for text, each in zip(texts, read, strict=True)}
-    means = [_unit(np.mean([by_text[text] for text in prompts], axis=0)) for _, prompts in asked.prompts]
-    return np.stack(means), read[0].model
+    read = {text: scene.known(model, text) for text in texts}
+    unread = [text for text, known in read.items() if known is None]
+    for start in range(0, len(unread), _TEXTS_AT_ONCE):
+        some = unread[start : start + _TEXTS_AT_ONCE]
+        read.update(
+            zip(some, await asyncio.gather(*(scene.infer(model, text) for text in some)), strict=True)
+        )
+    inferences = [cast(Inference, each) for each in read.values()]
+    vectors = _units(np.stack([each.output for each in inferences]))
+    rows = {text: row for row, text in enumerate(texts)}
+    means = [vectors[[rows[text] for text in prompts]].mean(0) for _, prompts in asked.prompts]
+    return _units(np.stack(means)), inferences[0].model
 
 
-def _unit(vector: NDArray[Any]) -> NDArray[np.float64]:
-    exact = vector.astype(np.float64)
-    return exact / max(float(np.linalg.norm(exact)), _EPSILON)
+def _units(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """Vectors along the last axis, each at length 1."""
+    exact = vectors.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=-1, keepdims=True)
+    result: NDArray[np.float64] = exact / np.maximum(lengths, _EPSILON)
+    return result
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

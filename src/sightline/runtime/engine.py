@@ -186,15 +186,22 @@ class Engine:
         return known
 
     def at_once(self, model: str, subject: Subject) -> Inference | None:
-        """What a loaded model with ``Runs.IN_LOOP`` says; None of any other model.
+        """What a loaded model with ``Runs.IN_LOOP`` says, or one that read this text lately; else None.
 
-        Its answer takes microseconds, and a place in a queue and a task would take more. Raises like
+        Such an answer takes microseconds, and a place in a queue and a task would take more. Raises like
         :meth:`infer`.
         """
         resident = self.residency.residents.get(model)
-        if resident is None or self._catalogue[model].card.runs is not Runs.IN_LOOP:
+        if resident is None:
             return None
-        return Inference(self._look_up(model, cast(Model, resident.model), subject), resident.ref)
+        if self._catalogue[model].card.runs is Runs.IN_LOOP:
+            return Inference(self._look_up(model, cast(Model, resident.model), subject), resident.ref)
+        kept = self._kept_text(model, subject)
+        known = None if kept is None else self._text_vectors.get(model, kept)
+        if known is None or known.model != resident.ref:
+            return None
+        self._telemetry.text_recalled(model)
+        return known
 
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context

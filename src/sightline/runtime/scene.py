@@ -75,12 +75,28 @@ class Scene:
         return Region(Target.WHOLE_IMAGE)
 
     async def infer(self, model: str, subject: Subject) -> Inference:
+        answer = self.known(model, subject)
+        if answer is None:
+            key = ("infer", model, subject)
+            answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
+            current_trace().models[answer.model.name] = answer.model
+        return answer
+
+    def known(self, model: str, subject: Subject) -> Inference | None:
+        """See ``operations.Scene.known``."""
         key = ("infer", model, subject)
-        if key not in self._found and (answer := self._engine.at_once(model, subject)) is not None:
+        found = self._found.get(key)
+        if found is None:
+            answer = self._engine.at_once(model, subject)
+            if answer is None:
+                return None
             self._found[key] = asyncio.get_running_loop().create_future()
             self._found[key].set_result((answer, Trace()))
+        elif found.done() and not found.cancelled() and found.exception() is None:
+            answer, trace = found.result()
+            current_trace().add(trace)
         else:
-            answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
+            return None
         current_trace().models[answer.model.name] = answer.model
         return answer
 
