@@ -76,7 +76,7 @@ def test_a_measurement_as_json(sightline, photos: str) -> None:
     assert told["figures"]["photos"] == 20
     assert set(told["seconds_per_photo"]) == {"f32", "bf16"}
     assert (told["within_limits"], told["beyond"], told["failures"]) == (True, [], [])
-    assert told["kept"] is False
+    assert (told["kept"], told["served_in"]) == (False, "f32")
 
 
 def test_what_is_kept_is_served_and_shown(sightline, detector: Path, photos: str) -> None:
@@ -91,6 +91,11 @@ def test_what_is_kept_is_served_and_shown(sightline, detector: Path, photos: str
     assert row["computes_in_because"].endswith("with 20 photos and is within the limits")
     assert "computes in bf16: its drift" in doctored(sightline)["text"]
     assert sightline("models", "verify", NAME).exit_code == 0
+    result = sightline("models", "drift", NAME, photos, *WIDE)
+    assert "Within the limits. It is served in bf16: its drift in bf16 was measured" in result.stdout
+    result = sightline("models", "drift", NAME, photos, "--min-score", "1")
+    assert "It is served in bf16 all the same: its drift" in result.stdout
+    assert "A kept result beyond the limits ends that." in result.stdout
 
 
 def test_beyond_the_limits_is_kept_as_well(sightline, detector: Path, photos: str, monkeypatch) -> None:
@@ -117,7 +122,7 @@ def test_beyond_the_limits_is_exit_code_1(sightline, photos: str) -> None:
 def test_too_few_photos_are_not_kept(sightline, photos: str) -> None:
     result = sightline("models", "drift", NAME, f"{photos}/00.png", *WIDE, "--keep")
     assert result.exit_code == 2
-    assert "Of 1 photos" in result.stdout, "the figures are shown all the same"
+    assert "Of 1 photo " in result.stdout, "the figures are shown all the same"
     assert "nothing was kept: 1 photos with" in result.stderr
     assert listed(sightline)["computes_in"] == "f32"
 

@@ -261,6 +261,8 @@ class Residency:
         if choice.complaint is not None and installed.model not in self._complained:
             self._complained.add(installed.model)
             _log.warning("%s computes in %s: %s", installed.model, choice.precision.value, choice.complaint)
+        if choice.measured:
+            _log.info("%s computes in %s: %s", installed.model, choice.precision.value, choice.why)
         return allow(self._graphs, choice)
 
     def _weights(self, definition: ModelDefinition) -> Installed:

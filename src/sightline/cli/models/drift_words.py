@@ -41,14 +41,15 @@ class Watch(ImageWatch):
 
 @dataclass
 class Told:
-    """What is said of one measurement. ``choice``: how the model is served from now on, if it was kept."""
+    """What is said of one measurement. ``choice``: how the model is served from its next load on."""
 
     installed: Installed
     precision: Precision
     measured: Measured
     limits: Limits
     min_score: float
-    choice: Choice | None = None
+    choice: Choice
+    kept: bool = False
 
     def show(self, failures: list[PhotoEnd], *, as_json: bool) -> None:
         if as_json:
@@ -61,7 +62,8 @@ class Told:
             stdout().print(
                 Text("Its weights are random: this says nothing about published ones.", style="yellow")
             )
-        shown = table((f"Of {measured.figures.photos:,} photos", f"f32 against {half}"))
+        photos = measured.figures.photos
+        shown = table((f"Of {photos:,} photo{'' if photos == 1 else 's'}", f"f32 against {half}"))
         for label, value in self._rows():
             shown.add_row(label, Text(printable(value)))
         ratio = measured.f32_s / measured.half_s if measured.half_s else float("inf")
@@ -111,9 +113,14 @@ class Told:
             if self.measured.verdict.within:
                 return f"Nothing is to be done: auto, which is {half} here, is the default."
             return f"{_SERVED}."
-        if self.choice is not None:
-            served = self.choice.precision.value
-            return f"Kept. From its next load on {name} computes in {served}: {self.choice.why}."
+        served = self.choice.precision
+        if self.kept:
+            return f"Kept. From its next load on {name} computes in {served.value}: {self.choice.why}."
+        if self.choice.measured and not self.measured.verdict.within:
+            why = f"{self.choice.why}. A kept result beyond the limits ends that."
+            return f"It is served in {served.value} all the same: {why}"
+        if served is not Precision.F32:
+            return f"It is served in {served.value}: {self.choice.why}."
         if self.measured.verdict.within:
             return f"With --keep, {name} is served in {half} from then on."
         return "Leave it in f32, the default, or say with --max-pixels and --max-score what you can accept."
@@ -129,8 +136,8 @@ class Told:
             "within_limits": measured.verdict.within,
             "beyond": list(measured.verdict.beyond),
             "failures": [asdict(failure) for failure in failures],
-            "kept": self.choice is not None,
-            "served_in": self.choice.precision.value if self.choice else None,
+            "kept": self.kept,
+            "served_in": self.choice.precision.value if isinstance(measured.figures, FindFigures) else None,
         }
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sightline.jobs.drift.comparing import Tally
     from sightline.jobs.drift.measuring import Measured, Twins
     from sightline.models import ModelDefinition
-    from sightline.runtime.precision import Choice
     from sightline.settings import Settings
     from sightline.weights.drift import Limits
     from sightline.weights.store import Installed
@@ -93,7 +92,7 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
     from sightline.cli.models import drift_words
     from sightline.jobs.drift.comparing import Finds, tally_for
     from sightline.jobs.drift.measuring import loaded_twice
-    from sightline.runtime.precision import half_of
+    from sightline.runtime.precision import choose, half_of
     from sightline.settings import Precision
 
     tally = tally_for(definition.card, order.min_score)
@@ -106,11 +105,12 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
     watch = drift_words.Watch()
     with watch, loaded_twice(settings, definition, installed.files) as twins:
         measured = _measured(settings, definition, twins, tally, order, watch)
-    told = drift_words.Told(installed, twins.precision, measured, order.limits, order.min_score)
+    choice = choose(settings, installed)
+    told = drift_words.Told(installed, twins.precision, measured, order.limits, order.min_score, choice)
     refusal = None
     if order.keep:
         try:
-            told.choice = _keep(settings, definition, told)
+            _keep(settings, definition, told)
         except SightlineError as error:
             refusal = error  # the figures are of use all the same
     told.show(watch.failures, as_json=as_json)
@@ -157,8 +157,8 @@ def _measured(
     return run.measured(order.limits)
 
 
-def _keep(settings: Settings, definition: ModelDefinition, told: Told) -> Choice:
-    """Write the record; gives back in which precision the model is served from now on."""
+def _keep(settings: Settings, definition: ModelDefinition, told: Told) -> None:
+    """Write the record, and note what comes of it."""
     from sightline.jobs.drift.keeping import record_of
     from sightline.runtime.precision import choose
 
@@ -166,4 +166,4 @@ def _keep(settings: Settings, definition: ModelDefinition, told: Told) -> Choice
         told.measured, told.installed, told.precision, min_score=told.min_score, limits=told.limits
     )
     open_store(settings).keep_drift(wanted(definition), record)
-    return choose(settings, told.installed)
+    told.choice, told.kept = choose(settings, told.installed), True
