@@ -109,6 +109,69 @@ def small_clip_graph(path: Path) -> None:
     onnx.save(model, path)
 
 
+DETECTOR_SIDE = 128
+
+
+def small_detector_graph(path: Path, seed: int = 7) -> None:
+    """A graph with the usual signature of MegaDetector, for squares of 128 pixels, and a few random weights.
+
+    It sees a thing or none in each patch of 16 pixels, by real arithmetic on real pixels in a millisecond.
+    """
+    generator = np.random.default_rng(seed)
+    cells = DETECTOR_SIDE // 16
+    kernel = generator.normal(0, 0.4, (8, 3, 16, 16)).astype(np.float32)
+    centres = (np.indices((cells, cells))[::-1].reshape(2, -1).T * 16 + 8).astype(np.float32)
+    offsets = np.zeros((1, cells * cells, 8), np.float32)
+    offsets[0, :, :2], offsets[0, :, 2:4] = centres - 2, 8
+    constants = {
+        "kernel": kernel,
+        "flat": np.array([0, 8, -1]),
+        "scales": np.array([4, 4, 4, 4, 1, 1, 1, 1], np.float32),
+        "offsets": offsets,
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["patches"], strides=[16, 16]),
+        helper.make_node("Reshape", ["patches", "flat"], ["channels"]),
+        helper.make_node("Transpose", ["channels"], ["candidates"], perm=[0, 2, 1]),
+        helper.make_node("Sigmoid", ["candidates"], ["shares"]),
+        helper.make_node("Mul", ["shares", "scales"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offsets"], ["output"]),
+    ]
+    side = DETECTOR_SIDE
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, side, side])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", cells * cells, 8])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+@pytest.fixture(scope="session")
+def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small graph for ``megadetector-v5a``."""
+    path = tmp_path_factory.mktemp("detector") / "small.onnx"
+    small_detector_graph(path)
+    return path
+
+
+@pytest.fixture
+def noisy_photos() -> Callable[[Path, int], Path]:
+    """Writes so many different pictures of noise into a folder, 200 × 150 pixels, and gives it back."""
+
+    def write(folder: Path, photos: int) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(photos):
+            noise = np.random.default_rng(number).integers(0, 256, (15, 20, 3), np.uint8)
+            Image.fromarray(noise).resize((200, 150), Image.Resampling.BICUBIC).save(
+                folder / f"{number:02}.png"
+            )
+        return folder
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with MTCNN's real weights and a CLIP B/32 image tower of random ones."""

@@ -9,7 +9,14 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 import sightline
-from sightline.settings import GraphRuntime, Precision, Settings, described, unknown_variables
+from sightline.settings import (
+    DetectorPrecision,
+    GraphRuntime,
+    Precision,
+    Settings,
+    described,
+    unknown_variables,
+)
 
 SOURCE = Path(sightline.__file__).parent
 
@@ -61,7 +68,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "graph_runtime": ("onnxruntime", GraphRuntime.ONNXRUNTIME),
     "device": ("cuda", "cuda"),
     "precision": ("bf16", Precision.BF16),
-    "detector_precision": ("auto", Precision.AUTO),
+    "detector_precision": ("auto", DetectorPrecision.AUTO),
     "threads": ("3", 3),
     "compute_slots": ("2", 2),
     "worker_threads": ("5", 5),

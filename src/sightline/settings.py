@@ -28,6 +28,16 @@ class Precision(StrEnum):
     F16 = "f16"
 
 
+class DetectorPrecision(StrEnum):
+    """``MEASURED`` is f32 unless a kept measurement of the installed weights allows what ``AUTO`` means."""
+
+    MEASURED = "measured"
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
+
+
 class GraphRuntime(StrEnum):
     """Which library runs ONNX graphs. ``AUTO`` is OpenVINO on CPUs and ONNX Runtime on anything else."""
 
@@ -223,10 +233,12 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         Precision.AUTO, description="auto, f32, bf16 or f16; ONNX Runtime computes as the file says."
     )
-    detector_precision: Precision = Field(
-        Precision.F32,
+    detector_precision: DetectorPrecision = Field(
+        DetectorPrecision.MEASURED,
         description="The same for detectors of persons, things and animals. f32 draws the reference's boxes; "
-        "auto is almost twice as fast where the processor computes in bf16, and moves some boxes by pixels.",
+        "auto is almost twice as fast where the processor computes in bf16, and moves some boxes by pixels. "
+        "measured: f32, until `sightline models drift NAME PHOTOS --keep` finds that they move too little to "
+        "matter.",
     )
     threads: int = Field(
         0, ge=0, description="Threads that compute, all slots together. 0: one per usable core."

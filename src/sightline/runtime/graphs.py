@@ -19,7 +19,7 @@ from sightline.errors import ConfigurationError, ModelBroken
 from sightline.models import Graph, TensorSpec
 from sightline.runtime import intermediate
 from sightline.runtime.cores import usable_cores
-from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -59,8 +59,7 @@ class Graphs:
             ConfigurationError: the device of the settings is not on this machine.
         """
         chosen, device = self._place(runtime)
-        usual = self._settings.detector_precision if detects else self._settings.precision
-        precise = precision if precision is not None else usual
+        precise = precision if precision is not None else self._usual(detects)
         try:
             if chosen is GraphRuntime.OPENVINO:
                 return OpenVinoGraph(
@@ -79,6 +78,30 @@ class Graphs:
             raise ModelBroken(
                 f"{path.name} does not load in {chosen.value}: {type(error).__name__}"
             ) from error
+
+    def computes_in(
+        self,
+        *,
+        precision: Precision | None = None,
+        runtime: GraphRuntime | None = None,
+        detects: bool = False,
+    ) -> Precision | None:
+        """What a graph that is opened so computes in, never ``AUTO``; None where the device does not say.
+
+        f32 with ONNX Runtime, which computes as the file says whatever is asked.
+        """
+        chosen, device = self._place(runtime)
+        if chosen is not GraphRuntime.OPENVINO:
+            return Precision.F32
+        precise = precision if precision is not None else self._usual(detects)
+        return _openvino_usual(device.upper()) if precise is Precision.AUTO else precise
+
+    def _usual(self, detects: bool) -> Precision:
+        """The settings' precision. Whether a measurement allows another, ``runtime.precision`` knows."""
+        if not detects:
+            return self._settings.precision
+        usual = self._settings.detector_precision
+        return Precision.F32 if usual is DetectorPrecision.MEASURED else Precision(usual.value)
 
     def require_device(self) -> None:
         """Raises ConfigurationError if the device of the settings is not on this machine."""
@@ -110,6 +133,21 @@ def _openvino_core() -> openvino.Core:
 def cpu_computes_bf16() -> bool:
     """Whether OpenVINO finds native bf16 arithmetic (AMX_BF16 or AVX512_BF16) on this processor."""
     return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _cpu_usual() -> Precision:
+    return Precision.BF16 if cpu_computes_bf16() else Precision.F32
+
+
+def _openvino_usual(device: str) -> Precision | None:
+    """What OpenVINO computes in on ``device`` where nothing is asked of it; None if it does not say."""
+    if device.partition(".")[0] == "CPU":
+        return _cpu_usual()
+    try:
+        hint = _openvino_core().get_property(device, "INFERENCE_PRECISION_HINT")
+        return Precision(hint.to_string())
+    except (RuntimeError, AttributeError, ValueError):
+        return None
 
 
 def devices() -> dict[str, list[str]]:
@@ -145,7 +183,7 @@ class OpenVinoGraph:
         if precision is not Precision.AUTO:
             config["INFERENCE_PRECISION_HINT"] = precision.value
         elif family == "CPU":
-            config["INFERENCE_PRECISION_HINT"] = "bf16" if cpu_computes_bf16() else "f32"
+            config["INFERENCE_PRECISION_HINT"] = _cpu_usual().value
         if family == "CPU":
             config |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": slots, "ENABLE_CPU_PINNING": False}
         elif cache_dir is not None:

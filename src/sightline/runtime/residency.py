@@ -28,8 +28,9 @@ from sightline.errors import (
     WeightsError,
 )
 from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
+from sightline.runtime.precision import allow, choose
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
-from sightline.settings import MIB, Settings
+from sightline.settings import MIB, DetectorPrecision, Settings
 from sightline.types import ModelRef, Provenance
 from sightline.weights.store import Installed, Store, Wanted
 
@@ -112,6 +113,7 @@ class Residency:
         self._failures: dict[str, Failure] = {}
         self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
+        self._complained: set[str] = set()
         self._closed = False
 
     # -- asking --------------------------------------------------------------------------------------------
@@ -245,11 +247,23 @@ class Residency:
     def _load_files(self, definition: ModelDefinition) -> Resident:
         assert definition.load is not None
         installed = self._weights(definition)
-        model = definition.load(installed.files, self._graphs)
+        model = definition.load(installed.files, self._graphs_for(installed))
         num_bytes = sum(path.stat().st_size for path in installed.files.values())
         return Resident(
             model, ModelRef(definition.name, installed.fingerprint, installed.provenance), num_bytes
         )
+
+    def _graphs_for(self, installed: Installed) -> GraphLoader:
+        """Opens what detects in the precision that a measurement of these weights allows, if there is one."""
+        if self._settings.detector_precision is not DetectorPrecision.MEASURED:
+            return self._graphs
+        choice = choose(self._settings, installed)
+        if choice.complaint is not None and installed.model not in self._complained:
+            self._complained.add(installed.model)
+            _log.warning("%s computes in %s: %s", installed.model, choice.precision.value, choice.complaint)
+        if choice.measured:
+            _log.info("%s computes in %s: %s", installed.model, choice.precision.value, choice.why)
+        return allow(self._graphs, choice)
 
     def _weights(self, definition: ModelDefinition) -> Installed:
         want = wanted(definition)

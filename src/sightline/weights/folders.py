@@ -2,7 +2,7 @@
 
 ::
 
-    <root>/<model>/            manifest.json and the files, complete or not there at all
+    <root>/<model>/            manifest.json and the files, complete or not there at all; perhaps drift.json
     <root>/<model>@random/     the same with random weights
     <root>/.locks/             one lock file per model
     <root>/.partial/<model>/   downloads under way, kept for the next attempt
@@ -92,6 +92,19 @@ class Folders:
         _sync(self.root)
         shutil.rmtree(old, ignore_errors=True)
         return final
+
+    def write(self, model: str, name: str, data: bytes, *, random: bool) -> None:
+        """Put a file that the manifest does not list beside the model's, or replace it, all at once."""
+        folder = self.model(model, random=random)
+        draft = self._staged(folder).with_suffix(".draft")
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_bytes(data)
+            _sync(draft)
+            draft.replace(folder / name)
+            _sync(folder)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def remove(self, model: str) -> None:
         for random in (False, True):

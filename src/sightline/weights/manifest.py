@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from sightline.types import Provenance
 
 MANIFEST_NAME = "manifest.json"
+# Beside it, where the drift of the weights was measured: see ``weights.drift``.
+DRIFT_NAME = "drift.json"
 
 # Names become file names, tar members and parts of commands: nothing that a shell or file system reads.
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"

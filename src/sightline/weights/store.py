@@ -7,7 +7,7 @@ Readers need no lock; everything that changes a model holds its lock, across pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +17,16 @@ from sightline.errors import (
     ExportFailed,
     OfflineRefused,
     SourceMissing,
+    WeightsError,
 )
 from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights import bundles
 from sightline.weights.acquisition import Acquisition, Before, Obtained
 from sightline.weights.downloads import Downloads, Patience
+from sightline.weights.drift import DriftRecord, read_record
 from sightline.weights.folders import Folders, require_space, take
-from sightline.weights.manifest import MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
+from sightline.weights.manifest import DRIFT_NAME, MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
 from sightline.weights.sources import Report, silent
 from sightline.weights.wanted import Installed, Wanted
 
@@ -156,6 +158,27 @@ class Store:
         with self._folders.lock(model):
             self._folders.remove(model)
 
+    def keep_drift(self, wanted: Wanted, record: DriftRecord) -> None:
+        """Write a record beside the weights it was measured on, real or random. It replaces an earlier one.
+
+        It stays as long as they do: whatever brings the very same files in again leaves it there.
+
+        Raises:
+            SourceMissing: these weights are not installed any more.
+            WeightsError: it cannot be written.
+        """
+        with self._folders.lock(wanted.model):
+            for random in (False, True):
+                found = self._look(wanted, random=random)
+                if found is not None and record.belongs_to(found.manifest):
+                    try:
+                        self._folders.write(wanted.model, DRIFT_NAME, record.to_json(), random=random)
+                    except OSError as error:
+                        reason = error.strerror or type(error).__name__
+                        raise WeightsError(f"the record of the drift cannot be written: {reason}") from error
+                    return
+        raise SourceMissing(f"the weights of {wanted.model} changed while their drift was measured")
+
     def disk_bytes(self, model: str) -> int:
         """Bytes of the model's files, random ones and unfinished downloads too."""
         return self._folders.disk_bytes(model)
@@ -266,9 +289,19 @@ class Store:
 
     def _publish(self, wanted: Wanted, staged: Path, manifest: Manifest) -> Installed:
         random = manifest.provenance is Provenance.RANDOM
+        self._carry_drift(wanted, staged, _narrowed(manifest, wanted), random=random)
         folder = self._folders.publish(staged, manifest, random=random)
         files = {artifact.name: folder / artifact.name for artifact in wanted.kept}
         return Installed(wanted.model, files, _narrowed(manifest, wanted))
+
+    def _carry_drift(self, wanted: Wanted, staged: Path, manifest: Manifest, *, random: bool) -> None:
+        """What was measured on the very files that are about to come again stays beside them."""
+        folder = self._folders.model(wanted.model, random=random)
+        with suppress(ValueError):
+            files = {name: folder / name for name in manifest.files}
+            record = read_record(Installed(wanted.model, files, manifest))
+            if record is not None:
+                (staged / DRIFT_NAME).write_bytes(record.to_json())
 
 
 def _built_in(wanted: Wanted) -> Installed:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from sightline.errors import ConfigurationError
 from sightline.types import Provenance
-from sightline.weights.manifest import FILE_NAME, MANIFEST_NAME, MODEL_NAME, FileRecord, Manifest
+from sightline.weights.manifest import (
+    DRIFT_NAME,
+    FILE_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    FileRecord,
+    Manifest,
+)
 from sightline.weights.sources import Artifact, Exported
 
 
@@ -33,7 +40,7 @@ class Wanted:
             raise ConfigurationError(f"{self.model!r} cannot be a model's name")
         names = [artifact.name for artifact in self.artifacts]
         for name in names:
-            if not re.fullmatch(FILE_NAME, name) or name == MANIFEST_NAME:
+            if not re.fullmatch(FILE_NAME, name) or name in (MANIFEST_NAME, DRIFT_NAME):
                 raise ConfigurationError(f"{name!r} cannot be the name of an artifact of {self.model}")
         if len(set(names)) != len(names):
             raise ConfigurationError(f"two artifacts of {self.model} have the same name")

@@ -81,8 +81,15 @@ def _precision(settings: Settings, *, computes_bf16: bool) -> Finding:
     chosen = settings.precision
     if chosen is Precision.AUTO:
         text = "bf16" if computes_bf16 else "f32; this processor has no bf16 arithmetic"
-        return Finding(_AREA, "precision", State.OK, f"{text} (detectors: f32)")
+        return Finding(_AREA, "precision", State.OK, f"{text} (detectors: {_detectors(settings)})")
     if chosen is Precision.BF16 and not computes_bf16:
         text = "bf16 is asked for, and this processor would only imitate it, slowly"
         return Finding(_AREA, "precision", State.NOTICE, text, "SIGHTLINE_PRECISION=auto")
     return Finding(_AREA, "precision", State.OK, chosen.value)
+
+
+def _detectors(settings: Settings) -> str:
+    from sightline.settings import DetectorPrecision
+
+    chosen = settings.detector_precision
+    return "f32, or as measured" if chosen is DetectorPrecision.MEASURED else chosen.value

@@ -12,6 +12,7 @@ from sightline.errors import ConfigurationError
 if TYPE_CHECKING:
     from sightline.models import ModelDefinition
     from sightline.settings import Settings
+    from sightline.weights.store import Installed
 
 _AREA = "models"
 
@@ -50,15 +51,28 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
     if is_random(installed):
         return Finding(_AREA, name, State.NOTICE, "random weights: its answers mean nothing", get)
     if installed is not None:
-        return Finding(
-            _AREA, name, State.OK, f"ready; {installed.provenance.value}, fingerprint {installed.fingerprint}"
-        )
+        return _ready(settings, definition, installed)
     if store_of_any_weights(settings).installed(want) is not None:
         return Finding(
             _AREA, name, State.NOTICE, "missing; random weights are here and may not be loaded",
             f"{get} (or, for a test: SIGHTLINE_ALLOW_RANDOM_WEIGHTS=1)",
         )  # fmt: skip
     return Finding(_AREA, name, State.NOTICE, "missing", get)
+
+
+def _ready(settings: Settings, definition: ModelDefinition, installed: Installed) -> Finding:
+    """Of a detector also in which precision it is served, and why."""
+    from sightline.runtime.precision import choose, obeys_choice
+
+    text = f"ready; {installed.provenance.value}, fingerprint {installed.fingerprint}"
+    if not obeys_choice(definition.card):
+        return Finding(_AREA, definition.name, State.OK, text)
+    choice = choose(settings, installed)
+    text = f"{text}; computes in {choice.precision.value}: {choice.why}"
+    if choice.complaint is None:
+        return Finding(_AREA, definition.name, State.OK, text)
+    fix = f"sightline models drift {definition.name} PHOTOS --keep"
+    return Finding(_AREA, definition.name, State.NOTICE, text, fix)
 
 
 def _way_in(settings: Settings, definition: ModelDefinition) -> str:

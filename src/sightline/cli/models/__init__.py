@@ -6,12 +6,13 @@ import typer
 
 from sightline.cli.models.adopting import adopt
 from sightline.cli.models.bundling import bundle, import_
+from sightline.cli.models.drifting import drift
 from sightline.cli.models.exporting import export
 from sightline.cli.models.keeping import remove, verify
 from sightline.cli.models.listing import list_
 from sightline.cli.models.pulling import pull
 
-_HELP = """See, get, check and carry model files.
+_HELP = """See, get, check, measure and carry model files.
 
 Many models are downloaded when they are first needed. The others are converted here, once, from their
 published weights.
@@ -30,6 +31,7 @@ app.command("pull")(pull)
 app.command("export")(export)
 app.command("adopt")(adopt)
 app.command("verify")(verify)
+app.command("drift")(drift)
 app.command("remove")(remove)
 app.command("bundle")(bundle)
 app.command("import")(import_)

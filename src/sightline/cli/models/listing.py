@@ -66,6 +66,8 @@ def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
 
 
 def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
+    from sightline.runtime.precision import choose, obeys_choice
+
     card, want, store = definition.card, wanted(definition), open_store(settings)
     installed = store.installed(want)
     lacking = definition.lacking(settings)
@@ -79,6 +81,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         state = "random"
     # What stands on settings has weights elsewhere; its answers say which.
     weights = None if definition.connect is not None else installed
+    choice = choose(settings, weights) if weights and obeys_choice(card) else None
     sizes = [artifact.size_bytes for artifact in card.artifacts]
     return {
         "name": card.name,
@@ -91,6 +94,8 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         "homepage": card.homepage,
         "provenance": weights.provenance.value if weights else None,
         "fingerprint": weights.fingerprint if weights else None,
+        "computes_in": choice.precision.value if choice else None,
+        "computes_in_because": choice.why if choice else None,
         "description": card.description,
     }
 
