@@ -102,6 +102,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "koop_page_timeout_s": ("5", 5.0),
     "koop_document_timeout_s": ("60", 60.0),
     "koop_day_timeout_s": ("3600", 3600.0),
+    "koop_patience_s": ("600", 600.0),
     "fetch_allow_networks": ("10.0.0.0/8, fd00::/8", (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
 }
 LEGACY = [

@@ -44,6 +44,7 @@
     │   ├── DocumentGone              the archive says that it has no such document
     │   ├── DocumentRefused           forbidden, hostile or leading nowhere; asking again changes nothing
     │   ├── DocumentUnavailable       every attempt failed; another time it may come
+    │   │   └── HostSilent            its host gives no answer at all, for longer than one waits
     │   └── SearchFailed              an answer that no list of records can be made of; may be permanent
     ├── CollectionError               a collection's classifier cannot be made, changed or used
     │   ├── CollectionBusy            another training or change of it is under way; worth a retry
@@ -257,6 +258,10 @@ class DocumentRefused(ArchiveError):
 
 class DocumentUnavailable(ArchiveError):
     code = "document_unavailable"
+
+
+class HostSilent(DocumentUnavailable):
+    code = "host_silent"
 
 
 class SearchFailed(ArchiveError):

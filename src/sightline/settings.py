@@ -300,6 +300,9 @@ class Settings(BaseSettings):
     koop_concurrency: int = Field(
         4, ge=1, le=16, description="Publications worked on, and requests to one host, at the same time."
     )
+    koop_patience_s: float = Field(
+        1800.0, gt=0, description="Longest wait for a host of the archive that gives no answer at all."
+    )
     koop_file_max_bytes: int = Field(100 * MIB, ge=1, description="Bytes of one text, image or PDF.")
     koop_page_timeout_s: float = Field(20.0, gt=0, description="Longest that drawing one PDF page may take.")
     koop_document_timeout_s: float = Field(120.0, gt=0, description="Longest that drawing one PDF may take.")

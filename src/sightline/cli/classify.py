@@ -21,50 +21,58 @@ _TASK_ID = "class"
 _DEFAULT_SET = "kind-of-picture"
 
 
+_Photos = Annotated[
+    list[str],
+    typer.Argument(metavar="PHOTO", show_default=False, help="Files, http(s) URLs, or [cyan]-[/] for stdin."),
+]
+_Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C", show_default="none", help="What to choose from: words, separated by commas."
+    ),
+]
+_LabelSet = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        show_default=_DEFAULT_SET,
+        help="A known set instead, such as [cyan]map-or-aerial[/] or one of SIGHTLINE_LABEL_SETS.",
+    ),
+]
+_Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        show_default="a photo of a {}.",
+        help="The text that is compared, with {} where a label of --labels goes. May be repeated.",
+    ),
+]
+_Target = Annotated[
+    str | None, typer.Option(show_default="whole_image", help="The part of each photo to look at.")
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default="the operation's", help="Which CLIP looks and reads."),
+]
+_JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON per photo instead of a table.")
+]
+_Timeout = Annotated[
+    float, typer.Option(min=0.001, help="Seconds for one photo here, loading of models included.")
+]
+
+
 def classify(
-    photos: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PHOTO", show_default=False, help="Files, http(s) URLs, or [cyan]-[/] for stdin."
-        ),
-    ],
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,C", show_default="none", help="What to choose from: words, separated by commas."
-        ),
-    ] = None,
-    label_set: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            show_default=_DEFAULT_SET,
-            help="A known set instead, such as [cyan]map-or-aerial[/] or one of SIGHTLINE_LABEL_SETS.",
-        ),
-    ] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            show_default="a photo of a {}.",
-            help="The text that is compared, with {} where a label of --labels goes. May be repeated.",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(show_default="whole_image", help="The part of each photo to look at.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", show_default="the operation's", help="Which CLIP looks and reads."),
-    ] = None,
+    photos: _Photos,
+    labels: _Labels = None,
+    label_set: _LabelSet = None,
+    template: _Template = None,
+    target: _Target = None,
+    model: _Model = None,
     server: Server = None,
     api_key: ServerKey = None,
-    json_lines: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON per photo instead of a table.")
-    ] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds for one photo here, loading of models included.")
-    ] = 600.0,
+    json_lines: _JsonLines = False,
+    timeout: _Timeout = 600.0,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:

@@ -135,6 +135,16 @@ def test_excluded_words_go_into_the_question(sightline, koop: KoopServer) -> Non
     assert not koop.requests("externebijlagen")
 
 
+def test_a_search_that_asks_for_too_much_patience_ends_the_run(sightline, koop: KoopServer) -> None:
+    koop.fail("2024-01-14", faults.too_many("600"), times=1)
+    done = sightline("koop", "download", *DAYS, "--keep", "none", "--patience", "1")
+    assert done.exit_code == 1
+    assert "has given no answer" in done.stderr
+    assert "The same command goes on from here" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "end"
+    assert len(koop.requests("2024-01-14")) == 1
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------
 
 
@@ -153,6 +163,7 @@ def test_excluded_words_go_into_the_question(sightline, koop: KoopServer) -> Non
         ((*DAYS, "--exclude", "!!"), "no letter or digit"),
         ((*DAYS, "--contact", "two words"), "contact"),
         ((*DAYS, "--max-pages", "0"), "--max-pages"),
+        ((*DAYS, "--patience", "0"), "--patience"),
     ],
 )
 def test_mistakes_in_the_call_cost_no_request(

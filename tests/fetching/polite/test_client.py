@@ -297,7 +297,7 @@ async def test_retries_wait_with_full_jitter(serve, polite, answers, time):
 
 async def test_patience_ends_before_the_attempts_do(serve, polite, answers, time):
     server = await serve(answers((429, "Retry-After: 400")))
-    with pytest.raises(DocumentUnavailable, match="5 times"):
+    with pytest.raises(DocumentUnavailable, match=r"has given no answer for .* HTTP 429"):
         await polite(server, patience_s=1600).fetch(url_of(server), max_bytes=MAX_BYTES)
 
 

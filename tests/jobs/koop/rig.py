@@ -24,7 +24,7 @@ from sightline.jobs.koop.options import Options
 from sightline.jobs.koop.progress import DayEnded, Event
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import Day, State
-from sightline.jobs.koop.verdicts import WHOLE, Judgement, Verdict
+from sightline.jobs.koop.verdicts import WHOLE, Fingerprints, Judgement, Verdict
 
 # Two minutes of manners pass in 60 ms.
 USUAL_SPEED = 2000.0
@@ -48,6 +48,10 @@ class CountingJudge:
     model: str = "counting"
     wants: Callable[[bytes], bool] = lambda data: not is_pdf(data)
     seen: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        return Fingerprints(self.model, self.model)
 
     async def judge(self, data: bytes, sha256: str) -> Judgement:
         self.seen.append(sha256)

@@ -40,7 +40,10 @@ def record(identifier: str = "gmb-2024-1", **changes: Any) -> Record:
 
 
 def placement(name: str, **changes: Any) -> Placement:
-    usual = Placement(f"https://reader.example/{name}", ItemKind.ILLUSTRATION, name, "Kaart", 160.0)
+    usual = Placement(
+        f"https://reader.example/{name}", ItemKind.ILLUSTRATION, name, "Kaart", 160.0,
+        caption="Locatie", alt="Kaart van de wijk", height_mm=90.0,
+    )  # fmt: skip
     return replace(usual, **changes)
 
 
@@ -76,4 +79,5 @@ def ended_day(
                 )
             )  # fmt: skip
     number = len(names)
-    state.save_day(replace(Day(date, "available", DayState.COMPLETE, number, number, whole=True), **changes))
+    day = Day(date, "available", DayState.COMPLETE, number, number, completed_at="2024-02-01", whole=True)
+    state.save_day(replace(day, **changes))

@@ -98,6 +98,10 @@ def test_a_listing_of_nothing():
     assert read(work(expression())) is None
 
 
+def test_a_size_of_several_files_is_of_none_of_them():
+    assert read(work(expression(manifestation(item("a.pdf"), item(), size="1234")))).size_bytes is None
+
+
 @pytest.mark.parametrize("size", ["", "-1", "veel", "9" * 40])
 def test_a_size_that_is_none(size):
     assert read(work(expression(manifestation(item(), size=size)))).size_bytes is None

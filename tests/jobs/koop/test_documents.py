@@ -21,7 +21,7 @@ from sightline.jobs.koop.documents import (
     StoredPublication,
 )
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
-from sightline.jobs.koop.verdicts import Verdicts
+from sightline.jobs.koop.verdicts import Fingerprints, Verdicts
 
 
 @pytest.fixture
@@ -180,21 +180,21 @@ def test_counts_are_of_a_range_and_bytes_are_counted_once(documents: Documents, 
     ended_day(state, MONDAY + ONE_DAY, {"c": ["3.png"]}, wanted=False)
     assert documents.count_items() == {"kept": 2, "rejected": 1}
     assert documents.count_items(MONDAY, MONDAY) == {"kept": 2}
-    assert documents.count_wanted(MONDAY, MODEL) == 2
-    assert documents.count_wanted(MONDAY, "newer") == 0
+    assert documents.count_wanted(MONDAY, Fingerprints(MODEL, "x")) == 2
+    assert documents.count_wanted(MONDAY, Fingerprints("newer", MODEL)) == 0
     assert documents.number_of_files() == 0
-    assert documents.count_wanted(MONDAY + ONE_DAY, MODEL) == 0
+    assert documents.count_wanted(MONDAY + ONE_DAY, Fingerprints(MODEL, MODEL)) == 0
     documents.keep_files(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7)])
     assert documents.disk_bytes() == 14
 
 
 def test_items_judged_by_another_model_are_counted(documents: Documents, state: State) -> None:
     ended_day(state, MONDAY, {"a": ["1.png", "2.png"]})
-    assert documents.count_judged_otherwise(MODEL) == 0
-    assert documents.count_judged_otherwise("newer") == 2
+    assert documents.count_judged_otherwise(Fingerprints(MODEL, "x")) == 0
+    assert documents.count_judged_otherwise(Fingerprints("newer", MODEL)) == 2
     Verdicts(state).save(judgement(sha256_of("1.png"), model="newer"))
     documents.save(replace(documents.item("https://reader.example/1.png"), model="newer"))
-    assert documents.count_judged_otherwise("newer") == 1
+    assert documents.count_judged_otherwise(Fingerprints("newer", MODEL)) == 1
 
 
 def test_troubles_name_publications_and_files_with_reasons(documents: Documents) -> None:

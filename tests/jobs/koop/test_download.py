@@ -65,6 +65,26 @@ async def test_what_another_model_let_go_is_told(rig: Rig) -> None:
     assert any("judged by another model" in e.message for e in rig.events if isinstance(e, Warned))
 
 
+@pytest.mark.parametrize("keep", [Keep.WOULD_DOWNLOAD, Keep.NONE])
+async def test_what_was_let_go_is_judged_again_if_that_is_asked_for(keep: Keep, rig: Rig) -> None:
+    rig.judge = CountingJudge(wants=lambda data: False)
+    await rig.run(FIRST, LAST, keep=keep)
+    rig.judge = CountingJudge(model="newer")
+    await rig.run(FIRST, LAST, keep=keep)
+    assert rig.judge.seen == []
+    before = len(rig.koop.log)
+    days = await rig.run(FIRST, LAST, keep=keep, judge_again=True)
+    assert len(days) == 3
+    urls = asked_since(rig, before)
+    assert urls
+    assert not [url for url in urls if "/sru" in url or url.endswith(".xml")]
+    fresh = Rig(rig.koop, rig.out.parent / "fresh", CountingJudge(model="newer"))
+    await fresh.run(FIRST, LAST, keep=keep)
+    assert rig.manifest_bytes() == fresh.manifest_bytes()
+    assert rig.blobs() == fresh.blobs()
+    assert await rig.run(FIRST, LAST, keep=keep, judge_again=True) == []  # and that is that
+
+
 async def test_another_rule_settles_again_without_searching(rig: Rig) -> None:
     await rig.run(FIRST, LAST, keep=Keep.NONE)
     assert rig.blobs() == set()
@@ -182,6 +202,60 @@ async def test_what_comes_late_is_found(koop_server: Any, tmp_path: Path) -> Non
     (after,) = await rig.run(TODAY)
     assert (before.publications, after.publications) == (2, 4)
     assert len({line["publication"] for line in rig.manifest()}) == 4
+
+
+async def test_a_search_that_fails_later_costs_nothing_that_is_known(
+    koop_server: Any, tmp_path: Path
+) -> None:
+    per_day = {TODAY: 2}
+    rig = Rig(koop_server(decisions_per_day=per_day), tmp_path / "out")
+    await rig.run(TODAY)
+    manifest, blobs = rig.manifest(), rig.blobs()
+    assert manifest
+    rig.koop.fail("/sru", faults.status(500), times=math.inf)
+    (day,) = await rig.run(TODAY)
+    assert (day.state, day.publications, day.of_publications) == (DayState.PARTIAL, 2, 2)
+    assert "could not be searched again" in (day.error or "")
+    assert "HTTP 500" in (day.error or "")
+    assert (rig.manifest(), rig.blobs()) == (manifest, blobs)
+    rig.koop.heal()
+    per_day[TODAY] = 4
+    later = TODAY + timedelta(days=10)  # it is not recent any more, and its second search is still to come
+    (day,) = await rig.run(TODAY, today=later)
+    assert (day.state, day.publications, day.provisional) == (DayState.COMPLETE, 4, False)
+    assert await rig.run(TODAY, today=later) == []
+
+
+async def test_an_index_that_broke_since_costs_nothing_that_is_known(
+    koop_server: Any, tmp_path: Path
+) -> None:
+    rig = Rig(koop_server(decisions_per_day={TODAY: 2}), tmp_path / "out")
+    await rig.run(TODAY)
+    manifest = rig.manifest()
+    rig.koop.archive.per_day = 0
+    (day,) = await rig.run(TODAY)
+    assert (day.state, day.publications) == (DayState.PARTIAL, 2)
+    assert rig.manifest() == manifest
+
+
+async def test_a_day_that_was_empty_and_cannot_be_searched_has_failed(
+    koop_server: Any, tmp_path: Path
+) -> None:
+    rig = Rig(koop_server(decisions_per_day={TODAY: 0}), tmp_path / "out")
+    (day,) = await rig.run(TODAY)
+    assert day.state is DayState.EMPTY
+    rig.koop.fail("/sru", faults.status(403), times=math.inf)
+    (day,) = await rig.run(TODAY)
+    assert day.state is DayState.FAILED
+
+
+async def test_a_day_that_takes_too_long_when_it_is_done_again_keeps_its_lines(rig: Rig) -> None:
+    await rig.run(FIRST, LAST, attachments=False)
+    rig.koop.fail("externebijlagen", faults.slow_first_byte(0.5), times=math.inf)
+    lines = {(line["publication"], line["name"]) for line in rig.manifest()}
+    days = await rig.run(FIRST, LAST, day_timeout_s=0.2)
+    assert DayState.PARTIAL in {each.state for each in days}
+    assert {(line["publication"], line["name"]) for line in rig.manifest()} == lines
 
 
 # -- errors ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from koopclient import client_of
 from koopserver import KoopServer, faults, quirks
 from koopserver.pictures import picture
+from koopserver.wire import Response
 from stored import MONDAY, record
 
 from sightline.jobs.describing import RunEnded
@@ -129,6 +130,34 @@ async def test_without_its_text_the_attachments_are_known_still(bench: Callable[
         assert after.state is PublicationState.FAILED
         assert "403" in (after.error or "")
         assert len(placements) == len(publication.record.attachments)
+
+
+async def test_captions_and_sizes_come_along(bench: Callable[..., Bench]) -> None:
+    text = (
+        '<officiele-publicatie><al>Afbeelding locatie</al><plaatje><illustratie naam="a.png" breedte="16cm" '
+        'hoogte="9cm" alt="Kaart van de wijk"/><bijschrift>Kadastrale kaart</bijschrift></plaatje>'
+        "</officiele-publicatie>"
+    )
+    at = bench()
+    at.koop.fail(r"\.xml$", lambda request, _: Response(text.encode(), 200, (faults.XML,)), times=math.inf)
+    (first, *_) = await at.publications()
+    _, placements = await at.read(first)
+    assert placements[0] == Placement(
+        f"{at.koop.reader_url}/a.png", ItemKind.ILLUSTRATION, "a.png", "Afbeelding locatie", 160.0,
+        caption="Kadastrale kaart", alt="Kaart van de wijk", height_mm=90.0,
+    )  # fmt: skip
+
+
+async def test_an_attachment_announced_as_too_large_is_not_fetched(bench: Callable[..., Bench]) -> None:
+    at = bench(max_bytes=1000)
+    at.koop.alter("gmb", quirks.attached(b"%PDF-1.4 " + b"x" * 2000))
+    (first, *_) = await at.publications()
+    _, placements = await at.read(first)
+    (attached,) = [each for each in placements if each.kind is ItemKind.ATTACHMENT]
+    item = await at.gathering.fetch(at.documents.item(attached.url))
+    assert item.state is ItemState.FAILED
+    assert "announced with 2009 bytes; SIGHTLINE_KOOP_FILE_MAX_BYTES allows 1000" in (item.error or "")
+    assert at.koop.requests("/bijlage/") == []
 
 
 async def test_odd_names_are_noted(bench: Callable[..., Bench]) -> None:

@@ -48,7 +48,7 @@ async def judge(analyzer: Analyzer) -> ZeroShotJudge:
 async def test_maps_and_aerial_views_are_wanted(kind: str, wanted: bool, judge: ZeroShotJudge) -> None:
     found = await judge.judge(picture(kind, 5, "png", (160, 110)), "abc")
     (verdict,) = found.verdicts
-    assert (found.sha256, found.model, found.pages, found.error) == ("abc", judge.model, 0, None)
+    assert (found.sha256, found.model, found.pages, found.error) == ("abc", judge.fingerprints.image, 0, None)
     assert (verdict.page, verdict.would_download, found.would_download) == (0, wanted, wanted)
     assert sum(verdict.probabilities.values()) == pytest.approx(1)
     assert verdict.confidence == verdict.probabilities[verdict.label]
@@ -94,13 +94,42 @@ async def test_random_weights_are_told(judge: ZeroShotJudge) -> None:
 async def test_the_model_is_that_of_weights_and_words(
     analyzer: Analyzer, judge: ZeroShotJudge, seeing_models: Path, tmp_path: Path
 ) -> None:
-    assert (await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())).model == judge.model
+    assert (await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())).fingerprints == judge.fingerprints
     sets = tmp_path / "sets.toml"
     sets.write_text(
         '[mine.labels]\nmaps=["a plan"]\nrest=["a cat"]\n[mine.rules.yes]\nany_above={maps=0.5}\n'
     )
     async with Analyzer.create(settings_of(seeing_models, label_sets=sets)) as other:
-        assert (await ZeroShotJudge.ready(other, "mine", pages())).model != judge.model
+        mine = (await ZeroShotJudge.ready(other, "mine", pages())).fingerprints
+        assert mine.image != judge.fingerprints.image
+
+
+@pytest.mark.parametrize(
+    ("changed", "of_images", "of_documents"),
+    [
+        (PageLimits(PdfLimits(), look_dpi=100.0, keep_dpi=72.0), True, True),
+        (PageLimits(PdfLimits(), look_dpi=150.0, keep_dpi=200.0), True, False),
+        (PageLimits(PdfLimits(max_pages=7), look_dpi=100.0, keep_dpi=200.0), True, False),
+        (PageLimits(PdfLimits(max_page_pixels=10**6), look_dpi=100.0, keep_dpi=200.0), True, False),
+        (PageLimits(PdfLimits(page_timeout_s=1.0), look_dpi=100.0, keep_dpi=200.0), True, False),
+    ],
+)
+async def test_how_pages_are_seen_is_part_of_verdicts_on_documents(
+    changed: PageLimits, of_images: bool, of_documents: bool, analyzer: Analyzer, judge: ZeroShotJudge
+) -> None:
+    other = (await ZeroShotJudge.ready(analyzer, "map-or-aerial", changed)).fingerprints
+    assert (other.image == judge.fingerprints.image) is of_images
+    assert (other.document == judge.fingerprints.document) is of_documents
+    assert other.image != other.document
+
+
+async def test_the_cap_on_pixels_is_part_of_every_verdict(judge: ZeroShotJudge, seeing_models: Path) -> None:
+    async with Analyzer.create(settings_of(seeing_models, image_max_pixels=10_000)) as analyzer:
+        other = await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())
+        assert other.fingerprints.image != judge.fingerprints.image
+        assert (await other.judge(picture("map", 1, "png", (160, 110)), "abc")).code == "image_too_large"
+        found = await other.judge(b"%PDF-1.7 and nothing more", "abc")
+        assert (found.code, found.model) == ("invalid_image", other.fingerprints.document)
 
 
 async def test_a_set_without_rules_cannot_judge(analyzer: Analyzer) -> None:

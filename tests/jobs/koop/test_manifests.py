@@ -60,7 +60,8 @@ def test_a_line_says_everything_of_a_picture(state: State, manifest: Manifest, p
             "signs": ["C1", "E6"], "page_url": "https://reader.example/a.html", "note": None,
             "kind": "illustratie", "name": "1.png", "url": "https://reader.example/1.png",
             "rights": "not known; the archive's CC0 is for texts", "page": None, "caption_before": "Kaart",
-            "width_mm": 160.0, "state": "kept", "error": None,
+            "caption": "Locatie", "alt": "Kaart van de wijk", "width_mm": 160.0, "height_mm": 90.0,
+            "state": "kept", "error": None,
             "sha256": sha256_of("1.png"), "bytes": 7, "mime": "image/png", "label": "maps",
             "confidence": 0.75, "probabilities": {"maps": 0.75, "miscellaneous": 0.25},
             "would_download": True, "model": MODEL, "file": "blobs/1.png", "width": 160, "height": 110,
@@ -152,11 +153,35 @@ def test_a_manifest_lost_while_running_is_not_padded(state: State, manifest: Man
 
 def test_days_that_have_not_ended_are_left_out(state: State, manifest: Manifest, path: Path) -> None:
     end(state, manifest, MONDAY, {"a": ["1.png"]})
-    ended_day(state, MONDAY + ONE_DAY, {"b": ["2.png"]}, state=DayState.DOCUMENTS)
-    ended_day(state, MONDAY + 2 * ONE_DAY, {"c": ["3.png"]}, state=DayState.FAILED)
+    ended_day(state, MONDAY + ONE_DAY, {"b": ["2.png"]}, state=DayState.DOCUMENTS, completed_at=None)
+    ended_day(state, MONDAY + 2 * ONE_DAY, {"c": ["3.png"]}, state=DayState.FAILED, completed_at=None)
     ended_day(state, MONDAY + 3 * ONE_DAY, {"d": ["4.png"]}, state=DayState.PARTIAL)
     manifest.rewrite()
     assert names(path) == ["1.png", "4.png"]
+
+
+@pytest.mark.parametrize("under_way", [DayState.SEARCHING, DayState.DOCUMENTS])
+def test_days_that_are_worked_on_again_keep_their_lines(
+    under_way: DayState, state: State, manifest: Manifest, path: Path
+) -> None:
+    end(state, manifest, MONDAY, {"a": ["1.png"]})
+    end(state, manifest, MONDAY + ONE_DAY, {"b": ["2.png"]})
+    before = path.read_bytes()
+    day = state.day(MONDAY + ONE_DAY)
+    assert day is not None
+    state.save_day(replace(day, state=under_way))  # and here the process was killed
+    manifest.rewrite()
+    assert path.read_bytes() == before
+    manifest.append(MONDAY + ONE_DAY)
+    manifest.finish()
+    assert path.read_bytes() == before
+
+
+def test_without_a_page_for_readers_the_link_is_the_documents(state: State) -> None:
+    ended_day(state, MONDAY, {})
+    html = "https://archive.example/a.html"
+    Documents(state).add(MONDAY, [record("a", page_url=None, html_url=html), record("b", html_url=html)])
+    assert [row["page_url"] for row in rows(state)] == [html, "https://reader.example/b.html"]
 
 
 def test_pages_are_lines_and_files_are_of_what_is_kept(state: State) -> None:
@@ -175,7 +200,7 @@ def test_pages_are_lines_and_files_are_of_what_is_kept(state: State) -> None:
     )  # fmt: skip
     documents.save(kept)
     documents.keep_files(pdf, [KeptFile(2, "blobs/page2.png", 7, 20, 30)])
-    state.save_day(Day(MONDAY, "available", DayState.COMPLETE, 1, 1))
+    state.save_day(Day(MONDAY, "available", DayState.COMPLETE, 1, 1, completed_at="2024-02-01"))
     one, two = rows(state)
     assert (one["page"], one["file"], one["source_file"]) == (1, None, "blobs/x.pdf")
     assert (two["page"], two["file"], two["url"]) == (2, "blobs/page2.png", "https://host/1/x.PDF")

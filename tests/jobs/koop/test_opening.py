@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from koopserver import KoopServer
+from koopserver import KoopServer, quirks
 from stored import MONDAY, ONE_DAY
 
 from sightline.errors import ConfigurationError, InvalidRequest, ModelUnavailable
+from sightline.jobs.koop.manifests import rows
 from sightline.jobs.koop.opening import downloading, manners_from, page_limits
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.progress import DayEnded, Event, Warned
@@ -64,6 +65,31 @@ async def test_questions_that_cannot_be_asked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "changes", [{"max_pages": 50}, {"look_dpi": 60.0, "prune": True}], ids=["more pages", "other resolution"]
+)
+async def test_documents_that_are_here_are_judged_again_under_other_settings(
+    changes: dict[str, Any], koop: KoopServer, seeing_models: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(koop, seeing_models)
+    koop.alter("gmb", lambda decision: quirks.map_on_page_two(quirks.bare(decision)))
+
+    async def run(**changes: Any) -> list[tuple[int, bool, str]]:
+        options = options_of(settings, keep=Keep.ALL, **changes)
+        async with downloading(settings, options, tmp_path / "out", lambda event: None) as (job, state):
+            await job.run()
+            return [(row["page"], row["would_download"], row["model"]) for row in rows(state) if row["page"]]
+
+    before = await run(max_pages=1)
+    assert {page for page, *_ in before} == {1}
+    asked = len(koop.log)
+    after = await run(**{"max_pages": 1, **changes})
+    assert len(koop.log) == asked
+    assert not {model for *_, model in before} & {model for *_, model in after}
+    if "max_pages" in changes:
+        assert {(page, wanted) for page, wanted, _ in after} == {(1, False), (2, True), (3, False)}
+
+
 async def test_without_weights_only_everything_can_be_kept(koop: KoopServer, tmp_path: Path) -> None:
     settings = settings_of(koop, tmp_path / "empty")
     for changes in ({}, {"keep": Keep.NONE}, {"keep": Keep.ALL, "dry_run": True}):
@@ -81,7 +107,14 @@ async def test_without_weights_only_everything_can_be_kept(koop: KoopServer, tmp
 
 
 @pytest.mark.parametrize(
-    "changes", [{"keep": Keep.WOULD_DOWNLOAD}, {"keep": Keep.NONE}, {"label_set": "other"}]
+    "changes",
+    [
+        {"keep": Keep.WOULD_DOWNLOAD},
+        {"keep": Keep.NONE},
+        {"label_set": "other"},
+        {"look_dpi": 120.0},
+        {"max_pages": 5},
+    ],
 )
 async def test_an_option_that_was_forgotten_removes_nothing(
     changes: dict[str, Any], koop: KoopServer, seeing_models: Path, tmp_path: Path
@@ -107,7 +140,7 @@ async def test_an_option_that_was_forgotten_removes_nothing(
         await run(**fewer)
     assert await run(**fewer, dry_run=True) == everything
     assert await run(keep=Keep.ALL) == everything
-    assert await run(**fewer, prune=True) < everything or "label_set" in changes
+    assert await run(**fewer, prune=True) < everything or "keep" not in changes
     assert await run(**fewer) <= everything  # these are the folder's rules now
 
 

@@ -65,7 +65,6 @@ def test_what_is_known_of_a_picture():
         width_mm=160.0,
         height_mm=25.4,
         in_heading=False,
-        kind="foto",
     )
 
 

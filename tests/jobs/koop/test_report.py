@@ -60,6 +60,13 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def test_a_picture_has_its_words_with_it(state: State, tmp_path: Path) -> None:
+    keep(state, tmp_path, MONDAY, "a", "1.png", picture("map", 1, "png", (600, 400)))
+    write_report(tmp_path, state, LIMITS)
+    page = (tmp_path / "report" / "2024-01.html").read_text("utf-8")
+    assert all(f"<br>{words}\n" in page for words in ("Kaart", "Locatie", "Kaart van de wijk"))
+
+
 def test_nothing_of_an_earlier_report_stays(state: State, tmp_path: Path) -> None:
     keep(state, tmp_path, MONDAY, "a", "1.png", picture("map", 1, "png", (600, 400)))
     keep(state, tmp_path, MARCH, "b", "2.jpg", picture("aerial", 1, "jpg", (100, 300)))

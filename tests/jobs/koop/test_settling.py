@@ -15,7 +15,7 @@ from rig import LIMITS, CountingJudge
 from stored import MONDAY
 
 from sightline.errors import InferenceFailed, ModelBroken
-from sightline.imaging.pdf import PdfLimits
+from sightline.imaging.pdf import PdfLimits, is_pdf
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.blobs import Blobs
 from sightline.jobs.koop.documents import Documents, Item, ItemKind, ItemState
@@ -25,11 +25,12 @@ from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.settling import Settling
 from sightline.jobs.koop.state import State
 from sightline.jobs.koop.turns import Turns
-from sightline.jobs.koop.verdicts import Judgement, Verdict
+from sightline.jobs.koop.verdicts import Fingerprints, Judgement, Verdict
 
 MAP = picture("map", 1, "png", (160, 110))
 SIGN = picture("sign", 1, "png", (48, 48))
 TWO_PAGES = pdf("text", "map", seed=3)
+PAGES = PageLimits(PdfLimits(), 50.0, 60.0)
 
 
 class SecondPages(CountingJudge):
@@ -70,9 +71,8 @@ class Bench:
         self.documents.save(item)
         return item
 
-    def settling(self, judge: Judge | None, **options: Any) -> Settling:
+    def settling(self, judge: Judge | None, *, pages: PageLimits = PAGES, **options: Any) -> Settling:
         chosen = Options(MONDAY, MONDAY, **options)
-        pages = PageLimits(PdfLimits(), 50.0, 60.0)
         return Settling(self.state, self.blobs, judge, Turns(), chosen, pages, LIMITS)
 
     async def settled(self, item: Item, judge: Judge | None, **options: Any) -> Item:
@@ -248,6 +248,51 @@ async def test_new_items_must_be_fetched_and_hopeless_ones_not(at: Bench) -> Non
     kept = await at.settled(at.fetched(MAP), CountingJudge())
     at.blobs.remove(kept.file or "")
     assert settling.must_fetch(kept)  # somebody deleted it
+
+
+async def test_pages_are_drawn_again_at_another_resolution(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
+    (small,) = at.documents.kept_files(item.sha256 or "").values()
+    judge = SecondPages()
+    settling = at.settling(judge, pages=PageLimits(PdfLimits(), 50.0, 120.0))
+    assert not settling.must_fetch(item)
+    await settling.settle(item)
+    (large,) = at.documents.kept_files(item.sha256 or "").values()
+    assert large.width == pytest.approx(2 * (small.width or 0), abs=2)
+    assert judge.seen == []  # the verdict stands
+    assert at.files() == {item.file, large.file}
+
+
+async def test_a_page_that_cannot_be_drawn_again_stays_as_it_was(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
+    (small,) = at.documents.kept_files(item.sha256 or "").values()
+    pages = PageLimits(PdfLimits(max_bytes=1), 50.0, 120.0)
+    await at.settling(SecondPages(), pages=pages).settle(item)
+    assert list(at.documents.kept_files(item.sha256 or "").values()) == [small]
+    assert at.files() == {item.file, small.file}
+
+
+async def test_verdicts_on_documents_and_on_images_are_told_apart(at: Bench) -> None:
+    class Drawing(CountingJudge):
+        @property
+        def fingerprints(self) -> Fingerprints:
+            return Fingerprints("images", self.model)
+
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            found = await super().judge(data, sha256)
+            return replace(found, model=self.fingerprints.of("application/pdf" if is_pdf(data) else None))
+
+    everything = {"keep": Keep.ALL}
+    image, document = at.fetched(MAP, "a"), at.fetched(TWO_PAGES, "b")
+    for each in (image, document):
+        await at.settled(each, Drawing("at 100 dpi"), **everything)
+    judge = Drawing("at 150 dpi")
+    for each in (image, document):
+        item = at.documents.item(each.url)
+        assert at.settling(judge).is_outdated(item) is (each is document)
+        await at.settled(item, judge, **everything)
+    assert judge.seen == [document.sha256]
+    assert at.documents.item(document.url).model == "at 150 dpi"
 
 
 # -- trouble -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 from sightline.errors import InvalidRequest
 from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.documents import Documents, KeptFile
 from sightline.jobs.koop.state import UNSOUND, Day, DayState, State
 
 MONDAY = dt.date(2024, 1, 15)
@@ -121,6 +122,39 @@ def test_files_that_are_no_state_are_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(InvalidRequest, match="not the state of a download"):
         State(foreign)
+
+
+# The first version's tables, as they were before columns were added to them.
+FIRST_VERSION = """
+CREATE TABLE placements(
+    pub_id TEXT NOT NULL, position INTEGER NOT NULL, url TEXT NOT NULL, kind TEXT NOT NULL,
+    name TEXT NOT NULL, caption_before TEXT, width_mm REAL, in_head INTEGER NOT NULL,
+    PRIMARY KEY(pub_id, position)
+) WITHOUT ROWID;
+CREATE TABLE files(
+    sha256 TEXT NOT NULL, page INTEGER NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
+    width INTEGER, height INTEGER, PRIMARY KEY(sha256, page)
+) WITHOUT ROWID;
+INSERT INTO placements VALUES ('a', 0, 'https://host/1.png', 'illustratie', '1.png', 'Kaart', 160.0, 0);
+INSERT INTO files VALUES ('abc', 2, 'blobs/1.png', 7, 20, 30);
+PRAGMA user_version = 1;
+"""
+
+
+def test_an_older_file_is_renewed_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "older.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(FIRST_VERSION)
+    connection.close()
+    with pytest.raises(InvalidRequest, match="older Sightline; the next download"):
+        State(path, read_only=True)
+    for _ in range(2):
+        with State(path) as state:
+            (placed,) = Documents(state).placements("a")
+            assert (placed.caption_before, placed.width_mm, placed.caption) == ("Kaart", 160.0, None)
+            assert Documents(state).kept_files("abc") == {2: KeptFile(2, "blobs/1.png", 7, 20, 30)}
+    with State(path, read_only=True) as state:
+        assert len(Documents(state).placements("a")) == 1
 
 
 def test_a_newer_file_is_not_touched(state: State, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from sightline.cli.console import stderr
+from sightline.cli.koop import options
 from sightline.cli.koop.folders import DEFAULT, Out, state_in
 from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
@@ -22,67 +23,28 @@ if TYPE_CHECKING:
 
 
 def download(
-    first: Annotated[
-        str | None,
-        typer.Option("--from", metavar="DATE", show_default=False, help="First day, such as 2024-01-15."),
-    ] = None,
-    last: Annotated[
-        str | None, typer.Option("--to", metavar="DATE", show_default=False, help="Last day, included.")
-    ] = None,
+    first: options.First = None,
+    last: options.Last = None,
     out: Out = DEFAULT,
-    keep: Annotated[
-        Literal["would-download", "all", "none"],
-        typer.Option(help="Files that stay: maps and aerial images, all, or none (only verdicts)."),
-    ] = "would-download",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge images; keep no more files and write no manifest.")
-    ] = False,
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Let another --keep or --label-set remove files that were kept before."),
-    ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Work again on days that failed; without dates, on all of them."),
-    ] = False,
-    date_field: Annotated[
-        Literal["available", "modified"],
-        typer.Option(help="Whether a day is that of publication or that of the record's last change."),
-    ] = "available",
-    order: Annotated[Literal["oldest", "newest"], typer.Option(help="Which days come first.")] = "oldest",
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WORD", show_default=False, help="Leave out decisions with this in a title."),
-    ] = None,
-    exclude_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WORDS", show_default=False, help="Leave out types of decision with all these words."
-        ),
-    ] = None,
-    attachments: Annotated[
-        bool, typer.Option("--attachments/--no-attachments", help="Look at external attachments too.")
-    ] = True,
-    logos: Annotated[bool, typer.Option("--logos", help="Fetch logos and heading pictures too.")] = False,
-    min_width: Annotated[
-        float, typer.Option(min=0, metavar="MM", help="Fetch no illustration printed narrower than this.")
-    ] = 25.0,
-    max_pages: Annotated[int, typer.Option(min=1, max=10_000, help="Pages looked at of one PDF.")] = 50,
-    look_dpi: Annotated[float, typer.Option(min=10, max=600, help="At which pages are judged.")] = 100.0,
-    dpi: Annotated[float, typer.Option(min=10, max=1200, help="At which pages that stay are drawn.")] = 300.0,
-    label_set: Annotated[
-        str, typer.Option(metavar="NAME", help="Label set that pictures are told apart by.")
-    ] = "map-or-aerial",
-    parquet: Annotated[
-        bool,
-        typer.Option("--parquet", help="Write the manifest as Parquet too; needs pyarrow."),
-    ] = False,
-    contact: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", show_default="SIGHTLINE_KOOP_CONTACT", help="Where the archive finds you."
-        ),
-    ] = None,
+    keep: options.Keep = "would-download",
+    dry_run: options.DryRun = False,
+    prune: options.Prune = False,
+    retry_failed: options.RetryFailed = False,
+    judge_again: options.JudgeAgain = False,
+    date_field: options.DateField = "available",
+    order: options.Order = "oldest",
+    exclude: options.Exclude = None,
+    exclude_type: options.ExcludeType = None,
+    attachments: options.Attachments = True,
+    logos: options.Logos = False,
+    min_width: options.MinWidth = 25.0,
+    max_pages: options.MaxPages = 50,
+    look_dpi: options.LookDpi = 100.0,
+    dpi: options.Dpi = 300.0,
+    label_set: options.LabelSet = "map-or-aerial",
+    parquet: options.Parquet = False,
+    contact: options.Contact = None,
+    patience: options.Patience = None,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:
@@ -90,7 +52,7 @@ def download(
 
     A run that was stopped, in whatever way, goes on where it was with the same command. Days, publications
     and images that fail stop nothing: they are listed at the end, and the exit code is 1. Where stdout is no
-    terminal it gets a line of JSON per day, and one at the end.
+    terminal it gets a line of JSON per day, per minute in which a host gives no answer, and at the end.
 
     [bold]Examples[/]
 
@@ -99,28 +61,30 @@ def download(
       [cyan]sightline koop download --retry-failed --out koop[/]
     """
     import asyncio
-    import datetime as dt
+    from dataclasses import replace
 
     from sightline.jobs.koop.manifests import require_parquet
-    from sightline.jobs.koop.options import Keep, Options
+    from sightline.jobs.koop.options import Keep
     from sightline.jobs.koop.query import DateField, Exclusions
 
+    patience_s = None if patience is None else 60 * patience
     with quiet_log():
-        settings = settings_from(models_dir=models_dir, offline=offline, koop_contact=contact)
+        settings = settings_from(
+            models_dir=models_dir, offline=offline, koop_contact=contact, koop_patience_s=patience_s
+        )
         if parquet:
             require_parquet()
-        today = dt.datetime.now(dt.UTC).astimezone().date()
         days = _days(first, last, out, retry_failed=retry_failed)
         if days is None:
             stderr().print("nothing has failed", markup=False)
             return
-        options = Options(
-            first=days[0],
-            last=days[1],
+        chosen = replace(
+            _options(settings, *days),
             keep=Keep(keep),
             dry_run=dry_run,
             prune=prune,
             retry_failed=retry_failed,
+            judge_again=judge_again,
             field=DateField(date_field),
             exclusions=Exclusions(tuple(exclude or ()), tuple(exclude_type or ())),
             newest_first=order == "newest",
@@ -131,17 +95,29 @@ def download(
             look_dpi=look_dpi,
             keep_dpi=dpi,
             max_pages=max_pages,
-            attachments_at=settings.koop_attachments_url,
-            reader_at=settings.koop_reader_url,
-            from_repository=settings.koop_texts_from == "repository",
-            max_bytes=settings.koop_file_max_bytes,
-            at_once=settings.koop_concurrency,
-            day_timeout_s=settings.koop_day_timeout_s,
-            today=today,
         )
-        sound = asyncio.run(_run(settings, options, out, parquet=parquet and not dry_run))
+        sound = asyncio.run(_run(settings, chosen, out, parquet=parquet and not dry_run))
     if not sound:
         raise typer.Exit(FAILED)
+
+
+def _options(settings: Settings, first: dt.date, last: dt.date) -> Options:
+    """The usual ones of a run today, under these settings."""
+    import datetime as dt
+
+    from sightline.jobs.koop.options import Options
+
+    return Options(
+        first,
+        last,
+        attachments_at=settings.koop_attachments_url,
+        reader_at=settings.koop_reader_url,
+        from_repository=settings.koop_texts_from == "repository",
+        max_bytes=settings.koop_file_max_bytes,
+        at_once=settings.koop_concurrency,
+        day_timeout_s=settings.koop_day_timeout_s,
+        today=dt.datetime.now(dt.UTC).astimezone().date(),
+    )
 
 
 def _days(

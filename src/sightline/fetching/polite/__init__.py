@@ -14,14 +14,17 @@ from sightline.fetching.polite.client import PoliteClient
 from sightline.fetching.polite.clock import SYSTEM_CLOCK, Clock
 from sightline.fetching.polite.host import Traffic
 from sightline.fetching.polite.manners import Manners
+from sightline.fetching.polite.silence import Doing, Silence
 
 __all__ = [
     "SYSTEM_CLOCK",
     "BadDocument",
     "Clock",
     "Document",
+    "Doing",
     "Learned",
     "Manners",
     "PoliteClient",
+    "Silence",
     "Traffic",
 ]

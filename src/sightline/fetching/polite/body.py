@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -50,8 +51,10 @@ def header(response: httpcore2.Response, name: str) -> str | None:
     return None
 
 
-async def read_document(response: httpcore2.Response, url: str, max_bytes: int) -> Document:
-    """The body of a good answer.
+async def read_document(
+    response: httpcore2.Response, url: str, max_bytes: int, heard: Callable[[], None]
+) -> Document:
+    """The body of a good answer. ``heard`` is called for each piece of it.
 
     Raises:
         TooLarge: it is longer than ``max_bytes``, announced, on the wire or inflated.
@@ -69,6 +72,7 @@ async def read_document(response: httpcore2.Response, url: str, max_bytes: int) 
     received_bytes = 0
     async with aclosing(response.aiter_stream()) as stream:
         async for piece in stream:
+            heard()
             received_bytes += len(piece)
             if received_bytes > max_bytes:
                 raise TooLarge

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sightline.fetching.polite.clock import Clock
@@ -39,14 +39,20 @@ class Breaker:
         self._probe_over: asyncio.Event | None = None
 
     @property
+    def left_s(self) -> float:
+        """Seconds from now for which nothing goes; 0 if something may."""
+        return max(0.0, (self._closed_again_s or 0.0) - self._clock.now_s())
+
+    @property
     def is_open(self) -> bool:
         """Whether requests are held."""
         return self._closed_again_s is not None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Turn]:
-        """Wait until a request may go; the block is that request."""
-        is_probe = await self._wait()
+    async def turn(self, allow: Callable[[float], None] | None = None) -> AsyncIterator[Turn]:
+        """Wait until a request may go; the block is that request. ``allow`` is told how many seconds that
+        will take, and may raise."""
+        is_probe = await self._wait(allow)
         turn = Turn()
         try:
             yield turn
@@ -58,11 +64,12 @@ class Breaker:
             elif turn.host_was_well is False:
                 self._fail(is_probe)
 
-    async def _wait(self) -> bool:
+    async def _wait(self, allow: Callable[[float], None] | None) -> bool:
         """Returns whether the request is the one that tries."""
         while self._closed_again_s is not None:
-            left_s = self._closed_again_s - self._clock.now_s()
-            if left_s > 0:
+            if (left_s := self.left_s) > 0:
+                if allow is not None:
+                    allow(left_s)
                 await self._clock.sleep(left_s)
             elif self._probe_over is None:
                 self._probe_over = asyncio.Event()

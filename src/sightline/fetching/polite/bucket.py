@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sightline.fetching.polite.clock import Clock
@@ -51,6 +52,7 @@ class Bucket:
         self._counted_to_s = clock.now_s()
         self._slowed_at_s = -math.inf
         self._pauses_in_a_row = 0
+        self._paused_as_asked = False
         if learned is not None:
             self._restore(learned)
 
@@ -75,10 +77,20 @@ class Bucket:
         """Seconds from now for which nothing is sent to the host; 0 if it is not paused."""
         return max(0.0, self._counted_to_s - self._clock.now_s())
 
-    async def take(self) -> float:
-        """Wait for one token. Returns the moment it was taken, by the clock's ``now_s``."""
+    @property
+    def is_paused_as_asked(self) -> bool:
+        """Whether it is paused, and for as long as the host said."""
+        return self._paused_as_asked and self.paused_s > 0
+
+    async def take(self, allow: Callable[[float], None] | None = None) -> float:
+        """Wait for one token. Returns the moment it was taken, by the clock's ``now_s``.
+
+        ``allow`` is told how many seconds a pause still takes, and may raise.
+        """
         async with self._queue:
             while (wait_s := self._wait_s()) > 0:
+                if allow is not None and (paused_s := self.paused_s) > 0:
+                    allow(paused_s)
                 await self._clock.sleep(wait_s)
             self._tokens = max(0.0, self._tokens - 1)
             return self._clock.now_s()
@@ -107,6 +119,8 @@ class Bucket:
             pause_s = max(pause_s, self._rng.uniform(longest_s / 2, longest_s))
             self._pauses_in_a_row += 1
         if pause_s > 0:
+            if pause_s > self.paused_s:
+                self._paused_as_asked = pause_s == retry_after_s
             self._pause(pause_s)
 
     def learned(self) -> Learned:

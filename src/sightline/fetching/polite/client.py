@@ -18,6 +18,7 @@ from sightline.fetching.polite.host import Failed, Host, Redirect, Traffic
 from sightline.fetching.polite.manners import Manners
 from sightline.fetching.polite.origins import Origin, admit, follow
 from sightline.fetching.polite.retry import backoff_s
+from sightline.fetching.polite.silence import Silence
 from sightline.fetching.resolver import Resolver, SystemResolver
 from sightline.fetching.urls import FetchUrl
 
@@ -74,7 +75,8 @@ class PoliteClient:
         Raises:
             DocumentGone: the host says that there is none (404, 410).
             DocumentRefused: not on the list of hosts, forbidden, too large, or redirected in a circle.
-            DocumentUnavailable: all attempts failed (an empty answer is a failure too), or patience ran out.
+            DocumentUnavailable: all attempts failed (an empty answer is a failure too).
+            HostSilent: so did everything else that was asked of its host, until patience ran out.
         """
         return await self.fetch_as(url, _whole, max_bytes=max_bytes)
 
@@ -84,33 +86,34 @@ class PoliteClient:
         A reader that raises :class:`BadDocument` fails the attempt; any other error of its passes through.
 
         Raises:
-            DocumentGone, DocumentRefused, DocumentUnavailable: see :meth:`fetch`.
+            DocumentGone, DocumentRefused, DocumentUnavailable, HostSilent: see :meth:`fetch`.
         """
         first = admit(url, self._hosts)
-        give_up_at_s = self._clock.now_s() + self._manners.patience_s
+        hearing = self._hosts[Origin.of(first)].hearing
         status: int | None = None
         reason = ""
-        attempt = 0
-        while attempt < self._manners.attempts:
-            if attempt > 0:
-                await self._clock.sleep(backoff_s(attempt - 1, self._manners, self._rng))
-                if self._clock.now_s() > give_up_at_s:
-                    break
-            attempt += 1
-            try:
-                document = await self._follow(first, max_bytes)
-                return await asyncio.to_thread(reader, document)
-            except Failed as failure:
-                status, reason = failure.status, str(failure)
-            except BadDocument as failure:
-                status, reason = None, str(failure)
-        tries = "once" if attempt == 1 else f"{attempt} times"
+        attempts = self._manners.attempts
+        with hearing.wanted():
+            for attempt in range(attempts):
+                if attempt > 0:
+                    await hearing.rest(backoff_s(attempt - 1, self._manners, self._rng))
+                try:
+                    document = await self._follow(first, max_bytes)
+                    return await asyncio.to_thread(reader, document)
+                except Failed as failure:
+                    status, reason = failure.status, str(failure)
+                except BadDocument as failure:
+                    status, reason = None, str(failure)
+                hearing.failed(reason, status)
+        tries = "once" if attempts == 1 else f"{attempts} times"
         raise DocumentUnavailable(f"{first} was asked for {tries}: {reason}", status=status)
 
     async def _follow(self, url: FetchUrl, max_bytes: int) -> Document:
         seen = {url}
         for _ in range(self._manners.max_redirects + 1):
-            answer = await self._hosts[Origin.of(url)].ask(url, max_bytes)
+            host = self._hosts[Origin.of(url)]
+            with host.hearing.wanted():
+                answer = await host.ask(url, max_bytes)
             if not isinstance(answer, Redirect):
                 return answer
             following = follow(url, answer.location, self._hosts)
@@ -128,6 +131,19 @@ class PoliteClient:
     def traffic(self) -> dict[str, Traffic]:
         """By origin."""
         return {str(origin): host.traffic for origin, host in self._hosts.items()}
+
+    @property
+    def clock(self) -> Clock:
+        """What its waits are measured by."""
+        return self._clock
+
+    def silences(self) -> list[Silence]:
+        """Hosts that owe an answer at this moment, however short a time."""
+        return [each for host in self._hosts.values() if (each := host.silence) is not None]
+
+    def answers(self, origin: str) -> bool:
+        """Whether the last thing that was wanted of a host came."""
+        return all(host.hearing.is_answered for name, host in self._hosts.items() if str(name) == origin)
 
     async def aclose(self) -> None:
         """Close all connections. Requests under way belong to their callers and fail."""

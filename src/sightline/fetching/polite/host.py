@@ -18,6 +18,7 @@ from sightline.fetching.polite.clock import Clock
 from sightline.fetching.polite.manners import Manners
 from sightline.fetching.polite.origins import Origin
 from sightline.fetching.polite.retry import Answer, meaning_of, retry_after_s
+from sightline.fetching.polite.silence import Doing, Hearing, Silence
 from sightline.fetching.resolver import Resolver
 from sightline.fetching.urls import FetchUrl
 
@@ -77,10 +78,13 @@ class Host:
         ssl_context: ssl.SSLContext,
     ) -> None:
         self.bucket = bucket
+        self.hearing = Hearing(str(origin), manners.patience_s, clock)
+        self._origin = origin
         self._manners = manners
         self._clock = clock
         self._breaker = Breaker(manners, clock)
         self._slots = asyncio.Semaphore(manners.concurrent)
+        self._under_way = 0
         self._requests = self._throttled = self._failed = self._received_bytes = 0
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context,
@@ -105,17 +109,49 @@ class Host:
             paused_s=self.bucket.paused_s,
         )
 
+    @property
+    def silence(self) -> Silence | None:
+        """Whether the host owes an answer, and what is done meanwhile."""
+        silent_s = self.hearing.silent_s
+        if silent_s is None:
+            return None
+        now_s, unix_s = self._clock.now_s(), self._clock.unix_s()
+        doing, until_s = self._doing(now_s)
+        return Silence(
+            str(self._origin),
+            since_unix_s=unix_s - silent_s,
+            for_s=silent_s,
+            doing=doing,
+            until_unix_s=None if until_s is None else unix_s + until_s - now_s,
+            reason=self.hearing.reason,
+        )
+
+    def _doing(self, now_s: float) -> tuple[Doing, float | None]:
+        """And until when, by the clock's ``now_s``."""
+        if paused_s := self.bucket.paused_s:
+            asked = self.bucket.is_paused_as_asked
+            return (Doing.RETRY_AFTER if asked else Doing.PAUSING), now_s + paused_s
+        if left_s := self._breaker.left_s:
+            return Doing.LEAVING_ALONE, now_s + left_s
+        if self._under_way:
+            return Doing.ASKING, None
+        rests_until_s = self.hearing.rests_until_s
+        return (Doing.IN_TURN, None) if rests_until_s is None else (Doing.BACKING_OFF, rests_until_s)
+
     async def ask(self, url: FetchUrl, max_bytes: int) -> Document | Redirect:
         """One request, in its turn.
 
         Raises:
             Failed, BadDocument: another try may do better.
             DocumentGone, DocumentRefused: none will.
+            HostSilent: its turn would come when patience with the host is over.
         """
+        allow = self.hearing.require_patience
         # The slot comes first: a token is spent when it is taken.
-        async with self._slots, self._breaker.turn() as turn:
-            sent_at_s = await self.bucket.take()
+        async with self._slots, self._breaker.turn(allow) as turn:
+            sent_at_s = await self.bucket.take(allow)
             self._requests += 1
+            self._under_way += 1
             try:
                 async with asyncio.timeout(self._manners.attempt_timeout_s):
                     return await self._send(url, max_bytes, turn, sent_at_s)
@@ -130,6 +166,8 @@ class Host:
                 raise Failed(f"the connection failed ({type(error).__name__})") from None
             except UrlRefused as error:
                 raise DocumentRefused(f"{url} is not fetched: {error}") from None
+            finally:
+                self._under_way -= 1
 
     async def _send(self, url: FetchUrl, max_bytes: int, turn: Turn, sent_at_s: float) -> Document | Redirect:
         headers = [
@@ -152,7 +190,7 @@ class Host:
             if meaning_of(response.status) is Answer.REDIRECT:
                 return Redirect(header(response, "location") or "")
             try:
-                document = await read_document(response, str(url), max_bytes)
+                document = await read_document(response, str(url), max_bytes, self.hearing.heard)
             except TooLarge:
                 raise DocumentRefused(f"{url} is larger than {max_bytes} bytes") from None
             except BadDocument:
@@ -177,6 +215,7 @@ class Host:
             self.bucket.slow_down(sent_at_s, wait_s)
         else:
             self.bucket.quicken(sent_at_s)
+            self.hearing.heard()
         if answer is Answer.ILL or status == 503:
             turn.ill()
         else:

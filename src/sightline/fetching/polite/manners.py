@@ -34,7 +34,8 @@ class Manners:
         breaker_failures: failures of a host in a row after which it is left alone.
         breaker_pause_s: for so long, then one request tries; doubled each time it fails.
         max_breaker_pause_s: and never longer than this.
-        patience_s: a document is given up when its next try would begin later than this after its first.
+        patience_s: a host that gives no answer is waited for so long, if anything is wanted of it; a document
+            is given up when its next try would begin later.
         concurrent: requests under way to one host.
         max_redirects: redirects followed per try.
         connect_timeout_s: connecting, TLS included.

@@ -18,7 +18,7 @@ _MAX_LISTING_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class AttachmentItem:
-    """One file of an attachment. ``size_bytes`` is what the listing says, if it says anything."""
+    """One file of an attachment. ``size_bytes`` is what the listing says of it alone, if anything."""
 
     url: str
     name: str
@@ -86,7 +86,8 @@ def _files(work: Element) -> Iterator[_File]:
     for expression in sorted(_kept(work, "expression"), key=_age):
         for manifestation in _kept(expression, "manifestation"):
             size = first_text(manifestation, "size") or ""
-            size_bytes = int(size) if re.fullmatch(r"[0-9]{1,15}", size) else None
+            of_one = len(children(manifestation, "item")) == 1
+            size_bytes = int(size) if of_one and re.fullmatch(r"[0-9]{1,15}", size) else None
             for item in _kept(manifestation, "item"):
                 yield _File((_label(expression), _label(manifestation), _label(item)), size_bytes)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from sightline.jobs.koop.records import AttachmentName, Record
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
+from sightline.jobs.koop.verdicts import PDF_TYPE, Fingerprints
 
 
 class PublicationState(StrEnum):
@@ -47,6 +48,8 @@ class ItemState(StrEnum):
     GONE = "gone"
 
 
+# The fingerprint that a judge has for an item.
+_BY = "CASE items.mime WHEN :pdf THEN :document ELSE :image END"
 _UNDER_WAY = frozenset({ItemState.PENDING, ItemState.FETCHED})
 
 
@@ -70,6 +73,9 @@ class Placement:
         caption_before: text in front of it.
         width_mm: printed width.
         in_head: it stands in a heading or says that it is a logo.
+        caption: what stands under it, where that is marked as such.
+        alt: what its author wrote for those who cannot see it.
+        height_mm: printed height.
     """
 
     url: str
@@ -78,6 +84,9 @@ class Placement:
     caption_before: str | None = None
     width_mm: float | None = None
     in_head: bool = False
+    caption: str | None = None
+    alt: str | None = None
+    height_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +113,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A picture that stays: an image as it came (page 0), or a page of a document, drawn. Sizes in pixels."""
+    """A picture that stays: an image as it came (page 0), or a page of a document, drawn. Sizes in pixels.
+
+    ``drawn`` is the digest of how a page was drawn.
+    """
 
     page: int
     file: str
     num_bytes: int
     width: int | None = None
     height: int | None = None
+    drawn: str | None = None
 
 
 class Documents:
@@ -188,10 +201,10 @@ class Documents:
             self._state.execute("DELETE FROM placements WHERE pub_id = ?", (identifier,))
             for position, each in enumerate(placements):
                 self._state.execute(
-                    "INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         identifier, position, each.url, each.kind, each.name, each.caption_before,
-                        each.width_mm, each.in_head,
+                        each.width_mm, each.in_head, each.caption, each.alt, each.height_mm,
                     ),
                 )  # fmt: skip
                 self._state.execute(
@@ -207,7 +220,7 @@ class Documents:
         return [
             Placement(
                 row["url"], ItemKind(row["kind"]), row["name"], row["caption_before"], row["width_mm"],
-                bool(row["in_head"]),
+                bool(row["in_head"]), row["caption"], row["alt"], row["height_mm"],
             )
             for row in rows
         ]  # fmt: skip
@@ -256,7 +269,9 @@ class Documents:
         """What stays of the file with this digest, by page."""
         rows = self._state.rows("SELECT * FROM files WHERE sha256 = ? ORDER BY page", (sha256,))
         return {
-            row["page"]: KeptFile(row["page"], row["file"], row["bytes"], row["width"], row["height"])
+            row["page"]: KeptFile(
+                row["page"], row["file"], row["bytes"], row["width"], row["height"], row["drawn"]
+            )
             for row in rows
         }
 
@@ -267,8 +282,8 @@ class Documents:
             self._state.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
             for each in files:
                 self._state.execute(
-                    "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
-                    (sha256, each.page, each.file, each.num_bytes, each.width, each.height),
+                    "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (sha256, each.page, each.file, each.num_bytes, each.width, each.height, each.drawn),
                 )
                 before.discard(each.file)
         return sorted(path for path in before if not self.is_kept(path))
@@ -317,24 +332,30 @@ class Documents:
         )
         return 0 if row is None else int(row["bytes"])
 
-    def count_wanted(self, date: dt.date, model: str | None) -> int:
-        """How many items of a day have a picture that the verdicts say to download: of what stays ``model``'s
-        verdicts, else those that decided."""
+    def count_wanted(self, date: dt.date, by: Fingerprints | None) -> int:
+        """How many items of a day have a picture that the verdicts say to download: of what stays the
+        verdicts ``by`` this judge, else those that decided."""
         row = self._state.one(
-            "SELECT count(DISTINCT items.url) AS number FROM publications "
+            "SELECT count(DISTINCT items.url) AS number FROM publications "  # noqa: S608
             "JOIN placements ON pub_id = id JOIN items ON items.url = placements.url "
             "JOIN verdicts ON verdicts.sha256 = items.sha256 "
-            "AND verdicts.model = CASE items.state WHEN ? THEN ? ELSE items.model END "
-            "WHERE date = ? AND would_download",
-            (ItemState.KEPT, model, date.isoformat()),
+            f"AND verdicts.model = CASE items.state WHEN :kept THEN {_BY} ELSE items.model END "
+            "WHERE date = :date AND would_download",
+            {"kept": ItemState.KEPT, "date": date.isoformat(), **_judge(by)},
         )
         return 0 if row is None else int(row["number"])
 
-    def count_judged_otherwise(self, model: str) -> int:
-        """How many items were decided by the verdict of another model."""
+    def count_judged_otherwise(self, by: Fingerprints, date: dt.date | None = None) -> int:
+        """How many items (of a day) that could be had were decided by verdicts not ``by`` this judge."""
+        of_day = "SELECT url FROM placements JOIN publications ON id = pub_id WHERE date = :date"
         row = self._state.one(
-            "SELECT count(*) AS number FROM items WHERE model IS NOT NULL AND model != ?", (model,)
-        )
+            f"SELECT count(*) AS number FROM items WHERE model IS NOT NULL AND model != {_BY} "  # noqa: S608
+            f"AND state NOT IN (:gone, :failed) {'' if date is None else f'AND url IN ({of_day})'}",
+            {
+                "gone": ItemState.GONE, "failed": ItemState.FAILED, "date": date and date.isoformat(),
+                **_judge(by),
+            },
+        )  # fmt: skip
         return 0 if row is None else int(row["number"])
 
     def troubles(self, date: dt.date, limit: int) -> list[tuple[str, str]]:
@@ -347,6 +368,11 @@ class Documents:
             {"date": date.isoformat(), "failed": ItemState.FAILED, "limit": limit},
         )
         return [(row["what"], row["error"] or "") for row in rows]
+
+
+def _judge(by: Fingerprints | None) -> dict[str, str | None]:
+    document, image = (None, None) if by is None else (by.document, by.image)
+    return {"pdf": PDF_TYPE, "document": document, "image": image}
 
 
 def _item(row: sqlite3.Row) -> Item:

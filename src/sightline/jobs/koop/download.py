@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from sightline.errors import SearchFailed, SightlineError
+from sightline.errors import SightlineError
 from sightline.fetching.polite import Learned, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.jobs.describing import RunEnded
@@ -30,12 +30,14 @@ from sightline.jobs.koop.documents import (
 from sightline.jobs.koop.folder import MANIFEST_NAME
 from sightline.jobs.koop.gathering import Gathering
 from sightline.jobs.koop.judging import Judge, PageLimits
+from sightline.jobs.koop.listening import telling_of_silences
 from sightline.jobs.koop.manifests import Manifest
 from sightline.jobs.koop.options import Options
 from sightline.jobs.koop.progress import DayEnded, Pace, Report, Warned, Working
 from sightline.jobs.koop.search import Search
+from sightline.jobs.koop.searching import Searching
 from sightline.jobs.koop.settling import Settling
-from sightline.jobs.koop.state import ENDED, UNSOUND, Day, DayState, State
+from sightline.jobs.koop.state import ENDED, UNSOUND, Day, DayState, State, now
 from sightline.jobs.koop.turns import Turns
 
 _log = logging.getLogger(__name__)
@@ -71,31 +73,30 @@ class Download:
         self._state = state
         self._documents = Documents(state)
         self._client = sources.client
-        self._search = sources.search
         self._report = report
         turns = Turns()
         self._urls = Turns()
         self._gathering = Gathering(sources.client, self._documents, blobs, turns, options)
         self._settling = Settling(state, blobs, sources.judge, turns, options, pages, limits)
         self._manifest = Manifest(blobs.root / MANIFEST_NAME, state)
-        self._model = None if sources.judge is None else sources.judge.model
-        self._terms = options.terms(self._model)
+        self._searching = Searching(sources.search, state, self._manifest, options)
+        self._fingerprints = None if sources.judge is None else sources.judge.fingerprints
+        known_by = () if self._fingerprints is None else dataclasses.astuple(self._fingerprints)
+        self._terms = options.terms(*known_by, pages.drawn)
         self._waiting = asyncio.Semaphore(_MOST_WAITING)
         self._pace = Pace(options.number_of_days)
-        self._search_is_sound = False
-        self._search_trouble: SearchFailed | None = None
         self._given_up: set[str] = set()
 
     async def run(self) -> None:
         """Go through all days; the state holds what came of them, even if this raises or is cancelled.
 
         Raises:
-            RunEnded: nothing can be written any more, or nothing be judged.
+            RunEnded: nothing can be written any more, or nothing be judged, or the search does not answer.
         """
         self._settling.clear()
         self._manifest.repair()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with telling_of_silences(self._client, self._report), asyncio.TaskGroup() as group:
                 ending: asyncio.Task[None] | None = None
                 for date in self._options.dates():
                     day = self._state.day(date)
@@ -118,12 +119,15 @@ class Download:
         self._tell_of_other_models()
 
     def _tell_of_other_models(self) -> None:
-        number = 0 if self._model is None else self._documents.count_judged_otherwise(self._model)
+        if self._fingerprints is None:
+            return
+        number = self._documents.count_judged_otherwise(self._fingerprints)
         if number:
             self._report(
                 Warned(
-                    f"{number} images of this folder were judged by another model. Where they are not here "
-                    "any more its verdicts stay, and the manifest names it"
+                    f"{number} images of this folder were judged by another model, or at other --look-dpi, "
+                    "--max-pages or limits. Where they are not here any more those verdicts stay, and the "
+                    "manifest has the model's fingerprint; --judge-again fetches them again"
                 )
             )
 
@@ -135,7 +139,13 @@ class Download:
             return True
         if day.state in UNSOUND and self._options.retry_failed:
             return True
-        return day.state in (DayState.COMPLETE, DayState.PARTIAL) and day.terms != self._terms
+        if day.state not in (DayState.COMPLETE, DayState.PARTIAL):
+            return False
+        return day.terms != self._terms or (self._options.judge_again and self._is_judged_otherwise(day))
+
+    def _is_judged_otherwise(self, day: Day) -> bool:
+        by = self._fingerprints
+        return by is not None and self._documents.count_judged_otherwise(by, day.date) > 0
 
     def _asks_anew(self, day: Day) -> bool:
         return day.query_hash != self._options.query_hash(day.date)
@@ -155,7 +165,7 @@ class Download:
         try:
             async with asyncio.timeout(self._options.day_timeout_s):
                 if self._must_search(day):
-                    await self._searched(date, day)
+                    await self._searching.day(date, day)
                 else:
                     assert day is not None
                     self._state.save_day(replace(day, state=DayState.DOCUMENTS, error=None))
@@ -172,51 +182,6 @@ class Download:
             self._fail(date, f"internal error: {type(error).__name__}: {error}")
         return settling
 
-    async def _searched(self, date: dt.date, day: Day | None) -> None:
-        options = self._options
-        begun = Day(
-            date,
-            options.field.value,
-            DayState.SEARCHING,
-            attempts=1 if day is None else day.attempts + 1,
-            query_hash=options.query_hash(date),
-            provisional=options.is_provisional(date),
-        )
-        self._state.save_day(begun)
-        found = await self._search.day(date, options.field, options.exclusions)
-        if not found.records and found.number_of_records == 0:
-            await self._check_search()
-        with self._state.transaction():
-            if self._documents.add(date, found.records):
-                self._manifest.mark_stale()
-            self._state.save_day(
-                replace(
-                    begun,
-                    state=DayState.DOCUMENTS,
-                    number_of_records=found.number_of_records,
-                    unique_ids=found.unique_ids,
-                    whole=found.complete,
-                    searched_at=_now(),
-                    error=None if found.complete else "; ".join(found.warnings),
-                )
-            )
-
-    async def _check_search(self) -> None:
-        """Once a run: an index that broke answers "none" for every day, and without an error.
-
-        Raises:
-            ArchiveError: nothing is found where something must be.
-        """
-        if self._search_trouble is not None:
-            raise SearchFailed(str(self._search_trouble), permanent=self._search_trouble.permanent)
-        if not self._search_is_sound:
-            try:
-                await self._search.check(self._options.field)
-            except SearchFailed as error:
-                self._search_trouble = error
-                raise
-            self._search_is_sound = True
-
     def _fail(self, date: dt.date, reason: str) -> None:
         day = self._state.day(date) or Day(date, self._options.field.value, DayState.SEARCHING)
         self._state.save_day(replace(day, state=DayState.FAILED, error=reason))
@@ -228,8 +193,10 @@ class Download:
         assert day is not None
         if day.state is not DayState.FAILED:
             outcome, error = self._outcome(day)
-            day = replace(day, state=outcome, error=error)
-        day = replace(day, terms=self._terms, completed_at=_now())
+            day = replace(day, state=outcome, error=error, completed_at=now())
+        elif day.completed_at is not None and self._documents.identifiers(date):
+            day = replace(day, state=DayState.PARTIAL)  # what an earlier run knew of it stands
+        day = replace(day, terms=self._terms)
         with self._state.transaction():
             self._state.save_day(day)
             if self._options.dry_run:
@@ -321,9 +288,9 @@ class Download:
             return item.state not in (ItemState.FAILED, ItemState.GONE)
 
     def _is_tried_again(self, item: Item) -> bool:
-        return (
-            item.state is ItemState.FAILED and self._options.retry_failed and item.url not in self._given_up
-        )
+        if item.state is not ItemState.FAILED or item.url in self._given_up:
+            return False
+        return self._options.retry_failed or self._settling.is_outdated(item)
 
     async def _settle(self, url: str) -> None:
         try:
@@ -339,7 +306,7 @@ class Download:
         publications = self._documents.count_publications(day.date)
         kept = items.get(ItemState.KEPT, 0)
         if self._options.dry_run:
-            kept = self._documents.count_wanted(day.date, self._model)
+            kept = self._documents.count_wanted(day.date, self._fingerprints)
         had = sum(items.get(each, 0) for each in (ItemState.CLASSIFIED, ItemState.KEPT, ItemState.REJECTED))
         requests = sum(each.requests for each in self._client.traffic().values())
         return DayEnded(
@@ -379,7 +346,3 @@ def learned_rates(state: State) -> Mapping[str, Learned]:
 def _counted(number: int, what: str) -> Iterator[str]:
     if number:
         yield f"{number} {what}{'s' if number > 1 else ''} failed"
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sightline.errors import ArchiveError, DocumentGone, ImageError, SightlineError
+from sightline.errors import ArchiveError, DocumentGone, DocumentRefused, ImageError, SightlineError
 from sightline.fetching.polite import BadDocument, Document, PoliteClient
 from sightline.imaging.formats import Format, sniff
 from sightline.imaging.pdf import is_pdf
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.attachments import find_attachment, listing_url
+from sightline.jobs.koop.attachments import AttachmentItem, find_attachment, listing_url
 from sightline.jobs.koop.blobs import Blobs
 from sightline.jobs.koop.documents import (
     Documents,
@@ -27,10 +27,11 @@ from sightline.jobs.koop.options import Options
 from sightline.jobs.koop.publication import Illustration, Publication, illustration_url, read_publication
 from sightline.jobs.koop.records import Record
 from sightline.jobs.koop.turns import Turns
+from sightline.jobs.koop.verdicts import PDF_TYPE
 
 _EXTERNAL_ID = re.compile(r"exb-\d{4}-\d+")
 _EXTENSIONS = {Format.JPEG: "jpg", Format.TIFF: "tif", Format.HEIF: "heic"}
-_PDF, _UNKNOWN = "application/pdf", "application/octet-stream"
+_UNKNOWN = "application/octet-stream"
 
 
 class Gathering:
@@ -119,6 +120,7 @@ class Gathering:
             (exb_id,) = _EXTERNAL_ID.findall(item.url)[-1:]
             found = await find_attachment(self._client, self._options.attachments_at, exb_id)
             url, reader = found.url, _as_anything
+            _require_size(found, self._options.max_bytes)
         return await self._client.fetch_as(url, reader, max_bytes=self._options.max_bytes)
 
     def _address(self, record: Record, said: str, extension: str) -> str:
@@ -136,6 +138,9 @@ class Gathering:
             caption_before=found.text_before or None,
             width_mm=found.width_mm,
             in_head=found.is_logo,
+            caption=found.caption or None,
+            alt=found.alt or None,
+            height_mm=found.height_mm,
         )
 
     def _attachments(self, record: Record) -> Iterator[Placement]:
@@ -144,10 +149,18 @@ class Gathering:
             yield Placement(url, ItemKind.ATTACHMENT, each.filename)
 
 
+def _require_size(found: AttachmentItem, max_bytes: int) -> None:
+    if found.size_bytes is not None and found.size_bytes > max_bytes:
+        raise DocumentRefused(
+            f"{found.url} is announced with {found.size_bytes} bytes; SIGHTLINE_KOOP_FILE_MAX_BYTES allows "
+            f"{max_bytes}"
+        )
+
+
 def kind_of(data: bytes) -> tuple[str, str]:
     """Media type and extension of a file, by its content."""
     if is_pdf(data):
-        return _PDF, "pdf"
+        return PDF_TYPE, "pdf"
     try:
         found = sniff(data)
     except ImageError:

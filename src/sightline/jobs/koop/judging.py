@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,7 +28,7 @@ from sightline.imaging import Picture, encode_png, open_picture, picture_from_pi
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import Pdf, PdfLimits, is_pdf, open_pdf
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.verdicts import WHOLE, Judgement, Verdict
+from sightline.jobs.koop.verdicts import PDF_TYPE, WHOLE, Fingerprints, Judgement, Verdict
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.report import warnings_of
@@ -57,8 +60,8 @@ class Judge(Protocol):
     """Says of files which of their pictures to keep. Several at a time."""
 
     @property
-    def model(self) -> str:
-        """Fingerprint of everything a verdict depends on."""
+    def fingerprints(self) -> Fingerprints:
+        """Of everything that a verdict depends on."""
         ...
 
     async def judge(self, data: bytes, sha256: str) -> Judgement:
@@ -77,7 +80,10 @@ class ZeroShotJudge:
     def __init__(
         self, analyzer: Analyzer, label_set: str, model: str, warnings: tuple[str, ...], pages: PageLimits
     ) -> None:
-        self.model = model
+        limits = dataclasses.astuple(analyzer.limits)
+        self.fingerprints = Fingerprints(
+            f"{model}-{_digest(limits)}", f"{model}-{_digest(limits, pages.seen_by)}"
+        )
         self.warnings = warnings
         self._analyzer = analyzer
         self._task = analyzer.bind(Task("kind", OPERATION, {"label_set": label_set}))
@@ -113,9 +119,10 @@ class ZeroShotJudge:
             if is_pdf(data):
                 return await self._judge_pdf(data, sha256)
             picture = await self._analyzer.engine.work(open_picture, data, self._analyzer.limits)
-            return Judgement(sha256, self.model, 0, (await self._verdict(picture, WHOLE),))
+            return Judgement(sha256, self.fingerprints.image, 0, (await self._verdict(picture, WHOLE),))
         except ImageError as error:
-            return Judgement(sha256, self.model, 0, code=error.code, error=str(error))
+            by = self.fingerprints.of(PDF_TYPE if is_pdf(data) else None)
+            return Judgement(sha256, by, 0, code=error.code, error=str(error))
 
     async def _judge_pdf(self, data: bytes, sha256: str) -> Judgement:
         pdf = await asyncio.to_thread(open_pdf, data, self._pages.pdf)
@@ -144,11 +151,10 @@ class ZeroShotJudge:
         if len(pdf.numbers) < pdf.num_pages:
             notes.append(f"only the first {len(pdf.numbers)} of {pdf.num_pages} pages were looked at")
         note = "; ".join(notes[:3]) or None
+        by = self.fingerprints.document
         if not verdicts:
-            return Judgement(sha256, self.model, pdf.num_pages, code=ImageError.code, error=note)
-        return Judgement(
-            sha256, self.model, pdf.num_pages, tuple(look.result() for look in verdicts), note=note
-        )
+            return Judgement(sha256, by, pdf.num_pages, code=ImageError.code, error=note)
+        return Judgement(sha256, by, pdf.num_pages, tuple(look.result() for look in verdicts), note=note)
 
     def _drawn(self, pdf: Pdf, number: int) -> Picture:
         page = pdf.render(number, self._pages.look_dpi)
@@ -179,6 +185,16 @@ class PageLimits:
     look_dpi: float
     keep_dpi: float
 
+    @property
+    def seen_by(self) -> str:
+        """Digest of what decides which pages are judged, and how they look then."""
+        return _digest(dataclasses.astuple(self.pdf), self.look_dpi)
+
+    @property
+    def drawn(self) -> str:
+        """Digest of what decides how pages that stay are drawn."""
+        return _digest(self.pdf.max_page_pixels, self.pdf.max_side, self.keep_dpi)
+
 
 def full_pages(data: bytes, numbers: list[int], limits: PageLimits) -> Iterator[FullPage]:
     """Pages of a PDF to keep, drawn at ``keep_dpi`` or what the limits allow. Blocks.
@@ -200,3 +216,7 @@ def size_of(data: bytes, limits: ImageLimits) -> tuple[int, int] | None:
     except SightlineError:
         return None
     return facts.width, facts.height
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]

@@ -22,19 +22,21 @@ from typing import Any
 from sightline.errors import ConfigurationError
 from sightline.jobs.koop.blobs import sync_folder
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
-from sightline.jobs.koop.state import MANIFEST_IS_STALE, DayState, State
+from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
 
 _LENGTH, _LAST_DAY = "manifest_bytes", "manifest_last_day"
 # Of every picture: the archive puts texts under CC0, and says that this is not about pictures.
 _RIGHTS = "not known; the archive's CC0 is for texts"
 _ROWS_AT_ONCE = 1000
 _PARQUET_ROWS = 20_000
-# Days of which something is known for good. A failed search has no lines.
-_WRITTEN = (DayState.COMPLETE, DayState.PARTIAL)
-_QUERY = """
+# Days of which something is known for good, those just being worked on again included. A failed search has no
+# lines.
+_WRITTEN = "days.completed_at IS NOT NULL AND days.state != 'failed'"
+_QUERY = f"""
 SELECT publications.date AS day, publications.id AS publication, publications.state AS publication_state,
     publications.error AS publication_error, publications.record, placements.kind, placements.name,
-    placements.caption_before, placements.width_mm, items.state, items.url, items.source_url, items.sha256,
+    placements.caption_before, placements.caption, placements.alt, placements.width_mm, placements.height_mm,
+    items.state, items.url, items.source_url, items.sha256,
     items.bytes, items.mime, items.model, items.error, items.file AS source_file, verdicts.page,
     verdicts.label, verdicts.confidence, verdicts.probabilities, verdicts.would_download, files.file,
     files.width, files.height
@@ -45,9 +47,9 @@ LEFT JOIN items ON items.url = placements.url
 LEFT JOIN verdicts ON verdicts.sha256 = items.sha256 AND verdicts.model = items.model
 LEFT JOIN files ON files.sha256 = items.sha256 AND files.page = coalesce(verdicts.page, 0)
     AND items.state = 'kept'
-WHERE days.state IN ('complete', 'partial') AND days.date >= ? AND days.date <= ?
+WHERE {_WRITTEN} AND days.date >= ? AND days.date <= ?
 ORDER BY publications.date, publications.id, placements.position, verdicts.page
-"""
+"""  # noqa: S608
 _FIRST, _LAST = dt.date.min, dt.date.max
 
 
@@ -113,7 +115,7 @@ class Manifest:
                 file.flush()
                 os.fsync(file.fileno())
             with self._state.transaction():
-                last = self._state.one("SELECT max(date) AS date FROM days WHERE state IN (?, ?)", _WRITTEN)
+                last = self._state.one(f"SELECT max(date) AS date FROM days WHERE {_WRITTEN}")  # noqa: S608
                 self._state.put(_LENGTH, length)
                 self._state.put(_LAST_DAY, last and last["date"])
                 self._state.put(MANIFEST_IS_STALE, False)
@@ -149,7 +151,8 @@ _COLUMNS = {
     "day": "date32", "publication": "string", "title": "string", "creator": "string", "types": "string",
     "decision_types": "string", "signs": "string", "page_url": "string", "note": "string", "kind": "string",
     "name": "string", "url": "string", "rights": "string", "page": "int32", "caption_before": "string",
-    "width_mm": "float64", "state": "string", "error": "string", "sha256": "string", "bytes": "int64",
+    "caption": "string", "alt": "string", "width_mm": "float64", "height_mm": "float64",
+    "state": "string", "error": "string", "sha256": "string", "bytes": "int64",
     "mime": "string", "label": "string", "confidence": "float64", "probabilities": "string",
     "would_download": "bool_", "model": "string", "file": "string", "width": "int32", "height": "int32",
     "source_file": "string",
@@ -168,7 +171,7 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "types": record["types"],
         "decision_types": record["type_verkeersbesluit"],
         "signs": record["sign_codes"],
-        "page_url": record["page_url"],
+        "page_url": record["page_url"] or record["html_url"],
         "note": row["publication_error"],
         "kind": row["kind"],
         "name": row["name"],
@@ -176,7 +179,10 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "rights": _RIGHTS if has_item else None,
         "page": row["page"] or None,
         "caption_before": row["caption_before"],
+        "caption": row["caption"],
+        "alt": row["alt"],
         "width_mm": row["width_mm"],
+        "height_mm": row["height_mm"],
         "state": row["state"] if has_item else row["publication_state"],
         "error": row["error"],
         "sha256": row["sha256"],

@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from sightline.errors import ConfigurationError, InvalidRequest, ModelError
+from sightline.errors import ConfigurationError, ModelError
 from sightline.fetching.polite import Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.download import Download, Sources, learned_rates
 from sightline.jobs.koop.folder import STATE_NAME, occupied
 from sightline.jobs.koop.judging import Judge, PageLimits, ZeroShotJudge
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.progress import Report, Warned
 from sightline.jobs.koop.query import require_range
+from sightline.jobs.koop.rules import Rules, remember_rules, require_same_rules
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import State
 from sightline.jobs.looking import unrefused
@@ -25,9 +25,6 @@ from sightline.settings import Settings
 
 # However little a host bears: slower would not end.
 _FLOOR_PER_S = 0.1
-_FILLED_BY = "filled_by"
-# How much stays.
-_WIDTHS = {Keep.NONE: 0, Keep.WOULD_DOWNLOAD: 1, Keep.ALL: 2}
 
 
 @asynccontextmanager
@@ -49,10 +46,10 @@ async def downloading(
     async with AsyncExitStack() as stack:
         blobs = stack.enter_context(occupied(folder))
         state = stack.enter_context(State(folder / STATE_NAME))
-        _require_same_rules(options, state, folder)
+        rules = Rules.of(settings, options)
+        require_same_rules(rules, options, state, folder)
         judge = await _judge(stack, settings, options, pages, report)
-        if not options.dry_run or state.get(_FILLED_BY) is None:
-            state.put(_FILLED_BY, _rules(options))
+        remember_rules(rules, options, state)
         client = PoliteClient(
             manners,
             [settings.koop_search_url, settings.koop_reader_url, settings.koop_attachments_url],
@@ -62,37 +59,6 @@ async def downloading(
         sources = Sources(client, Search(client, settings.koop_search_url), judge)
         limits = ImageLimits.from_settings(settings)
         yield Download(options, state, blobs, sources, report, pages, limits), state
-
-
-def _rules(options: Options) -> dict[str, str]:
-    return {"keep": options.keep, "label_set": options.label_set, "date_field": options.field}
-
-
-def _require_same_rules(options: Options, state: State, folder: Path) -> None:
-    """An option that was forgotten must not cost what earlier runs kept, nor mix days of two kinds.
-
-    Raises:
-        InvalidRequest: a day was something else then; or fewer files would stay than there are, and ``prune``
-            does not say that this is meant.
-    """
-    before = state.get(_FILLED_BY)
-    if before is None:
-        return
-    if before["date_field"] != options.field:
-        raise InvalidRequest(
-            f"{folder} has days by --date-field {before['date_field']}, which would be mixed with those by "
-            f"{options.field}; give another --out"
-        )
-    if options.dry_run or options.prune:
-        return
-    keeps_less = _WIDTHS[options.keep] < _WIDTHS[Keep(before["keep"])]
-    number = Documents(state).number_of_files()
-    if number and (keeps_less or options.label_set != before["label_set"]):
-        raise InvalidRequest(
-            f"{folder} has {number} files kept by --keep {before['keep']} --label-set {before['label_set']}; "
-            f"--keep {options.keep} --label-set {options.label_set} may remove some. Give the same again, "
-            "or another --out, or --prune if that is what you want"
-        )
 
 
 async def _judge(
@@ -131,6 +97,7 @@ def manners_from(settings: Settings) -> Manners:
         floor_per_s=min(_FLOOR_PER_S, rate_per_s),
         ceiling_per_s=max(settings.koop_max_rate_per_s, rate_per_s),
         concurrent=settings.koop_concurrency,
+        patience_s=settings.koop_patience_s,
     )
 
 

@@ -15,6 +15,8 @@ from sightline.jobs.koop.query import NOTHING, DateField, Exclusions, day_query
 # Decisions may still be published a day or two after the date they get.
 PROVISIONAL_DAYS = 3
 DEFAULT_LABEL_SET = "map-or-aerial"
+LOOK_DPI, KEEP_DPI = 100.0, 300.0
+MAX_PAGES = 50
 
 
 class Keep(StrEnum):
@@ -35,6 +37,7 @@ class Options:
         dry_run: judge, keep nothing more and write no manifest. What earlier runs kept stays as it is.
         prune: let other rules than those of earlier runs remove what these kept.
         retry_failed: work on days again that are partial or failed.
+        judge_again: fetch again what was let go and was judged by another model, or seen otherwise.
         field: which date of a publication counts.
         newest_first: begin at ``last``.
         logos: fetch also what stands in headings or says that it is a logo.
@@ -59,6 +62,7 @@ class Options:
     dry_run: bool = False
     prune: bool = False
     retry_failed: bool = False
+    judge_again: bool = False
     field: DateField = DateField.AVAILABLE
     exclusions: Exclusions = NOTHING
     newest_first: bool = False
@@ -66,9 +70,9 @@ class Options:
     min_width_mm: float = 25.0
     attachments: bool = True
     label_set: str = DEFAULT_LABEL_SET
-    look_dpi: float = 100.0
-    keep_dpi: float = 300.0
-    max_pages: int = 50
+    look_dpi: float = LOOK_DPI
+    keep_dpi: float = KEEP_DPI
+    max_pages: int = MAX_PAGES
     attachments_at: str = ""
     reader_at: str = ""
     from_repository: bool = False
@@ -99,11 +103,11 @@ class Options:
         """Digest of the question a day is searched with: another question may have another answer."""
         return _digest(day_query(date, self.field, self.exclusions))
 
-    def terms(self, model: str | None) -> str:
-        """Digest of everything that decides what becomes of images, the model that judges included."""
+    def terms(self, *judged_by: str | None) -> str:
+        """Digest of everything that decides what becomes of images, such as who judges them."""
         return _digest(
             self.keep, self.dry_run, self.logos, self.min_width_mm, self.attachments, self.look_dpi,
-            self.keep_dpi, self.max_pages, model,
+            self.keep_dpi, self.max_pages, *judged_by,
         )  # fmt: skip
 
     def is_provisional(self, date: dt.date) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sightline.fetching.polite import Silence
 from sightline.jobs.koop.state import DayState
 
 
@@ -54,7 +55,22 @@ class DayEnded:
     eta_s: float | None
 
 
-Event = Warned | Working | DayEnded
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A host of the archive owes an answer, and how it is waited for. Comes again every few seconds."""
+
+    silence: Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A host that was silent is not any more. ``after_s``: for how long it was, in seconds."""
+
+    origin: str
+    after_s: float
+
+
+Event = Warned | Working | DayEnded | Silent | Answered
 Report = Callable[[Event], None]
 
 

@@ -35,7 +35,6 @@ class Illustration:
         width_mm: printed width; None where it is not given as a length.
         height_mm: printed height, likewise.
         in_heading: it stands in a heading, as logos do.
-        kind: ``foto`` or ``lijn``, by its author.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Illustration:
     width_mm: float | None
     height_mm: float | None
     in_heading: bool
-    kind: str
 
     @property
     def is_logo(self) -> bool:
@@ -116,7 +114,6 @@ def _illustration(name: str, element: Element, attributes: dict[str, str], text_
         width_mm=_length_mm(attributes.get("breedte", "")),
         height_mm=_length_mm(attributes.get("hoogte", "")),
         in_heading=any(local_name(each).lower() in _HEADINGS for each in element.iterancestors()),
-        kind=attributes.get("type", "")[:_MAX_TEXT_CHARACTERS],
     )
 
 

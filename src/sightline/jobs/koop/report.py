@@ -45,7 +45,7 @@ class Shown:
     thumbnail: str | None
     name: str
     page: int | None
-    caption: str | None
+    captions: tuple[str, ...]
     label: str | None
     confidence: float | None
 
@@ -106,7 +106,7 @@ def _shown(row: dict[str, Any], folder: Path, limits: ImageLimits) -> Shown:
         thumbnail=_thumbnail(folder, row["file"], limits),
         name=row["name"],
         page=row["page"] or None,
-        caption=row["caption_before"],
+        captions=tuple(dict.fromkeys(filter(None, (row["caption_before"], row["caption"], row["alt"])))),
         label=row["label"],
         confidence=row["confidence"],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import replace
 
 from sightline.errors import ImageError, SightlineError, UnsupportedImage
@@ -12,7 +11,7 @@ from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.blobs import Blobs
 from sightline.jobs.koop.documents import Documents, Item, ItemState, KeptFile
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
-from sightline.jobs.koop.judging import Judge, PageLimits, full_pages, size_of
+from sightline.jobs.koop.judging import FullPage, Judge, PageLimits, full_pages, size_of
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.state import State
 from sightline.jobs.koop.turns import Turns
@@ -54,6 +53,14 @@ class Settling:
         known = self._known(item)
         return known is None or self._decision(known) is ItemState.KEPT
 
+    def is_outdated(self, item: Item) -> bool:
+        """Whether it was decided by a verdict that this run's judge did not give."""
+        return (
+            self._judge is not None
+            and item.model is not None
+            and item.model != self._judge.fingerprints.of(item.mime)
+        )
+
     def forget_failure(self, item: Item) -> Item:
         """A failed item as if nobody had tried."""
         with self._state.transaction():
@@ -88,11 +95,12 @@ class Settling:
     # -- verdicts ------------------------------------------------------------------------------------------
 
     def _known(self, item: Item) -> Judgement | None:
-        """What this run's model said, or, of bytes that are not here any more, what another one did."""
+        """What this run's judge said, or, of bytes that are not here any more, what another one did."""
         if self._judge is None or item.sha256 is None:
             return None
-        known = self._verdicts.find(item.sha256, self._judge.model)
-        if known is None and item.model is not None and not self._is_here(item):
+        known = self._verdicts.find(item.sha256, self._judge.fingerprints.of(item.mime))
+        fetches_again = self._options.judge_again or self._is_here(item)
+        if known is None and item.model is not None and not fetches_again:
             known = self._verdicts.find(item.sha256, item.model)
         return known
 
@@ -165,25 +173,28 @@ class Settling:
             width, height = await asyncio.to_thread(size_of, data, self._limits) or (None, None)
             return [KeptFile(WHOLE, item.file, len(data), width, height)], None
         wanted = [verdict.page for verdict in judgement.verdicts if verdict.would_download]
-        files = [have[page] for page in wanted if page in have and self._blobs.has(have[page].file)]
-        missing = [page for page in wanted if page not in {each.page for each in files}]
+        here = {page: have[page] for page in wanted if page in have and self._blobs.has(have[page].file)}
+        missing = [page for page in wanted if page not in here or here[page].drawn != self._pages.drawn]
         if not missing:
-            return files, None
+            return list(here.values()), None
         data = await self._bytes(item)
         drawn, problem = await asyncio.to_thread(self._draw, data, missing)
-        return sorted(files + drawn, key=lambda each: each.page), problem
+        here |= {each.page: each for each in drawn}  # one that cannot be drawn anew stays as it was
+        return [here[page] for page in sorted(here)], problem
 
     def _draw(self, data: bytes, numbers: list[int]) -> tuple[list[KeptFile], str | None]:
         drawn: list[KeptFile] = []
         try:
             with disk_trouble_ends_the_run(self._blobs.root):
                 for page in full_pages(data, numbers, self._pages):
-                    sha256 = hashlib.sha256(page.png).hexdigest()
-                    file = self._blobs.put(page.png, sha256, "png")
-                    drawn.append(KeptFile(page.page, file, len(page.png), page.width, page.height))
+                    drawn.append(self._stored(page))  # noqa: PERF401 - what was drawn before an error stays
         except ImageError as error:
             return drawn, f"not every page could be drawn in full: {error}"
         return drawn, None
+
+    def _stored(self, page: FullPage) -> KeptFile:
+        file = self._blobs.put(page.png, self._blobs.digest(page.png), "png")
+        return KeptFile(page.page, file, len(page.png), page.width, page.height, self._pages.drawn)
 
     def _end(self, item: Item, state: ItemState, *, error: str | None = None) -> None:
         """Write the decision, then let go of the bytes: a process that is killed between does it later."""

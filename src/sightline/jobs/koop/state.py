@@ -21,9 +21,9 @@ from sightline.jobs.koop.folder import disk_ended
 
 # Under this key of ``put``: lines that were written may differ from what the state says now.
 MANIFEST_IS_STALE = "manifest_stale"
-# Raised when tables change in a way that older files do not have.
-_VERSION = 1
-_SCHEMA = """
+# How the tables came to be. A file says how many of these steps it has; the rest are done when it is opened.
+_STEPS = (
+    """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE days(
     date TEXT PRIMARY KEY, field TEXT NOT NULL, state TEXT NOT NULL, number_of_records INTEGER,
@@ -64,7 +64,15 @@ CREATE TABLE files(
     width INTEGER, height INTEGER, PRIMARY KEY(sha256, page)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_file ON files(file);
-"""
+""",
+    """
+ALTER TABLE placements ADD COLUMN caption TEXT;
+ALTER TABLE placements ADD COLUMN alt TEXT;
+ALTER TABLE placements ADD COLUMN height_mm REAL;
+ALTER TABLE files ADD COLUMN drawn TEXT;
+""",
+)
+_VERSION = len(_STEPS)
 
 
 class DayState(StrEnum):
@@ -88,7 +96,8 @@ class Day:
     """One date. ``query_hash`` and ``terms`` say under which question and which rules it was worked on.
 
     ``provisional``: it was searched so soon after its date that more may still be published. ``whole``: the
-    search gave all that it counts.
+    search gave all that it counts. ``completed_at`` is when something was known of all of it last: from then
+    on it has lines in the manifest.
     """
 
     date: dt.date
@@ -110,7 +119,8 @@ class State:
     """The open file. Close it; it is a context manager.
 
     Raises:
-        InvalidRequest: the file is of a newer version, or none of these at all.
+        InvalidRequest: the file is of a newer version, or of an older one and only to be read, or none of
+            these at all.
         RunEnded: from any method, when the disk is full or broken.
     """
 
@@ -126,7 +136,7 @@ class State:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 # In WAL mode NORMAL loses no committed row to a killed process, and fsyncs at checkpoints.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._open_schema(path)
+            self._open_schema(path, read_only=read_only)
 
     def __enter__(self) -> State:
         return self
@@ -256,7 +266,7 @@ class State:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _open_schema(self, path: Path) -> None:
+    def _open_schema(self, path: Path, *, read_only: bool) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         has_tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
         if version > _VERSION:
@@ -265,10 +275,14 @@ class State:
             )
         if version == _VERSION:
             return
-        if has_tables:
+        if has_tables and version == 0:
             raise InvalidRequest(f"{path} is not the state of a download")
+        if read_only:
+            raise InvalidRequest(
+                f"{path} was written by an older Sightline; the next download into its folder renews it"
+            )
         with self.transaction():
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            for statement in filter(str.strip, ";".join(_STEPS[version:]).split(";")):
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
@@ -287,6 +301,11 @@ class State:
             if path is None:
                 raise
             raise InvalidRequest(f"{path} is not the state of a download: {error}") from error
+
+
+def now() -> str:
+    """This moment, as days have it."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def _day(row: sqlite3.Row) -> Day:

@@ -10,6 +10,21 @@ from sightline.jobs.koop.state import State
 
 # The "page" of an image; pages of documents count from 1.
 WHOLE = 0
+# Media type of files whose pages are drawn before they are judged.
+PDF_TYPE = "application/pdf"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What a judge is known by: digests of everything that its verdicts depend on. Those on documents depend
+    on how pages are drawn, too."""
+
+    image: str
+    document: str
+
+    def of(self, mime: str | None) -> str:
+        """For files of a media type."""
+        return self.document if mime == PDF_TYPE else self.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class Judgement:
     """A model on one file.
 
     Attributes:
-        model: fingerprint of what judged.
+        model: the judge's fingerprint for files of this kind.
         pages: how many pages the file has; 0 for an image.
         verdicts: one per page looked at, in order; none if ``error`` says why nothing could be, and ``code``
             (of ``sightline.errors``) of what kind that is.
@@ -56,9 +71,7 @@ class Verdicts:
 
     def find(self, sha256: str, model: str) -> Judgement | None:
         """What ``model`` said of a file, if it was asked."""
-        row = self._state.one(
-            "SELECT * FROM judgements WHERE sha256 = ? AND model = ?", (sha256, model)
-        )  # fmt: skip
+        row = self._state.one("SELECT * FROM judgements WHERE sha256 = ? AND model = ?", (sha256, model))
         if row is None:
             return None
         pages = self._state.rows(

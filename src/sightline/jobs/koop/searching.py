@@ -1,0 +1,91 @@
+"""What a day has: the search's answer noted in the state."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+from sightline.errors import HostSilent, SearchFailed, SightlineError
+from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.documents import Documents
+from sightline.jobs.koop.manifests import Manifest
+from sightline.jobs.koop.options import Options
+from sightline.jobs.koop.search import Search
+from sightline.jobs.koop.state import Day, DayState, State, now
+
+
+class Searching:
+    """Searches for one run, one day at a time."""
+
+    def __init__(self, search: Search, state: State, manifest: Manifest, options: Options) -> None:
+        self._search = search
+        self._state = state
+        self._documents = Documents(state)
+        self._manifest = manifest
+        self._options = options
+        self._is_sound = False
+        self._trouble: SearchFailed | None = None
+
+    async def day(self, date: dt.date, day: Day | None) -> None:
+        """Note what a day has; ``day`` is what was known of it. If it was searched before and cannot be now,
+        what was found then stands, and the day is not whole.
+
+        Raises:
+            ArchiveError: the search failed, and nothing is known of the day.
+            RunEnded: the search does not answer at all.
+        """
+        options = self._options
+        before = day or Day(date, options.field.value, DayState.SEARCHING)
+        begun = replace(
+            before,
+            state=DayState.SEARCHING,
+            attempts=before.attempts + 1,
+            error=None,
+            query_hash=options.query_hash(date),
+            # A search that was too soon is still to be done again, whenever that works.
+            provisional=options.is_provisional(date) or before.provisional,
+        )
+        self._state.save_day(begun)
+        try:
+            found = await self._search.day(date, options.field, options.exclusions)
+            if not found.records and found.number_of_records == 0:
+                await self._check()
+        except HostSilent as error:  # of no other day it would answer more
+            raise RunEnded(f"{error}. The same command goes on from here") from error
+        except SightlineError as error:
+            if not self._documents.identifiers(date):
+                raise
+            said = f"it could not be searched again: {error}"
+            self._state.save_day(replace(begun, state=DayState.DOCUMENTS, whole=False, error=said))
+            return
+        with self._state.transaction():
+            if self._documents.add(date, found.records):
+                self._manifest.mark_stale()
+            self._state.save_day(
+                replace(
+                    begun,
+                    state=DayState.DOCUMENTS,
+                    number_of_records=found.number_of_records,
+                    unique_ids=found.unique_ids,
+                    whole=found.complete,
+                    provisional=options.is_provisional(date),
+                    searched_at=now(),
+                    error=None if found.complete else "; ".join(found.warnings),
+                )
+            )
+
+    async def _check(self) -> None:
+        """Once a run: an index that broke answers "none" for every day, and without an error.
+
+        Raises:
+            ArchiveError: nothing is found where something must be.
+        """
+        if self._trouble is not None:
+            raise SearchFailed(str(self._trouble), permanent=self._trouble.permanent)
+        if not self._is_sound:
+            try:
+                await self._search.check(self._options.field)
+            except SearchFailed as error:
+                self._trouble = error
+                raise
+            self._is_sound = True
