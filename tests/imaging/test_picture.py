@@ -17,8 +17,10 @@ from sightline.imaging import (
     View,
     center_crop,
     decoding,
+    middle_square,
     open_picture,
     picture_from_pixels,
+    resize,
     resize_short_side,
 )
 from sightline.settings import Settings
@@ -134,6 +136,34 @@ def test_reduced_uses_what_is_there(large_jpeg, limits, decodings):
     assert decodings == [("jpeg", 4), ("jpeg", 1)]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("side", [24, 120])
+def test_a_raster_is_resized_to_the_same_as_pixels(name, side, files, limits):
+    picture, other = (open_picture(files[name], limits) for _ in range(2))
+    np.testing.assert_array_equal(resize(picture.raster(side), 50, 30), resize(other.reduced(side), 50, 30))
+    square = middle_square(picture.raster(side), side, side)
+    np.testing.assert_array_equal(square, middle_square(other.reduced(side), side, side))
+    assert square.base is None
+    np.testing.assert_array_equal(picture.reduced(side), other.reduced(side))
+    same = resize(open_picture(files[name], limits).raster(120), 160, 120)
+    np.testing.assert_array_equal(same, other.rgb())
+
+
+def test_a_raster_is_decoded_once_and_becomes_an_array_once(large_jpeg, limits, decodings):
+    picture = open_picture(large_jpeg, limits)
+    picture.raster(100)
+    assert picture.held_bytes == len(large_jpeg) + 4 * 300 * 450
+    reduced = picture.reduced(100)
+    assert picture.held_bytes == len(large_jpeg) + 3 * 300 * 450
+    assert picture.raster(100) is reduced
+    whole = picture.raster(1300)
+    assert picture.held_bytes == 4 * 1200 * 1800, "file and smaller pixels are let go"
+    assert picture.raster(100) is whole
+    assert picture.reduced(100) is picture.rgb()
+    assert picture.held_bytes == 3 * 1200 * 1800
+    assert decodings == [("jpeg", 4), ("jpeg", 1)]
+
+
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "jpeg"])
 def test_only_jpeg_is_reduced(name, files, limits):
     assert open_picture(files[name], limits).reduced(8).shape == (120, 160, 3)
@@ -193,6 +223,7 @@ def test_views(files, large_jpeg, limits):
     assert whole.pixels() is picture.rgb()
     np.testing.assert_array_equal(part.pixels(), picture.rgb()[5:15, 5:25])
     np.testing.assert_array_equal(part.reduced(1), part.pixels())
+    np.testing.assert_array_equal(part.raster(1), part.pixels())
     assert View(open_picture(large_jpeg, limits)).reduced(100).shape == (300, 450, 3)
 
 

@@ -60,8 +60,8 @@ def read_header(data: bytes, image_format: Format) -> Header:
     return Header(*image.size, orientation if 1 <= orientation <= 8 else 1)
 
 
-def decode(data: bytes, image_format: Format, orientation: int, reduction: int = 1) -> Pixels:
-    """The first (or only) picture in ``data`` as uint8 [height, width, 3], upright, read-only.
+def decode(data: bytes, image_format: Format, orientation: int, reduction: int = 1) -> Image:
+    """The first (or only) picture in ``data``, upright, loaded, in mode RGB.
 
     Args:
         orientation: EXIF orientation, 1 to 8, as :func:`read_header` gave it.
@@ -85,11 +85,23 @@ def decode(data: bytes, image_format: Format, orientation: int, reduction: int =
         image.load()
         _require_size(image, size)
         rgb = to_rgb(_without_blank_alpha(image) if image_format == Format.BMP else image)
-        pixels = np.asarray(rgb if turned else _turn(rgb, orientation))
+        return rgb if turned else _turn(rgb, orientation)
     except ImageError:
         raise
     except Exception as error:
         # Decoders raise what they like: OSError, SyntaxError, ValueError, EOFError, struct.error, ...
+        raise _explain(error, image_format) from error
+
+
+def pixels_of(image: Image, image_format: Format) -> Pixels:
+    """What :func:`decode` gave as uint8 [height, width, 3], read-only.
+
+    Raises:
+        InvalidImage: there is no memory for it.
+    """
+    try:
+        pixels = np.asarray(image)
+    except Exception as error:
         raise _explain(error, image_format) from error
     pixels.flags.writeable = False
     return pixels

@@ -12,7 +12,7 @@ from sightline.errors import ImageError, ImageTooLarge, InvalidImage
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format, sniff
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.resizing import Pixels, cut
+from sightline.imaging.resizing import Pixels, Raster, cut, num_bytes
 from sightline.types import PictureFacts, PixelBox
 
 # A reduced picture keeps at least this many times the short side that was asked for. Measured on six
@@ -90,7 +90,8 @@ class Picture:
         self._orientation = orientation
         self._max_pixels = max_pixels
         self._lock = Lock()
-        self._decoded: dict[int, Pixels] = {} if decoded is None else {1: decoded}
+        # By reduction. What Pillow decoded becomes an array when somebody asks for one.
+        self._decoded: dict[int, Raster] = {} if decoded is None else {1: decoded}
         self._failure: ImageError | None = None
 
     def __repr__(self) -> str:
@@ -107,7 +108,7 @@ class Picture:
     @property
     def held_bytes(self) -> int:
         """Memory it takes now: the file until all pixels are decoded, and what is decoded."""
-        return len(self._data) + sum(pixels.nbytes for pixels in list(self._decoded.values()))
+        return len(self._data) + sum(num_bytes(raster) for raster in list(self._decoded.values()))
 
     def rgb(self) -> Pixels:
         """All pixels, uint8 [height, width, 3], read-only.
@@ -116,7 +117,7 @@ class Picture:
             InvalidImage: truncated or corrupt. Said again, without another attempt, on every call.
             UnsupportedImage: a variant of the format that is not decoded here.
         """
-        return self._decode(1)
+        return self._pixels(1)
 
     def reduced(self, short_side: int) -> Pixels:
         """The whole picture, perhaps smaller, for a model that shrinks it to ``short_side`` anyway.
@@ -125,7 +126,15 @@ class Picture:
         decoded at 1/2, 1/4 or 1/8 of its size where that leaves a margin; else this is :meth:`rgb`.
         Read-only; raises like :meth:`rgb`.
         """
-        return self._decode(self._reduction(short_side))
+        return self._pixels(self._reduction(short_side))
+
+    def raster(self, short_side: int) -> Raster:
+        """:meth:`reduced` in the form it is in, for ``imaging.resize`` and ``imaging.middle_square``.
+
+        Resizing what Pillow has decoded spares two copies of the whole picture. Raises like :meth:`rgb`.
+        """
+        with self._lock:
+            return self._decode(self._reduction(short_side))
 
     def crop(self, box: PixelBox) -> Pixels:
         """The pixels of ``box``, uint8 [box.height, box.width, 3], as ``PIL.Image.crop``: outside is black.
@@ -150,20 +159,27 @@ class Picture:
         short = min(self.width, self.height)
         return next((n for n in (8, 4, 2) if short // n >= _REDUCTION_MARGIN * short_side), 1)
 
-    def _decode(self, reduction: int) -> Pixels:
+    def _pixels(self, reduction: int) -> Pixels:
         with self._lock:
-            if self._failure is not None:
-                raise type(self._failure)(str(self._failure))
-            pixels = self._decoded.get(1)
-            if pixels is None:
-                pixels = self._decoded.get(reduction)
-            if pixels is None:
-                pixels = self._decode_now(reduction)
+            raster = self._decode(reduction)
+            if isinstance(raster, np.ndarray):
+                return raster
+            found = next(key for key, value in self._decoded.items() if value is raster)
+            pixels = decoding.pixels_of(raster, Format(self.facts.format))
+            self._decoded[found] = pixels
             return pixels
 
-    def _decode_now(self, reduction: int) -> Pixels:
+    def _decode(self, reduction: int) -> Raster:
+        """What there is of the picture or of the reduction, else decoded now. Call it with the lock."""
+        if self._failure is not None:
+            raise type(self._failure)(str(self._failure))
+        whole = self._decoded.get(1)
+        raster = self._decoded.get(reduction) if whole is None else whole
+        return self._decode_now(reduction) if raster is None else raster
+
+    def _decode_now(self, reduction: int) -> Raster:
         try:
-            pixels = decoding.decode(
+            image = decoding.decode(
                 self._data, Format(self.facts.format), self._orientation, reduction=reduction
             )
         except ImageError as error:
@@ -172,8 +188,8 @@ class Picture:
         if reduction == 1:
             self._decoded.clear()
             self._data = b""  # nothing will be decoded again
-        self._decoded[reduction] = pixels
-        return pixels
+        self._decoded[reduction] = image
+        return image
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -219,3 +235,7 @@ class View:
     def reduced(self, short_side: int) -> Pixels:
         """:meth:`Picture.reduced` of the whole picture; of a part, its :meth:`pixels`."""
         return self.picture.reduced(short_side) if self.box is None else self.picture.crop(self.box)
+
+    def raster(self, short_side: int) -> Raster:
+        """:meth:`Picture.raster` of the whole picture; of a part, its :meth:`pixels`."""
+        return self.picture.raster(short_side) if self.box is None else self.picture.crop(self.box)

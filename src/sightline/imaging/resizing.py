@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
+# Pixels, or what Pillow decoded, which has still to become an array.
+Raster: TypeAlias = "Pixels | Image"
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Halves = Literal["even", "down"]
 
@@ -19,23 +21,22 @@ Halves = Literal["even", "down"]
 _LONG = 64
 
 
-def resize(pixels: Pixels, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
-    """``pixels`` [h, w, 3] at exactly ``height`` × ``width``, resampled as ``PIL.Image.resize`` does."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
+def resize(raster: Raster, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
+    """uint8 [``height``, ``width``, 3], resampled as ``PIL.Image.resize`` does."""
+    if _size(raster) == (width, height):
+        return np.asarray(raster)
     from PIL.Image import Resampling
 
-    image = _as_image(pixels).resize((width, height), Resampling[resample.upper()])
+    image = _as_image(raster).resize((width, height), Resampling[resample.upper()])
     return np.asarray(image)
 
 
-def resize_short_side(pixels: Pixels, short_side: int, resample: Resample = "bicubic") -> Pixels:
+def resize_short_side(raster: Raster, short_side: int, resample: Resample = "bicubic") -> Pixels:
     """The shorter side becomes ``short_side``, the longer one ``int(short_side * long / short)``.
 
     Truncation, not rounding, is what the reference preprocessing of CLIP does.
     """
-    height, width = pixels.shape[:2]
-    return resize(pixels, *_with_short_side(width, height, short_side), resample)
+    return resize(raster, *_with_short_side(*_size(raster), short_side), resample)
 
 
 def center_crop(pixels: Pixels, size: int, halves: Halves = "even") -> Pixels:
@@ -50,7 +51,7 @@ def center_crop(pixels: Pixels, size: int, halves: Halves = "even") -> Pixels:
 
 
 def middle_square(
-    pixels: Pixels, short_side: int, size: int, resample: Resample = "bicubic", halves: Halves = "even"
+    raster: Raster, short_side: int, size: int, resample: Resample = "bicubic", halves: Halves = "even"
 ) -> Pixels:
     """:func:`resize_short_side`, then :func:`center_crop`: uint8 ``[size, size, 3]`` in memory of its own.
 
@@ -58,16 +59,16 @@ def middle_square(
     kept is resized: all of a 30,000 × 1 strip would take gigabytes. Its levels may differ by two, and by more
     where a value leaves 0 to 255 between Pillow's two passes, whose order follows the sizes.
     """
-    height, width = pixels.shape[:2]
+    width, height = _size(raster)
     if max(height, width) <= _LONG * min(height, width):
-        return center_crop(resize_short_side(pixels, short_side, resample), size, halves).copy()
+        return center_crop(resize_short_side(raster, short_side, resample), size, halves).copy()
     from PIL.Image import Resampling
 
     new_width, new_height = _with_short_side(width, height, short_side)
     left, top = _center_offset(new_width, size, halves), _center_offset(new_height, size, halves)
     across, down = width / new_width, height / new_height
     box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    image = _as_image(pixels).resize((size, size), Resampling[resample.upper()], box=box)
+    image = _as_image(raster).resize((size, size), Resampling[resample.upper()], box=box)
     return np.array(image)
 
 
@@ -128,7 +129,19 @@ def _center_offset(side: int, size: int, halves: Halves) -> int:
     return int(round((side - size) / 2.0))  # noqa: RUF046  the rule as it is written everywhere
 
 
-def _as_image(pixels: Pixels) -> Image:
+def num_bytes(raster: Raster) -> int:
+    """Memory of its pixels. Pillow keeps four bytes for each."""
+    return raster.nbytes if isinstance(raster, np.ndarray) else 4 * raster.width * raster.height
+
+
+def _size(raster: Raster) -> tuple[int, int]:
+    """Width and height."""
+    if isinstance(raster, np.ndarray):
+        return raster.shape[1], raster.shape[0]
+    return raster.size
+
+
+def _as_image(raster: Raster) -> Image:
     from PIL.Image import fromarray
 
-    return fromarray(np.ascontiguousarray(pixels))
+    return fromarray(np.ascontiguousarray(raster)) if isinstance(raster, np.ndarray) else raster

@@ -35,10 +35,10 @@ class Square:
 
     def cut(self, view: View) -> Pixels:
         """uint8 [size, size, 3]. Its own memory: a queued item must not hold the picture it was cut from."""
-        pixels = view.reduced(self.short_side)
+        raster = view.raster(self.short_side)
         if self.squeezed:
-            return resize(pixels, self.size, self.size, "bicubic").copy()
-        return middle_square(pixels, self.short_side, self.size, "bicubic", self.halves)
+            return resize(raster, self.size, self.size, "bicubic").copy()
+        return middle_square(raster, self.short_side, self.size, "bicubic", self.halves)
 
     def normalise(self, pixels: Pixels) -> NDArray[np.float32]:
         """uint8 [N, H, W, 3] to float32 [N, 3, H, W]: ``(pixels / 255 - mean) / std``."""

@@ -192,7 +192,7 @@ def test_three_releases_can_be_chosen() -> None:
     for definition in MODELS:
         card = definition.card
         assert card.capabilities == {Capability.SPECIES}
-        assert card.max_batch == 8
+        assert card.max_batch == 4
         assert [artifact.name for artifact in card.artifacts] == [CLASSIFIER, LABELS]
         mirrored = [source for source in card.artifacts[1].sources if isinstance(source, HubFile)]
         assert len(mirrored) == (card.space != "v4.0.3a")
