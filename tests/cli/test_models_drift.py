@@ -151,9 +151,11 @@ def test_a_machine_without_bf16_has_nothing_to_measure(sightline, photos: str, m
     monkeypatch.setattr(graphs, "cpu_computes_bf16", lambda: False)
     result = sightline("models", "drift", NAME, photos)
     assert result.exit_code == 0
-    assert "Nothing to measure: auto is f32 on this machine" in result.stdout
+    assert "computes in f32 either way, for auto is f32 on this machine" in result.stdout
     told = json.loads(sightline("models", "drift", NAME, photos, "--json").stdout)
     assert told["precision"] == "f32"
+    monkeypatch.setenv("SIGHTLINE_GRAPH_RUNTIME", "onnxruntime")
+    assert "ONNX Runtime computes as the file says" in sightline("models", "drift", NAME, photos).stdout
 
 
 def test_random_weights_are_measured_and_said_to_be(

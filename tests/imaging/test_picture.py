@@ -149,6 +149,12 @@ def test_a_raster_is_resized_to_the_same_as_pixels(name, side, files, limits):
     np.testing.assert_array_equal(same, other.rgb())
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("jpeg", "png")])
+def test_a_raster_keeps_no_decoder(name, files, limits):
+    """Those of WebP and AVIF hold several times the pixels."""
+    assert type(open_picture(files[name], limits).raster(8)) is Image.Image
+
+
 def test_a_raster_is_decoded_once_and_becomes_an_array_once(large_jpeg, limits, decodings):
     picture = open_picture(large_jpeg, limits)
     picture.raster(100)

@@ -42,7 +42,9 @@ def installed(store: Store, tmp_path: Path, detector_file: Path) -> Installed:
 
 @pytest.fixture
 def keep(store: Store, installed: Installed) -> Callable[..., None]:
-    def write(*, precision: Precision = Precision.BF16, within: bool = True) -> None:
+    def write(
+        *, precision: Precision = Precision.BF16, within: bool = True, arithmetic: str | None = None
+    ) -> None:
         spread = Spread(0.1, 0.5, 2.0)
         record = DriftRecord(
             format=1,
@@ -50,6 +52,7 @@ def keep(store: Store, installed: Installed) -> Callable[..., None]:
             fingerprint=installed.fingerprint,
             digests=digests_of(installed.manifest),
             precision=precision,
+            arithmetic=arithmetic or graphs.Graphs(Settings(_env_file=None)).arithmetic,
             min_score=0.2,
             limits=Limits(),
             figures=FindFigures(30, 40, 1, 0, 0, spread, spread),
@@ -219,12 +222,12 @@ async def test_what_was_measured_is_what_is_served(
     rounded = await served(configure(detector_precision="bf16"), store, DETECTOR)
     assert exact
     assert exact != rounded or not _really_computes_bf16()
-    assert await served(configure(), store, DETECTOR) == exact
+    assert await served(configure(precision="auto"), store, DETECTOR) == exact
     keep()
-    assert await served(configure(), store, DETECTOR) == rounded
+    assert await served(configure(precision="auto"), store, DETECTOR) == rounded
     assert await served(configure(detector_precision="f32"), store, DETECTOR) == exact
     keep(within=False)
-    assert await served(configure(), store, DETECTOR) == exact
+    assert await served(configure(precision="auto"), store, DETECTOR) == exact
 
 
 async def test_a_damaged_record_is_told_once(
@@ -236,7 +239,7 @@ async def test_a_damaged_record_is_told_once(
 ) -> None:
     keep()
     drift_file(installed).write_bytes(b"junk")
-    engine = Engine(configure(), {DETECTOR.name: DETECTOR}, store)
+    engine = Engine(configure(precision="auto"), {DETECTOR.name: DETECTOR}, store)
     with caplog.at_level(logging.WARNING, "sightline"):
         for _ in range(2):
             await engine.residency.preload(DETECTOR.name)
@@ -244,3 +247,25 @@ async def test_a_damaged_record_is_told_once(
         await engine.close()
     (warning,) = caplog.messages
     assert warning.startswith("megadetector-v5a computes in f32: the record of its drift is damaged")
+
+
+def test_a_measurement_of_other_arithmetic_decides_nothing(installed: Installed, keep: Any) -> None:
+    keep(arithmetic="OpenVINO 1, another processor")
+    choice = chosen(installed)
+    assert choice.precision is Precision.F32
+    assert choice.complaint is not None
+    assert "another processor; measure again with" in choice.complaint
+
+
+def test_f32_for_all_goes_before_a_measurement(installed: Installed, keep: Any) -> None:
+    keep()
+    assert chosen(installed).precision is Precision.BF16
+    assert chosen(installed, precision="f32").precision is Precision.F32
+
+
+def test_arithmetic_names_runtime_and_device() -> None:
+    openvino = graphs.Graphs(Settings(_env_file=None)).arithmetic
+    onnxruntime = graphs.Graphs(Settings(_env_file=None, graph_runtime="onnxruntime")).arithmetic
+    assert openvino.startswith("OpenVINO 20")
+    assert onnxruntime.startswith("ONNX Runtime 1.")
+    assert onnxruntime.endswith(", cpu")

@@ -35,6 +35,7 @@ _DECODERS = {
 # Their decoders turn the picture upright themselves: libheif by its irot and imir properties, Pillow's TIFF
 # plug-in by the orientation tag.
 _UPRIGHT_WHEN_LOADED = frozenset({Format.HEIF, Format.TIFF})
+_KEEP_NOTHING = frozenset({Format.JPEG, Format.PNG})
 # Pillow reads a file in pieces of 64 KiB; larger ones mean fewer turns with the interpreter lock.
 _READ_BYTES = 4 * 1024 * 1024
 
@@ -85,7 +86,9 @@ def decode(data: bytes, image_format: Format, orientation: int, reduction: int =
         image.load()
         _require_size(image, size)
         rgb = to_rgb(_without_blank_alpha(image) if image_format == Format.BMP else image)
-        return rgb if turned else _turn(rgb, orientation)
+        upright = rgb if turned else _turn(rgb, orientation)
+        # A file object of JPEG and PNG lets go of everything but its pixels; others keep their decoder's.
+        return upright.copy() if upright is image and image_format not in _KEEP_NOTHING else upright
     except ImageError:
         raise
     except Exception as error:

@@ -19,7 +19,7 @@ from sightline.types import Priority
 
 # Photos under way at once: two full batches of the usual model, one computed while the other is decoded.
 _AHEAD = 32
-# Pixels they may have together, three bytes each: large photos go fewer at a time.
+# Pixels they may have together, four bytes each: large photos go fewer at a time.
 _PIXELS_AHEAD = 200_000_000
 _STDIN = "-"
 # More than any job has under way.

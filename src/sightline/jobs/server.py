@@ -43,6 +43,9 @@ _PATIENCE: Mapping[int, _Patience] = {408: _LOST, 429: _BUSY, 502: _LOST, 503: _
 # Problems of /v1 that waiting does not mend.
 _HOPELESS = frozenset({ModelUnavailable.code, ModelBroken.code})
 
+# Its time ran out, perhaps in a queue that is ours.
+_TOO_LATE = 504
+
 # Visible ASCII: what a key in a header can be made of.
 _HEADER_VALUE = re.compile(r"[!-~]+")
 
@@ -79,13 +82,14 @@ def _headers(api_key: str | None) -> dict[str, str]:
 
 class Server:
     """Asks until there is an answer or patience ends. Busy servers are asked again when they said so, or ever
-    more slowly, and all who ask wait together."""
+    more slowly, and all who ask wait together. Those that let questions wait too long get fewer at a time."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
         self.url = str(client.base_url.copy_with(userinfo=b"")).rstrip("/")  # it is going to be printed
         self._not_before = 0.0
         self._has_answered = False
+        self._places = _Places()
 
     async def ask(self, method: str, path: str, **content: Any) -> httpx2.Response:
         """An answer worth reading, however often that means asking.
@@ -94,12 +98,15 @@ class Server:
             RunEnded: the server is gone, or busy beyond patience.
             SightlineError: it does not answer for this image.
         """
-        started = time.monotonic()
+        started, late = time.monotonic(), 0
         for attempt in itertools.count(1):
             await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
             asked_to_wait_s = 0.0
             try:
-                response = await self.client.request(method, path, **content)
+                async with self._places.taken():
+                    response = await self.client.request(method, path, **content)
+                    if response.status_code == _TOO_LATE:
+                        late += not self._places.halved()
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
                 patience = _GONE if self._has_answered else _NEVER_THERE
                 message = f"no server answers at {self.url}{_because(error)}"
@@ -107,13 +114,15 @@ class Server:
                 patience, message = _LOST, f"the server did not finish its answer{_because(error)}"
             else:
                 self._has_answered = True
+                if response.status_code != _TOO_LATE:
+                    self._places.widened()
                 if response.status_code not in _PATIENCE or code_of(response) in _HOPELESS:
                     return response
                 patience, message = _PATIENCE[response.status_code], f"the server says: {said(response)}"
                 asked_to_wait_s = _retry_after_s(response)
             pause_s = max(asked_to_wait_s, min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S))
             again_at = time.monotonic() + pause_s
-            if attempt >= patience.tries or again_at - started > patience.seconds:
+            if attempt - late >= patience.tries or again_at - started > patience.seconds:
                 raise RunEnded(message) if patience.ends_run else SightlineError(message)
             # All wait for what concerns all.
             self._not_before = max(self._not_before, again_at) if patience.ends_run else self._not_before
@@ -133,6 +142,38 @@ class Server:
         return RunEnded(f"what answers at {self.url} is not a server of this kind{detail}; is the URL right?")
 
 
+class _Places:
+    """How many questions may be under way: any number until one comes too late, then half as many, and slowly
+    more while none does. A server's own deadline counts the time in its queue."""
+
+    def __init__(self) -> None:
+        self._most = math.inf
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._taken + 1 <= self._most)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    def halved(self) -> bool:
+        """One came too late. Whether it was the only one under way, which fewer would not have helped."""
+        alone = self._taken == 1
+        self._most = max(1.0, self._taken / 2)
+        return alone
+
+    def widened(self) -> None:
+        """One came in time."""
+        self._most += 1 / self._most
+
+
 def said(response: httpx2.Response) -> str:
     """A refusal's own words, or its status."""
     return _field(response, "detail") or f"HTTP {response.status_code}"
@@ -146,7 +187,7 @@ def code_of(response: httpx2.Response) -> str | None:
 def _field(response: httpx2.Response, name: str) -> str | None:
     try:
         value = response.json()[name]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) and value else None
 

@@ -103,6 +103,22 @@ class Graphs:
         usual = self._settings.detector_precision
         return Precision.F32 if usual is DetectorPrecision.MEASURED else Precision(usual.value)
 
+    @property
+    def arithmetic(self) -> str:
+        """Runtime, its version and the device: what decides how numbers are rounded besides the precision."""
+        chosen, device = self._place(None)
+        if chosen is not GraphRuntime.OPENVINO:
+            import onnxruntime
+
+            return f"ONNX Runtime {onnxruntime.__version__}, {device}"
+        core, name = _openvino_core(), device.upper()
+        version = next(iter(core.get_versions(name.partition(".")[0].partition(":")[0]).values()))
+        try:
+            processor = str(core.get_property(name, "FULL_DEVICE_NAME")).strip()
+        except RuntimeError:  # devices made of several have no name
+            processor = name
+        return f"OpenVINO {version.build_number}, {processor}"
+
     def require_device(self) -> None:
         """Raises ConfigurationError if the device of the settings is not on this machine."""
         runtime, device = self._place(None)

@@ -40,6 +40,8 @@ def choose(settings: Settings, installed: Installed) -> Choice:
     graphs, setting = Graphs(settings), settings.detector_precision
     if graphs.computes_in(precision=Precision.BF16) is Precision.F32:
         return Choice(Precision.F32, "ONNX Runtime computes as the file says")
+    if setting is DetectorPrecision.MEASURED and settings.precision is Precision.F32:
+        return Choice(Precision.F32, "SIGHTLINE_PRECISION=f32")
     if setting is not DetectorPrecision.MEASURED:
         asked = graphs.computes_in(detects=True) or Precision(setting.value)
         return Choice(asked, f"SIGHTLINE_DETECTOR_PRECISION={setting.value}")
@@ -50,6 +52,9 @@ def choose(settings: Settings, installed: Installed) -> Choice:
         return Choice(Precision.F32, complaint, complaint)
     if record is None:
         return Choice(Precision.F32, f"its drift was not measured, see {_command(installed)}")
+    if record.arithmetic != graphs.arithmetic:
+        complaint = f"its drift was measured in {record.arithmetic}; measure again with {_command(installed)}"
+        return Choice(Precision.F32, complaint, complaint)
     half, day = record.precision.value, record.measured_at[:10]
     measured = f"its drift in {half} was measured on {day} with {record.figures.photos} photos"
     if not record.within_limits:

@@ -89,6 +89,7 @@ class DriftRecord:
     Attributes:
         fingerprint, digests: of the weights (and their preprocessing) it belongs to; digests by file name.
         precision: what was compared with f32.
+        arithmetic: whose: runtime, its version and the device.
         min_score: least score of the finds that counted.
         f32_s, half_s: seconds of computing per photo, the median.
         measured_at: ISO 8601 in UTC.
@@ -102,6 +103,7 @@ class DriftRecord:
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     digests: Mapping[FileName, Sha256]
     precision: Precision
+    arithmetic: Line
     min_score: Share
     limits: Limits
     figures: FindFigures

@@ -213,7 +213,7 @@ def test_a_record_says_what_was_measured(
     measuring, _ = compare([noisy_photos(tmp_path / "photos", 20)])
     limits = Limits(pixels=5, score=0.1)
     measured = measuring.measured(limits)
-    record = record_of(measured, installed, Precision.BF16, min_score=0.2, limits=limits)
+    record = record_of(measured, installed, Precision.BF16, arithmetic="some", min_score=0.2, limits=limits)
     assert record.belongs_to(installed.manifest)
     assert record.figures == measured.figures
     assert (record.limits, record.precision, record.within_limits) == (limits, Precision.BF16, True)
@@ -226,6 +226,11 @@ def test_too_little_is_not_kept(
         measuring, _ = compare([noisy_photos(tmp_path / f"photos{photos}", photos)], min_score)
         with pytest.raises(InvalidRequest, match=f"nothing was kept: {photos} photos with") as refused:
             record_of(
-                measuring.measured(Limits()), installed, Precision.BF16, min_score=min_score, limits=Limits()
+                measuring.measured(Limits()),
+                installed,
+                Precision.BF16,
+                arithmetic="some",
+                min_score=min_score,
+                limits=Limits(),
             )
         assert "20 with 20 are needed" in str(refused.value)

@@ -27,7 +27,9 @@ def by_the_book(next_logits: NextLogits, num_beams: int, max_length: int, begin:
         candidates = []
         for score, line in running:
             totals = log_softmax(next_logits(line)[None])[0] + score
-            candidates += [(total, [*line, token]) for token, total in enumerate(totals)]
+            # No more than these can be among the best of all; a stable sort keeps the smaller of equal ids.
+            best = np.argsort(-totals, kind="stable")[: 2 * num_beams]
+            candidates += [(totals[token], [*line, int(token)]) for token in best]
         candidates.sort(key=lambda candidate: -candidate[0])
         running = []
         for rank, (score, line) in enumerate(candidates[: 2 * num_beams]):

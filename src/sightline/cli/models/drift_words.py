@@ -141,15 +141,17 @@ class Told:
         }
 
 
-def say_alike(installed: Installed, *, as_json: bool) -> None:
-    """``auto`` is f32 here: there is nothing to compare, and nothing wrong."""
+def say_alike(installed: Installed, *, in_openvino: bool, as_json: bool) -> None:
+    """What ``auto`` means is f32 here: there is nothing to compare, and nothing wrong."""
     if as_json:
         stdout().print_json(json.dumps(_about(installed, Precision.F32)))
         return
-    text = (
-        f"Nothing to measure: auto is f32 on this machine, so {installed.model} computes in f32 either way. "
-        "Processors with AVX512_BF16 or AMX compute in bf16."
+    why = (
+        "auto is f32 on this machine. Processors with AVX512_BF16 or AMX compute in bf16"
+        if in_openvino
+        else "ONNX Runtime computes as the file says, whatever the precision"
     )
+    text = f"Nothing to measure: {installed.model} computes in f32 either way, for {why}."
     stdout().print(Text(text), soft_wrap=True)
 
 

@@ -92,6 +92,7 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
     from sightline.cli.models import drift_words
     from sightline.jobs.drift.comparing import Finds, tally_for
     from sightline.jobs.drift.measuring import loaded_twice
+    from sightline.runtime.graphs import Graphs
     from sightline.runtime.precision import choose, half_of
     from sightline.settings import Precision
 
@@ -100,7 +101,8 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
         raise InvalidRequest(f"--keep is for detectors, and {definition.name} is none")
     installed = _installed(settings, definition)
     if half_of(settings) is Precision.F32:
-        drift_words.say_alike(installed, as_json=as_json)
+        in_openvino = Graphs(settings).computes_in(precision=Precision.BF16) is Precision.BF16
+        drift_words.say_alike(installed, in_openvino=in_openvino, as_json=as_json)
         return
     watch = drift_words.Watch()
     with watch, loaded_twice(settings, definition, installed.files) as twins:
@@ -160,10 +162,16 @@ def _measured(
 def _keep(settings: Settings, definition: ModelDefinition, told: Told) -> None:
     """Write the record, and note what comes of it."""
     from sightline.jobs.drift.keeping import record_of
+    from sightline.runtime.graphs import Graphs
     from sightline.runtime.precision import choose
 
     record = record_of(
-        told.measured, told.installed, told.precision, min_score=told.min_score, limits=told.limits
+        told.measured,
+        told.installed,
+        told.precision,
+        arithmetic=Graphs(settings).arithmetic,
+        min_score=told.min_score,
+        limits=told.limits,
     )
     open_store(settings).keep_drift(wanted(definition), record)
     told.choice, told.kept = choose(settings, told.installed), True

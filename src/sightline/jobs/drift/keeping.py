@@ -16,9 +16,15 @@ LEAST_FINDS = 20
 
 
 def record_of(
-    measured: Measured, installed: Installed, precision: Precision, *, min_score: float, limits: Limits
+    measured: Measured,
+    installed: Installed,
+    precision: Precision,
+    *,
+    arithmetic: str,
+    min_score: float,
+    limits: Limits,
 ) -> DriftRecord:
-    """What to keep beside ``installed``.
+    """What to keep beside ``installed``. ``arithmetic`` is that of ``runtime.graphs.Graphs``.
 
     Raises:
         InvalidRequest: it is about finds of no detector, or of too few photos or finds to decide anything.
@@ -39,6 +45,7 @@ def record_of(
         fingerprint=installed.fingerprint,
         digests=digests_of(installed.manifest),
         precision=precision,
+        arithmetic=arithmetic,
         min_score=min_score,
         limits=limits,
         figures=figures,

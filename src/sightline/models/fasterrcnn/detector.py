@@ -37,6 +37,9 @@ CROPS: Final = "crops"
 # that it has not seen.
 _BOX_STEP: Final = 128
 
+# More would wait for each other: of a box's 50 microseconds about ten need the interpreter.
+_MOST_THREADS: Final = 4
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
@@ -58,8 +61,8 @@ class ObjectDetector:
     def __init__(self, features: Graph, boxes: Graph, threads: int = 1) -> None:
         self._features = features
         self._boxes = boxes
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pooling")
-        self._parts = threads
+        self._parts = min(threads, _MOST_THREADS)
+        self._threads = ThreadPoolExecutor(self._parts, thread_name_prefix="pooling")
         self._feature_places = _places(features, {"image"}, (*MAPS, CELLS))
         self._box_places = _places(boxes, {CROPS}, ("logits", "offsets"))
 
