@@ -249,6 +249,23 @@ async def test_a_day_that_was_empty_and_cannot_be_searched_has_failed(
     assert day.state is DayState.FAILED
 
 
+async def test_a_search_with_another_question_that_failed_is_made_when_failures_are_retried(
+    koop_server: Any, tmp_path: Path
+) -> None:
+    koop = koop_server(decisions_per_day={FIRST: 0})
+    rig = Rig(koop, tmp_path / "out")
+    (day,) = await rig.run(FIRST, exclusions=Exclusions(("laadpaal",)))
+    assert day.state is DayState.EMPTY
+    koop.archive.per_day = 3
+    koop.fail("/sru", faults.diagnostic(10, "mismatched input"), times=1)
+    (day,) = await rig.run(FIRST)
+    assert day.state is DayState.FAILED
+    before = len(koop.log)
+    (day,) = await rig.run(FIRST, retry_failed=True)
+    assert (day.state, day.publications) == (DayState.COMPLETE, 3)
+    assert searches(asked_since(rig, before))
+
+
 async def test_a_day_that_takes_too_long_when_it_is_done_again_keeps_its_lines(rig: Rig) -> None:
     await rig.run(FIRST, LAST, attachments=False)
     rig.koop.fail("externebijlagen", faults.slow_first_byte(0.5), times=math.inf)
