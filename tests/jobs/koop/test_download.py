@@ -346,6 +346,25 @@ async def test_a_picture_the_model_fails_on_fails_alone(rig: Rig) -> None:
     assert [each.state for each in days].count(DayState.PARTIAL) == 1
 
 
+@pytest.mark.parametrize("error", [OSError(11, "Try again"), ZeroDivisionError("a bug")])
+async def test_an_error_that_nobody_expected_is_one_files(error: Exception, rig: Rig) -> None:
+    class Buggy(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            if not self.seen:
+                self.seen.append(sha256)
+                raise error
+            return await super().judge(data, sha256)
+
+    rig.judge = Buggy()
+    days = await rig.run(FIRST, LAST)
+    assert sorted(each.state for each in days) == [DayState.COMPLETE, DayState.COMPLETE, DayState.PARTIAL]
+    (failed,) = (line for line in rig.manifest() if line["state"] == "failed")
+    assert failed["error"] == f"internal error: {type(error).__name__}: {error}"
+    assert await rig.run(FIRST, LAST) == []
+    (day,) = await rig.run(FIRST, LAST, retry_failed=True)
+    assert day.state is DayState.COMPLETE
+
+
 async def test_a_day_that_takes_too_long_is_left_and_goes_on_later(rig: Rig) -> None:
     rig.koop.fail(r"\.xml$", faults.slow_first_byte(0.5), times=math.inf)
     (day,) = await rig.run(FIRST, day_timeout_s=0.2)

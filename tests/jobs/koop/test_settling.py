@@ -306,6 +306,23 @@ async def test_a_failure_of_the_model_is_the_items_and_can_be_forgotten(at: Benc
     assert at.settling(CountingJudge()).must_fetch(item)
 
 
+async def test_a_bug_is_the_items_and_is_logged(at: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    item = await at.settled(at.fetched(MAP), Failing(ZeroDivisionError("a bug")))
+    assert (item.state, item.error) == (ItemState.FAILED, "internal error: ZeroDivisionError: a bug")
+    assert "Traceback" in caplog.text
+
+
+async def test_being_cancelled_is_no_failure(at: Bench) -> None:
+    class Cancelled(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            raise asyncio.CancelledError
+
+    item = at.fetched(MAP)
+    with pytest.raises(asyncio.CancelledError):
+        await at.settling(Cancelled()).settle(item)
+    assert at.documents.item(item.url) == item
+
+
 async def test_a_broken_judgement_is_forgotten_with_its_failure(at: Bench) -> None:
     class Complaining(CountingJudge):
         async def judge(self, data: bytes, sha256: str) -> Judgement:
