@@ -165,6 +165,15 @@ async def test_pages_that_are_wanted_are_drawn_and_the_document_stays(at: Bench)
     assert kept[2].width
 
 
+async def test_pages_stay_where_nobody_judges(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages(), keep=Keep.ALL)
+    files, kept = at.files(), at.documents.kept_files(item.sha256 or "")
+    item = await at.settled(item, None, keep=Keep.ALL)
+    assert item.state is ItemState.KEPT
+    assert (at.files(), at.documents.kept_files(item.sha256 or "")) == (files, kept)
+    assert list(kept) == [2]
+
+
 async def test_a_lost_page_is_drawn_again(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
     (page,) = at.documents.kept_files(item.sha256 or "").values()

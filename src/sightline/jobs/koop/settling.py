@@ -173,6 +173,8 @@ class Settling:
         assert item.file is not None
         assert item.sha256 is not None
         have = self._documents.kept_files(item.sha256)
+        if judgement is None and have:
+            return list(have.values()), None  # such as pages that someone judged before
         if judgement is None or judgement.pages == 0:
             if WHOLE in have:
                 return [have[WHOLE]], None
