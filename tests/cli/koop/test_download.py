@@ -81,6 +81,20 @@ def test_what_failed_is_listed_and_can_be_tried_again(sightline, koop: KoopServe
     assert (nothing.exit_code, nothing.stderr) == (0, "nothing has failed\n")
 
 
+def test_without_dates_only_days_that_failed_are_tried_again(sightline, koop: KoopServer) -> None:
+    for day in ("2024-01-10", "2024-01-15"):
+        koop.fail(day, faults.status(403), times=1)
+        sightline("koop", "download", "--from", day, "--to", day, "--keep", "none")
+    sightline("koop", "download", "--from", "2024-01-12", "--to", "2024-01-12", "--keep", "none")
+    asked = len(koop.requests("/sru"))
+    done = sightline("koop", "download", "--retry-failed")  # under other rules than the day in between
+    assert done.exit_code == 0, done.stderr
+    days, end = events(done.stdout)
+    assert [each["date"] for each in days] == ["2024-01-10", "2024-01-15"]
+    assert end["days"] == {"complete": 3}
+    assert len(koop.requests("/sru")) == asked + 2
+
+
 def test_a_dry_run_leaves_verdicts_and_no_files(sightline, koop: KoopServer, tmp_path: Path) -> None:
     dry = sightline("koop", "download", *DAYS, "--dry-run")
     assert dry.exit_code == 0

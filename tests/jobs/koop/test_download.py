@@ -249,6 +249,23 @@ async def test_a_day_that_was_empty_and_cannot_be_searched_has_failed(
     assert day.state is DayState.FAILED
 
 
+async def test_a_search_with_another_question_that_failed_is_made_when_failures_are_retried(
+    koop_server: Any, tmp_path: Path
+) -> None:
+    koop = koop_server(decisions_per_day={FIRST: 0})
+    rig = Rig(koop, tmp_path / "out")
+    (day,) = await rig.run(FIRST, exclusions=Exclusions(("laadpaal",)))
+    assert day.state is DayState.EMPTY
+    koop.archive.per_day = 3
+    koop.fail("/sru", faults.diagnostic(10, "mismatched input"), times=1)
+    (day,) = await rig.run(FIRST)
+    assert day.state is DayState.FAILED
+    before = len(koop.log)
+    (day,) = await rig.run(FIRST, retry_failed=True)
+    assert (day.state, day.publications) == (DayState.COMPLETE, 3)
+    assert searches(asked_since(rig, before))
+
+
 async def test_a_day_that_takes_too_long_when_it_is_done_again_keeps_its_lines(rig: Rig) -> None:
     await rig.run(FIRST, LAST, attachments=False)
     rig.koop.fail("externebijlagen", faults.slow_first_byte(0.5), times=math.inf)
@@ -327,6 +344,25 @@ async def test_a_picture_the_model_fails_on_fails_alone(rig: Rig) -> None:
     days = await rig.run(FIRST, LAST)
     assert [each.failed for each in days].count(1) == 1
     assert [each.state for each in days].count(DayState.PARTIAL) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(11, "Try again"), ZeroDivisionError("a bug")])
+async def test_an_error_that_nobody_expected_is_one_files(error: Exception, rig: Rig) -> None:
+    class Buggy(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            if not self.seen:
+                self.seen.append(sha256)
+                raise error
+            return await super().judge(data, sha256)
+
+    rig.judge = Buggy()
+    days = await rig.run(FIRST, LAST)
+    assert sorted(each.state for each in days) == [DayState.COMPLETE, DayState.COMPLETE, DayState.PARTIAL]
+    (failed,) = (line for line in rig.manifest() if line["state"] == "failed")
+    assert failed["error"] == f"internal error: {type(error).__name__}: {error}"
+    assert await rig.run(FIRST, LAST) == []
+    (day,) = await rig.run(FIRST, LAST, retry_failed=True)
+    assert day.state is DayState.COMPLETE
 
 
 async def test_a_day_that_takes_too_long_is_left_and_goes_on_later(rig: Rig) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from koopserver import KoopServer, faults
 from rig import Rig, hastened
 
-from sightline.fetching.polite import Doing, Manners
+from sightline.fetching.polite import Doing, Manners, Silence
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.listening import SILENT_AFTER_S
-from sightline.jobs.koop.progress import Answered, Silent
+from sightline.jobs.koop.listening import SILENT_AFTER_S, telling_of_silences
+from sightline.jobs.koop.progress import Answered, Event, Silent
 from sightline.jobs.koop.state import DayState
 
 FIRST = date(2024, 6, 3)
@@ -40,6 +42,38 @@ async def test_a_silent_host_is_told_of_until_it_answers(rig: Rig) -> None:
     assert {each.reason for each in told} <= {"it answered HTTP 429", None}
     answered = [each.origin for each in rig.events if isinstance(each, Answered)]
     assert rig.koop.reader_url in answered
+
+
+async def test_an_answer_is_told_of_even_if_nobody_waited_for_a_while() -> None:
+    silence = Silence("https://host", 0.0, 20.0, Doing.ASKING, None, "HTTP 500")
+    told: list[Event] = []
+    over = asyncio.Event()
+
+    class Looked:
+        """Silent at the first look, wanted by nobody at the second, there again at the third."""
+
+        looks = 0
+
+        @property
+        def clock(self) -> Looked:
+            return self
+
+        async def sleep(self, seconds: float) -> None:
+            self.looks += 1
+            if self.looks > 4:
+                over.set()
+                await asyncio.Event().wait()
+
+        def silences(self) -> list[Silence]:
+            return [silence] if self.looks == 1 else []
+
+        def answers(self, origin: str) -> bool:
+            return self.looks >= 3
+
+    client: Any = Looked()
+    async with telling_of_silences(client, told.append):
+        await over.wait()
+    assert told == [Silent(silence), Answered("https://host", 20.0)]
 
 
 async def test_hosts_that_answer_are_not_mentioned(koop: KoopServer, tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ async def test_a_count_that_stays_wrong_is_a_warning_and_no_complete_day(
     assert sum("maximumRecords=0" in url for url in searches(koop)) == 1
 
 
+async def test_a_page_that_is_named_is_read_though_the_count_has_ended(koop_server: Start, search_of: Ask):
+    koop = koop_server(decisions_per_day={DAY: 901})
+    koop.count_error = -1
+    found = await search_of(koop).day(DAY)
+    assert (found.unique_ids, found.complete) == (901, False)
+    assert found.warnings == ("the service counts 900 records and gave 901",)
+
+
 async def test_a_count_that_is_right_the_second_time_settles_it(koop: KoopServer, search_of: Ask):
     def off_by_one(request, response):
         body = response.body

@@ -165,6 +165,15 @@ async def test_pages_that_are_wanted_are_drawn_and_the_document_stays(at: Bench)
     assert kept[2].width
 
 
+async def test_pages_stay_where_nobody_judges(at: Bench) -> None:
+    item = await at.settled(at.fetched(TWO_PAGES), SecondPages(), keep=Keep.ALL)
+    files, kept = at.files(), at.documents.kept_files(item.sha256 or "")
+    item = await at.settled(item, None, keep=Keep.ALL)
+    assert item.state is ItemState.KEPT
+    assert (at.files(), at.documents.kept_files(item.sha256 or "")) == (files, kept)
+    assert list(kept) == [2]
+
+
 async def test_a_lost_page_is_drawn_again(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
     (page,) = at.documents.kept_files(item.sha256 or "").values()
@@ -304,6 +313,23 @@ async def test_a_failure_of_the_model_is_the_items_and_can_be_forgotten(at: Benc
     item = at.settling(CountingJudge()).forget_failure(item)
     assert (item.state, item.error) == (ItemState.PENDING, None)
     assert at.settling(CountingJudge()).must_fetch(item)
+
+
+async def test_a_bug_is_the_items_and_is_logged(at: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    item = await at.settled(at.fetched(MAP), Failing(ZeroDivisionError("a bug")))
+    assert (item.state, item.error) == (ItemState.FAILED, "internal error: ZeroDivisionError: a bug")
+    assert "Traceback" in caplog.text
+
+
+async def test_being_cancelled_is_no_failure(at: Bench) -> None:
+    class Cancelled(CountingJudge):
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            raise asyncio.CancelledError
+
+    item = at.fetched(MAP)
+    with pytest.raises(asyncio.CancelledError):
+        await at.settling(Cancelled()).settle(item)
+    assert at.documents.item(item.url) == item
 
 
 async def test_a_broken_judgement_is_forgotten_with_its_failure(at: Bench) -> None:

@@ -84,6 +84,7 @@ def download(
             dry_run=dry_run,
             prune=prune,
             retry_failed=retry_failed,
+            only_failed=first is None,
             judge_again=judge_again,
             field=DateField(date_field),
             exclusions=Exclusions(tuple(exclude or ()), tuple(exclude_type or ())),

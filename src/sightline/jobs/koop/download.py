@@ -135,6 +135,8 @@ class Download:
 
     def _wants(self, day: Day | None) -> bool:
         """Whether there is anything to do for a day."""
+        if self._options.only_failed and (day is None or day.state not in UNSOUND):
+            return False
         if day is None or day.state not in ENDED or day.provisional or self._asks_anew(day):
             return True
         if day.state in UNSOUND and self._options.retry_failed:

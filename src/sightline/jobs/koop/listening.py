@@ -37,4 +37,5 @@ async def _tell(client: PoliteClient, report: Report) -> None:
             report(Answered(origin, known[origin].for_s))
         for each in silent.values():
             report(Silent(each))
-        known = silent
+        # One that nobody wants anything of just now is neither: it stays known until it answers.
+        known = {origin: each for origin, each in known.items() if not client.answers(origin)} | silent

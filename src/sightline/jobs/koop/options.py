@@ -37,6 +37,7 @@ class Options:
         dry_run: judge, keep nothing more and write no manifest. What earlier runs kept stays as it is.
         prune: let other rules than those of earlier runs remove what these kept.
         retry_failed: work on days again that are partial or failed.
+        only_failed: leave all other days alone.
         judge_again: fetch again what was let go and was judged by another model, or seen otherwise.
         field: which date of a publication counts.
         newest_first: begin at ``last``.
@@ -62,6 +63,7 @@ class Options:
     dry_run: bool = False
     prune: bool = False
     retry_failed: bool = False
+    only_failed: bool = False
     judge_again: bool = False
     field: DateField = DateField.AVAILABLE
     exclusions: Exclusions = NOTHING

@@ -189,9 +189,10 @@ def _following(page: Page, position: int) -> int | None:
     following = page.next_position
     if following is None:
         following = position + page.length
-    elif following <= position:
+        return following if following <= page.number_of_records else None
+    if following <= position:
         raise SearchFailed(f"the search says that record {following} follows the page from {position} on")
-    return following if following <= page.number_of_records else None
+    return following  # whatever the count says, which may be too low
 
 
 def _settled(found: _Found, day: date, field: DateField) -> DayFound:

@@ -42,6 +42,8 @@ class Searching:
             attempts=before.attempts + 1,
             error=None,
             query_hash=options.query_hash(date),
+            # Whatever was found before was the answer to what was asked then.
+            whole=False,
             # A search that was too soon is still to be done again, whenever that works.
             provisional=options.is_provisional(date) or before.provisional,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
 from sightline.errors import ImageError, SightlineError, UnsupportedImage
@@ -16,6 +17,8 @@ from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.state import State
 from sightline.jobs.koop.turns import Turns
 from sightline.jobs.koop.verdicts import WHOLE, Judgement, Verdicts
+
+_log = logging.getLogger(__name__)
 
 
 class Settling:
@@ -91,6 +94,10 @@ class Settling:
                 raise
             except SightlineError as error:
                 self._end(item, ItemState.FAILED, error=str(error))
+            except Exception as error:  # or one file would end its run
+                _log.exception("file %s", item.url)
+                reason = f"internal error: {type(error).__name__}: {error}"
+                self._end(item, ItemState.FAILED, error=reason)
 
     # -- verdicts ------------------------------------------------------------------------------------------
 
@@ -166,6 +173,8 @@ class Settling:
         assert item.file is not None
         assert item.sha256 is not None
         have = self._documents.kept_files(item.sha256)
+        if judgement is None and have:
+            return list(have.values()), None  # such as pages that someone judged before
         if judgement is None or judgement.pages == 0:
             if WHOLE in have:
                 return [have[WHOLE]], None
