@@ -7,7 +7,9 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,19 @@ def test_without_dates_only_days_that_failed_are_tried_again(sightline, koop: Ko
     assert [each["date"] for each in days] == ["2024-01-10", "2024-01-15"]
     assert end["days"] == {"complete": 3}
     assert len(koop.requests("/sru")) == asked + 2
+
+
+def test_days_that_an_interrupted_retry_left_are_taken_up(
+    sightline, koop: KoopServer, tmp_path: Path
+) -> None:
+    sightline("koop", "download", *DAYS, "--keep", "none")
+    with closing(sqlite3.connect(next(tmp_path.rglob("koop.sqlite")))) as state, state:
+        (first,) = state.execute("SELECT min(date) FROM days").fetchone()
+        state.execute("UPDATE days SET state = 'documents' WHERE date = ?", (first,))
+    done = sightline("koop", "download", "--retry-failed", "--keep", "none")
+    assert done.exit_code == 0, done.stderr
+    days, _ = events(done.stdout)
+    assert [(each["date"], each["state"]) for each in days] == [(first, "complete")]
 
 
 def test_a_dry_run_leaves_verdicts_and_no_files(sightline, koop: KoopServer, tmp_path: Path) -> None:

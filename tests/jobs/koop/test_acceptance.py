@@ -191,7 +191,7 @@ async def test_diagnostics_fail_the_day_at_once_or_after_retries(
 
 async def test_a_storm_of_429s_loses_nothing_and_ends(koop_server: Start, tmp_path: Path) -> None:
     clock = hastened(400)
-    koop = koop_server(rate=Rate(burst=20, per_s=0.5), clock=clock.now_s)
+    koop = koop_server(rate=Rate(burst=20, per_s=0.2), clock=clock.now_s)
     koop.alter("gmb", lambda decision: quirks.illustrated("map")(quirks.bare(decision)))
     last = FIRST + timedelta(days=39)
     rig = Rig(koop, tmp_path / "out", clock=clock)

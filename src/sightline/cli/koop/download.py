@@ -127,7 +127,7 @@ def _days(
     """First and last day. Without dates those of the failed days, and None if there are none."""
     from sightline.errors import InvalidRequest
     from sightline.jobs.koop.query import parse_day
-    from sightline.jobs.koop.state import UNSOUND
+    from sightline.jobs.koop.state import RETRIED
 
     if first is not None and last is not None:
         return parse_day(first), parse_day(last)
@@ -136,7 +136,7 @@ def _days(
             "a range of days needs both --from and --to, such as --from 2024-01-01 --to 2024-01-31"
         )
     with state_in(out) as state:
-        return state.ends(UNSOUND)
+        return state.ends(RETRIED)
 
 
 async def _run(settings: Settings, options: Options, out: Path, *, parquet: bool) -> bool:

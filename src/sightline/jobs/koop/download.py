@@ -37,7 +37,7 @@ from sightline.jobs.koop.progress import DayEnded, Pace, Report, Warned, Working
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.searching import Searching
 from sightline.jobs.koop.settling import Settling
-from sightline.jobs.koop.state import ENDED, UNSOUND, Day, DayState, State, now
+from sightline.jobs.koop.state import ENDED, RETRIED, UNSOUND, Day, DayState, State, now
 from sightline.jobs.koop.turns import Turns
 
 _log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Download:
 
     def _wants(self, day: Day | None) -> bool:
         """Whether there is anything to do for a day."""
-        if self._options.only_failed and (day is None or day.state not in UNSOUND):
+        if self._options.only_failed and (day is None or day.state not in RETRIED):
             return False
         if day is None or day.state not in ENDED or day.provisional or self._asks_anew(day):
             return True

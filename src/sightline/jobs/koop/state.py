@@ -89,6 +89,8 @@ class DayState(StrEnum):
 
 ENDED = frozenset({DayState.COMPLETE, DayState.PARTIAL, DayState.FAILED, DayState.EMPTY})
 UNSOUND = frozenset({DayState.PARTIAL, DayState.FAILED})
+# What a run that retries failures takes up; one that was interrupted left days in the midst.
+RETRIED = UNSOUND | {DayState.SEARCHING, DayState.DOCUMENTS}
 
 
 @dataclass(frozen=True, slots=True)
