@@ -35,7 +35,9 @@ _DECODERS = {
 # Their decoders turn the picture upright themselves: libheif by its irot and imir properties, Pillow's TIFF
 # plug-in by the orientation tag.
 _UPRIGHT_WHEN_LOADED = frozenset({Format.HEIF, Format.TIFF})
-_KEEP_NOTHING = frozenset({Format.JPEG, Format.PNG})
+# Their file objects let go of all but the pixels once loaded. A decoder of WebP or AVIF would stay, and hold
+# several times as much.
+_KEEP_PIXELS_ONLY = frozenset({Format.JPEG, Format.PNG})
 # Pillow reads a file in pieces of 64 KiB; larger ones mean fewer turns with the interpreter lock.
 _READ_BYTES = 4 * 1024 * 1024
 
@@ -87,8 +89,7 @@ def decode(data: bytes, image_format: Format, orientation: int, reduction: int =
         _require_size(image, size)
         rgb = to_rgb(_without_blank_alpha(image) if image_format == Format.BMP else image)
         upright = rgb if turned else _turn(rgb, orientation)
-        # A file object of JPEG and PNG lets go of everything but its pixels; others keep their decoder's.
-        return upright.copy() if upright is image and image_format not in _KEEP_NOTHING else upright
+        return upright.copy() if upright is image and image_format not in _KEEP_PIXELS_ONLY else upright
     except ImageError:
         raise
     except Exception as error:

@@ -37,7 +37,7 @@ CROPS: Final = "crops"
 # that it has not seen.
 _BOX_STEP: Final = 128
 
-# More would wait for each other: of a box's 50 microseconds about ten need the interpreter.
+# Two halve the time. Each box takes a few turns with the interpreter lock, for which many threads would wait.
 _MOST_THREADS: Final = 4
 
 Floats = NDArray[np.float32]
