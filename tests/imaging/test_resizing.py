@@ -29,8 +29,8 @@ def test_long_side_is_truncated(size, expected, photo):
 
 @pytest.mark.parametrize("resample", ["bicubic", "bilinear", "lanczos"])
 def test_resize_is_that_of_pillow(resample, photo):
-    expected = photo.resize((70, 50), Image.Resampling[resample.upper()])
-    np.testing.assert_array_equal(resize(np.asarray(photo), 70, 50, resample), np.asarray(expected))
+    expected = np.asarray(photo.resize((70, 50), Image.Resampling[resample.upper()])).astype(int)
+    assert np.abs(resize(np.asarray(photo), 70, 50, resample) - expected).max() <= 1
 
 
 def test_resize_to_the_same_size_is_free(photo):
@@ -40,8 +40,8 @@ def test_resize_to_the_same_size_is_free(photo):
 
 def test_resize_takes_views_that_are_not_contiguous(photo):
     part = np.asarray(photo)[10:90:1, 20:120]
-    expected = photo.crop((20, 10, 120, 90)).resize((30, 30), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(resize(part, 30, 30), np.asarray(expected))
+    expected = np.asarray(photo.crop((20, 10, 120, 90)).resize((30, 30), Image.Resampling.BICUBIC))
+    assert np.abs(resize(part, 30, 30) - expected.astype(int)).max() <= 1
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
@@ -71,7 +71,8 @@ def test_a_half_pixel_goes_to_the_even_number_or_down(side):
 def test_a_middle_square_is_resized_and_then_cropped(size, halves, photo):
     pixels = np.asarray(photo.resize(size))
     square = middle_square(pixels, 64, 56, halves=halves)
-    np.testing.assert_array_equal(square, center_crop(resize_short_side(pixels, 64), 56, halves))
+    expected = center_crop(resize_short_side(pixels, 64), 56, halves).astype(int)
+    assert np.abs(square - expected).max() <= 1
     assert square.base is None
 
 

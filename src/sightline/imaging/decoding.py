@@ -16,7 +16,7 @@ from sightline.errors import ImageError, InvalidImage
 from sightline.imaging.colours import to_rgb
 from sightline.imaging.formats import Format
 from sightline.imaging.headers import ESSENTIALS, READERS, Header
-from sightline.imaging.resizing import Pixels
+from sightline.imaging.raster import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.imaging.resizing import Pixels
+from sightline.imaging.raster import Pixels
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]

@@ -24,7 +24,7 @@ import numpy as np
 
 from sightline.errors import ConfigurationError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import pdf_renderer
-from sightline.imaging.resizing import Pixels
+from sightline.imaging.raster import Pixels
 
 MIB = 1024 * 1024
 

@@ -12,7 +12,8 @@ from sightline.errors import ImageError, ImageTooLarge, InvalidImage
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format, sniff
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.resizing import Pixels, Raster, cut, num_bytes
+from sightline.imaging.raster import Pixels, Raster, num_bytes
+from sightline.imaging.resizing import cut
 from sightline.types import PictureFacts, PixelBox
 
 # A reduced picture keeps at least this many times the short side that was asked for. Measured on six

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from sightline.imaging.raster import Pixels, Raster, as_image, size_of
+from sightline.imaging.resampling import Part, Resample, resample_to
 
-Pixels = NDArray[np.uint8]
-# Pixels, or what Pillow decoded, which has still to become an array.
-Raster: TypeAlias = "Pixels | Image"
-Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Halves = Literal["even", "down"]
-
-# Longer side over shorter from which on a picture counts as a strip.
-_LONG = 64
 
 
 def resize(raster: Raster, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
     """uint8 [``height``, ``width``, 3], resampled as ``PIL.Image.resize`` does."""
-    if _size(raster) == (width, height):
+    if size_of(raster) == (width, height):
         return np.asarray(raster)
-    from PIL.Image import Resampling
-
-    image = _as_image(raster).resize((width, height), Resampling[resample.upper()])
-    return np.asarray(image)
+    return resample_to(raster, width, height, resample)
 
 
 def resize_short_side(raster: Raster, short_side: int, resample: Resample = "bicubic") -> Pixels:
@@ -36,7 +25,7 @@ def resize_short_side(raster: Raster, short_side: int, resample: Resample = "bic
 
     Truncation, not rounding, is what the reference preprocessing of CLIP does.
     """
-    return resize(raster, *_with_short_side(*_size(raster), short_side), resample)
+    return resize(raster, *_with_short_side(*size_of(raster), short_side), resample)
 
 
 def center_crop(pixels: Pixels, size: int, halves: Halves = "even") -> Pixels:
@@ -55,21 +44,15 @@ def middle_square(
 ) -> Pixels:
     """:func:`resize_short_side`, then :func:`center_crop`: uint8 ``[size, size, 3]`` in memory of its own.
 
-    ``size`` is at most ``short_side``. Of a picture more than 64 times as long as wide only the part that is
-    kept is resized: all of a 30,000 × 1 strip would take gigabytes. Its levels may differ by two, and by more
-    where a value leaves 0 to 255 between Pillow's two passes, whose order follows the sizes.
+    ``size`` is at most ``short_side``. Only the part that is kept is resized: a quarter of a photo's pixels
+    need not be computed, and all of a 30,000 × 1 strip would take gigabytes.
     """
-    width, height = _size(raster)
-    if max(height, width) <= _LONG * min(height, width):
-        return center_crop(resize_short_side(raster, short_side, resample), size, halves).copy()
-    from PIL.Image import Resampling
-
+    width, height = size_of(raster)
     new_width, new_height = _with_short_side(width, height, short_side)
     left, top = _center_offset(new_width, size, halves), _center_offset(new_height, size, halves)
     across, down = width / new_width, height / new_height
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    image = _as_image(raster).resize((size, size), Resampling[resample.upper()], box=box)
-    return np.array(image)
+    part = Part(left * across, top * down, (left + size) * across, (top + size) * down)
+    return resample_to(raster, size, size, resample, part)
 
 
 def cut(pixels: Pixels, x_min: int, y_min: int, x_max: int, y_max: int) -> Pixels:
@@ -93,7 +76,7 @@ def encode_png(pixels: Pixels) -> bytes:
     from PIL import PngImagePlugin
 
     buffer = io.BytesIO()
-    _as_image(pixels).save(buffer, PngImagePlugin.PngImageFile.format)
+    as_image(pixels).save(buffer, PngImagePlugin.PngImageFile.format)
     return buffer.getvalue()
 
 
@@ -111,7 +94,7 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     from PIL import JpegImagePlugin
 
     buffer = io.BytesIO()
-    _as_image(pixels).save(buffer, JpegImagePlugin.JpegImageFile.format, quality=quality)
+    as_image(pixels).save(buffer, JpegImagePlugin.JpegImageFile.format, quality=quality)
     return buffer.getvalue()
 
 
@@ -127,21 +110,3 @@ def _center_offset(side: int, size: int, halves: Halves) -> int:
     if halves == "down":
         return (side - size) // 2
     return int(round((side - size) / 2.0))  # noqa: RUF046  the rule as it is written everywhere
-
-
-def num_bytes(raster: Raster) -> int:
-    """Memory of its pixels. Pillow keeps four bytes for each."""
-    return raster.nbytes if isinstance(raster, np.ndarray) else 4 * raster.width * raster.height
-
-
-def _size(raster: Raster) -> tuple[int, int]:
-    """Width and height."""
-    if isinstance(raster, np.ndarray):
-        return raster.shape[1], raster.shape[0]
-    return raster.size
-
-
-def _as_image(raster: Raster) -> Image:
-    from PIL.Image import fromarray
-
-    return fromarray(np.ascontiguousarray(raster)) if isinstance(raster, np.ndarray) else raster

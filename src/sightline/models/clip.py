@@ -36,6 +36,7 @@ END_TOKEN = 49407
 # Texts are padded to a multiple of this: a graph prepares itself anew for each length it has not seen, and
 # computing 77 tokens for a text of eight costs five times as much.
 _LENGTH_STEP = 8
+_SHOWN_CHARACTERS = 60
 
 TokenIds = NDArray[np.int64]
 
@@ -163,8 +164,8 @@ class ClipText:
         ids: list[int] = self._tokenizer.encode(subject).ids
         if len(ids) > CONTEXT_TOKENS:
             raise InvalidParameters(
-                f"The text has {len(ids)} tokens, its start and end included, and CLIP reads at most "
-                f"{CONTEXT_TOKENS}; shorten it."
+                f"The text {_beginning(subject)} has {len(ids)} tokens, its start and end included, and CLIP "
+                f"reads at most {CONTEXT_TOKENS}; shorten it."
             )
         # The vector is read at the first end token, and nothing after it can be seen from there.
         return np.array(ids[: ids.index(END_TOKEN) + 1], np.int64)
@@ -185,6 +186,11 @@ class ClipText:
             return fixed
         longest = max(len(ids) for ids in items)
         return min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, CONTEXT_TOKENS)
+
+
+def _beginning(text: str) -> str:
+    """Enough of it to find it among the texts of a request."""
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
 
 
 def _load_image(files: Mapping[str, Path], graphs: GraphLoader) -> ClipImage:
