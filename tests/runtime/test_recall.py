@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.errors import DeadlineExceeded, Overloaded
 from sightline.operations import Inference
-from sightline.runtime.recall import TextVectors
+from sightline.runtime.recall import Readings, TextVectors
+from sightline.runtime.telemetry import Step, begin_trace, current_trace
 from sightline.types import ModelRef, Provenance
 
 
@@ -77,3 +82,103 @@ def test_it_never_grows_past_its_bound_and_counts_right(kept: list[tuple[str, in
         if text in left:
             again.keep(text, said(size=size))
     assert again.num_bytes == vectors.num_bytes
+
+
+# -- readings under way ------------------------------------------------------------------------------------
+
+
+class Reads:
+    """A text model that answers when it is told to. ``ended`` counts readings however they ended."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+        self.go_on = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def __call__(self) -> Inference:
+        self.begun += 1
+        try:
+            await self.go_on.wait()
+            current_trace().steps.add(Step(infer_ms=7.0))
+            if self.failure is not None:
+                raise self.failure
+            return said()
+        finally:
+            self.ended += 1
+
+
+def in_a_minute() -> float:
+    return time.monotonic() + 60
+
+
+async def shared(readings: Readings, reads: Reads, text: str = "a map") -> tuple[Inference, float]:
+    begin_trace()
+    inference = await readings.share("m", text, reads, in_a_minute())
+    return inference, current_trace().infer_ms
+
+
+async def test_whoever_comes_meanwhile_waits_for_the_same_reading() -> None:
+    readings, reads = Readings(), Reads()
+    askers = [asyncio.create_task(shared(readings, reads)) for _ in range(5)]
+    other = asyncio.create_task(shared(readings, reads, "another text"))
+    await asyncio.sleep(0)
+    reads.go_on.set()
+    answers = await asyncio.gather(*askers)
+    assert all(inference is answers[0][0] for inference, _ in answers)
+    assert [infer_ms for _, infer_ms in answers] == [7.0] * 5, "each knows what its answer took to make"
+    assert (await other)[0] is not answers[0][0]
+    assert reads.begun == 2
+    await shared(readings, reads)
+    assert reads.begun == 3, "only what is under way is shared"
+
+
+async def test_one_who_leaves_leaves_it_to_the_others() -> None:
+    readings, reads = Readings(), Reads()
+    first = asyncio.create_task(shared(readings, reads))
+    second = asyncio.create_task(shared(readings, reads))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    reads.go_on.set()
+    await second
+    assert reads.begun == 1
+
+
+async def test_a_reading_that_nobody_waits_for_ends_and_harms_nobody_after_it() -> None:
+    readings, reads = Readings(), Reads()
+    only = asyncio.create_task(shared(readings, reads))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    only.cancel()
+    await asyncio.sleep(0)  # it leaves, and its reading has still to hear of it
+    after = asyncio.create_task(shared(readings, reads))
+    await asyncio.gather(only, return_exceptions=True)
+    reads.go_on.set()
+    await after
+    assert (reads.begun, reads.ended) == (2, 2)
+
+
+async def test_all_who_wait_hear_of_a_failure_and_the_next_one_reads_anew() -> None:
+    readings, reads = Readings(), Reads()
+    reads.failure = Overloaded("full", 3)
+    reads.go_on.set()
+    found = await asyncio.gather(*(shared(readings, reads) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in found] == [Overloaded] * 3
+    reads.failure = None
+    await shared(readings, reads)
+    assert reads.begun == 2
+
+
+async def test_time_that_another_had_less_of_is_not_ones_own() -> None:
+    readings, hurried, patient = Readings(), Reads(), Reads()
+    hurried.failure = DeadlineExceeded("its time ran out")
+    first = asyncio.create_task(readings.share("m", "a map", hurried, time.monotonic()))
+    second = asyncio.create_task(readings.share("m", "a map", patient, in_a_minute()))
+    await asyncio.sleep(0)
+    hurried.go_on.set()
+    patient.go_on.set()
+    with pytest.raises(DeadlineExceeded):
+        await first
+    assert (await second).model.name == "m"
+    assert (hurried.begun, patient.begun) == (1, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -123,6 +123,11 @@ class Scene(Protocol):
         Raises:
             ModelUnavailable, ModelLoading, ModelBroken, InferenceFailed, Overloaded, DeadlineExceeded.
         """
+        ...
+
+    async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
+        """:meth:`infer` for many subjects, in their order. Only so many of a picture's are under way at once
+        that its tasks do not fill a lane among themselves."""
         ...
 
     def known(self, model: str, subject: Subject) -> Inference | None:

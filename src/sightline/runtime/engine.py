@@ -32,7 +32,7 @@ from sightline.operations import Inference
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
-from sightline.runtime.recall import TextVectors
+from sightline.runtime.recall import Readings, TextVectors
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
@@ -100,6 +100,7 @@ class Engine:
             settings,
         )
         self._text_vectors = TextVectors(settings.text_cache_mib * MIB)
+        self._readings = Readings()
         self._background: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -143,7 +144,8 @@ class Engine:
     async def infer(self, model: str, subject: Subject, context: Context) -> Inference:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
-        A text that an embedder of texts has read lately is not read again.
+        A text that an embedder of texts has read lately is not read again, and one that is being read is not
+        read twice.
 
         Raises:
             UnknownModel, ModelUnavailable, ModelLoading, ModelBroken: see ``Residency.using``.
@@ -155,18 +157,29 @@ class Engine:
         lane = self._lanes.get(model)
         if lane is None:
             raise UnknownModel(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
-        kept = self._kept_text(model, subject)
-        if kept is not None and (known := await self._recall(model, kept)):
+        text = self._kept_text(model, subject)
+        if text is None:
+            return await self._admitted(lane, subject, context)
+        if known := await self._recall(model, text):
             return known
+        async with until(context):
+            return await self._readings.share(
+                model, text, lambda: self._read(lane, text, context), context.deadline
+            )
+
+    async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
         try:
             with lane.admitted(held_bytes(subject), context.priority) as place:
-                async with self.residency.using(model, context.deadline) as resident:
-                    inference = await self._compute(lane, place, resident, subject, context)
+                async with self.residency.using(lane.model, context.deadline) as resident:
+                    return await self._compute(lane, place, resident, subject, context)
         except Overloaded:
-            self._telemetry.item_refused(model)
+            self._telemetry.item_refused(lane.model)
             raise
-        if kept is not None and isinstance(inference.output, np.ndarray):
-            self._text_vectors.keep(kept, inference)
+
+    async def _read(self, lane: Lane, text: str, context: Context) -> Inference:
+        inference = await self._admitted(lane, text, context)
+        if isinstance(inference.output, np.ndarray):
+            self._text_vectors.keep(text, inference)
         return inference
 
     def _kept_text(self, model: str, subject: Subject) -> str | None:

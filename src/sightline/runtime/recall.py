@@ -1,13 +1,20 @@
-"""What text models said: a bounded memory, so that a label asked of a thousand pictures is read once."""
+"""What text models said: a bounded memory, so that a label asked of a thousand pictures is read once, and
+one reading for whoever asks meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.errors import DeadlineExceeded
 from sightline.operations import Inference
+from sightline.runtime.telemetry import Trace, current_trace, traced
 
 # What an entry takes besides its text and numbers: key, array and reference objects, roughly.
 _ENTRY_BYTES = 500
@@ -51,6 +58,58 @@ class TextVectors:
         found = self._kept.pop(key, None)
         if found is not None:
             self._num_bytes -= _bytes_of(key[1], found)
+
+
+@dataclass(eq=False, slots=True)
+class _Reading:
+    key: tuple[str, str]
+    task: asyncio.Task[tuple[Inference, Trace]]
+    waiting: int = 0
+
+
+class Readings:
+    """Texts that are being read: eight pictures that come to a cold server with the same labels have them
+    read once, and do not fill the lane with eight times as many. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[str, str], _Reading] = {}
+
+    async def share(
+        self, model: str, text: str, read: Callable[[], Awaitable[Inference]], deadline: float
+    ) -> Inference:
+        """What ``read`` gives, or another's reading of the same text. It ends when nobody waits any more.
+
+        Raises like ``read``. If another's ran out of its own time before ``deadline``, it is read anew.
+        """
+        while True:
+            try:
+                return await self._wait_for(self._reading((model, text), read))
+            except DeadlineExceeded:
+                if time.monotonic() >= deadline:
+                    raise
+
+    def _reading(self, key: tuple[str, str], read: Callable[[], Awaitable[Inference]]) -> _Reading:
+        reading = self._under_way.get(key)
+        if reading is None:
+            reading = self._under_way[key] = _Reading(key, asyncio.create_task(traced(read)))
+            reading.task.add_done_callback(lambda _: self._forget(reading))
+        return reading
+
+    async def _wait_for(self, reading: _Reading) -> Inference:
+        reading.waiting += 1
+        try:
+            inference, trace = await asyncio.shield(reading.task)
+        finally:
+            reading.waiting -= 1
+            if not reading.waiting:
+                self._forget(reading)  # whoever comes now must not wait for what is being cancelled
+                reading.task.cancel()
+        current_trace().add(trace)
+        return inference
+
+    def _forget(self, reading: _Reading) -> None:
+        if self._under_way.get(reading.key) is reading:
+            del self._under_way[reading.key]
 
 
 def _bytes_of(text: str, inference: Inference) -> int:

@@ -153,6 +153,30 @@ class Residency:
             return ModelState.MISSING if lacking else ModelState.AVAILABLE
         return ModelState.AVAILABLE if self._store.installed(wanted(definition)) else ModelState.MISSING
 
+    def within_reach(self, name: str) -> bool:
+        """Whether a request would get the model, perhaps after it was loaded or downloaded, as far as can be
+        known without trying; looks at the disk for models that are not loaded.
+
+        A load that failed counts only while requests are refused for it. Longer, and whoever sends requests
+        by this answer would send none again, though the next would try anew.
+        """
+        if name in self._residents or name in self._loading:
+            return True
+        if self._failed_lately(name) is not None:
+            return False
+        definition = self._catalogue[name]
+        if definition.connect is not None:
+            return definition.lacking(self._settings) is None
+        comes_by_itself = self._settings.auto_pull and not self._settings.offline
+        return comes_by_itself or self._store.installed(wanted(definition)) is not None
+
+    def _failed_lately(self, name: str) -> Failure | None:
+        """The failure that requests are refused with until it is ``RETRY_FAILED_LOAD_S`` old."""
+        failure = self._failures.get(name)
+        if failure is None or time.monotonic() - failure.at >= RETRY_FAILED_LOAD_S:
+            return None
+        return failure
+
     def failure(self, name: str) -> str | None:
         """What the last attempt to load said, if it failed, or what has to be set before one."""
         if name in self._residents:
@@ -197,8 +221,7 @@ class Residency:
             definition = self._catalogue.get(name)
             if definition is None:
                 raise UnknownModel(f"there is no model {name!r}; there are {', '.join(self._catalogue)}")
-            failure = self._failures.get(name)
-            if failure is not None and time.monotonic() - failure.at < RETRY_FAILED_LOAD_S:
+            if failure := self._failed_lately(name):
                 raise failure.again()
             if self._closed:
                 raise SightlineError("the engine is shut down")

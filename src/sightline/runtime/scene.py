@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar, cast
 
 from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
 from sightline.runtime.engine import Context, Engine
-from sightline.runtime.telemetry import Trace, begin_trace, current_trace
+from sightline.runtime.telemetry import Trace, current_trace, traced
 from sightline.subjects import Subject
 from sightline.types import (
     PERSON,
@@ -25,6 +25,9 @@ from sightline.types import (
 
 ValueT = TypeVar("ValueT")
 
+# Of lists of subjects, such as the texts of labels: a batch of the text models, and half of a usual lane.
+_MANY_AT_ONCE = 32
+
 
 class Scene:
     """Implements ``operations.Scene``. Use as an async context manager: leaving cancels what still runs."""
@@ -34,6 +37,7 @@ class Scene:
         self.context = context
         self._picture = picture
         self._found: dict[Hashable, asyncio.Future[tuple[Any, Trace]]] = {}
+        self._of_many = asyncio.Semaphore(_MANY_AT_ONCE)
 
     async def __aenter__(self) -> Scene:
         return self
@@ -81,6 +85,20 @@ class Scene:
             answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
             current_trace().models[answer.model.name] = answer.model
         return answer
+
+    async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
+        """See ``operations.Scene.infer_all``."""
+        answers = {subject: self.known(model, subject) for subject in subjects}
+        remaining = iter([subject for subject, answer in answers.items() if answer is None])
+
+        async def work() -> None:
+            for subject in remaining:
+                async with self._of_many:
+                    answers[subject] = await self.infer(model, subject)
+
+        unknown = sum(answer is None for answer in answers.values())
+        await asyncio.gather(*(work() for _ in range(min(unknown, _MANY_AT_ONCE))))
+        return [cast("Inference", answers[subject]) for subject in subjects]
 
     def known(self, model: str, subject: Subject) -> Inference | None:
         """See ``operations.Scene.known``."""
@@ -149,16 +167,11 @@ class Scene:
         """
         task = self._found.get(key)
         if task is None:
-            task = asyncio.create_task(_traced(find))
+            task = asyncio.create_task(traced(find))
             self._found[key] = task
         value, trace = await asyncio.shield(task)
         current_trace().add(trace)
         return cast("ValueT", value)
-
-
-async def _traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
-    trace = begin_trace()
-    return await find(), trace
 
 
 def _moved(found: Detection, dx: float, dy: float) -> Detection:

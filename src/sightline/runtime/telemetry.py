@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sightline.types import ModelRef
+
+ValueT = TypeVar("ValueT")
 
 
 class Telemetry:
@@ -89,3 +93,9 @@ def begin_trace() -> Trace:
 def current_trace() -> Trace:
     """The running task's trace; a throw-away one outside of any."""
     return _current.get() or Trace()
+
+
+async def traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
+    """What ``find`` gives, and a trace of its own of it: for a task that several others wait for."""
+    trace = begin_trace()
+    return await find(), trace
