@@ -96,43 +96,76 @@ def test_a_server_answers_the_same(sightline: Any, picture: Any, url: str) -> No
     assert data() == data("--server", url, "--api-key", "the-key-0123456789")
 
 
-@pytest.mark.parametrize("there", [False, True])
+@pytest.fixture(params=["here", "there"])
+def at(request: Any) -> tuple[str, ...]:
+    """The options for this process or for a server."""
+    if request.param == "here":
+        return ()
+    return ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789")
+
+
 def test_a_photo_that_does_not_open_stops_no_other(
-    sightline: Any, picture: Any, tmp_path: Path, there: bool, request: Any
+    sightline: Any, picture: Any, tmp_path: Path, at: tuple[str, ...]
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    server = ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789") if there else ()
-    done = sightline("classify", "bad.png", "none.png", picture("c.png"), "--labels", "map,dog", *server)
+    done = sightline("classify", "bad.png", "none.png", picture("c.png"), "--labels", "map,dog", *at)
     assert done.exit_code == 1
     assert "bad.png: This is not an image" in done.stderr
     assert "none.png: cannot be read: No such file" in done.stderr
     assert any(row.startswith("map 100.0 %") for row in rows(done.stdout))
 
 
-@pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--labels", "only"], "at least 2"),
+        (["--labels", "only"], "give at least two labels, separated by commas: dog,cat"),
+        (["--labels", "only,,"], "give at least two labels"),
+        (["--labels", " , "], "give at least two labels"),
+        (["--labels", ""], "give at least two labels"),
         (["--labels", "a,b", "--label-set", "map-or-aerial"], "either labels or label_set"),
         (["--labels", "a,b", "--template", "none"], "needs {}"),
         (["--labels", "a,b", "--target", "feet"], "Unsupported target"),
+        (["--labels", "a,b", "--model", "clip"], "no model 'clip'"),
+        (["--label-set", "wether"], "there are map-or-aerial, kind-of-picture"),
     ],
 )
-def test_questions_that_make_no_sense_end_the_run(
-    sightline: Any, picture: Any, options: list[str], problem: str, there: bool, request: Any
+def test_questions_that_make_no_sense_end_the_run_and_are_said_once(
+    sightline: Any, picture: Any, options: list[str], problem: str, at: tuple[str, ...]
 ) -> None:
-    server = ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789") if there else ()
-    done = sightline("classify", picture("a.png"), *options, *server)
-    assert done.exit_code in (1, 2)
-    assert problem in done.stderr
+    done = sightline("classify", *map(picture, ("a.png", "b.png", "c.png")), *options, *at)
+    assert done.exit_code == 2
+    assert done.stderr.count(problem) == 1
+    assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
 
-def test_an_unknown_set_names_those_there_are(sightline: Any, picture: Any) -> None:
-    done = sightline("classify", picture("a.png"), "--label-set", "wether")
+def test_missing_weights_end_the_run_and_are_said_once(
+    sightline: Any, picture: Any, at: tuple[str, ...]
+) -> None:
+    photos = map(picture, ("a.png", "b.png", "c.png"))
+    done = sightline("classify", *photos, "--labels", "map,dog", "--model", "clip-vit-l-14", *at)
     assert done.exit_code == 1
-    assert "map-or-aerial, kind-of-picture" in done.stderr
+    assert "sightline models import BUNDLE" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_photos_before_the_one_that_ended_the_run_are_told_of(
+    sightline: Any, picture: Any, at: tuple[str, ...]
+) -> None:
+    done = sightline("classify", "none.png", picture("a.png"), "--label-set", "wether", *at)
+    assert done.exit_code == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith("none.png: cannot be read: No such file")
+    assert "no label set 'wether'" in second
+
+
+def test_labels_may_be_given_one_by_one(sightline: Any, picture: Any) -> None:
+    options = ("--labels", "map, dog,", "--labels", "aerial", "--labels", "logo", "--json")
+    done = sightline("classify", picture("a.png"), *options)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["results"]["class"]["data"]["probabilities"]
+    assert list(found) == ["map", "dog", "aerial", "logo"]
 
 
 def test_a_set_of_ones_own(sightline: Any, picture: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -142,6 +175,18 @@ def test_a_set_of_ones_own(sightline: Any, picture: Any, tmp_path: Path, monkeyp
     done = sightline("classify", picture("a.png"), "--label-set", "mine")
     assert done.exit_code == 0, done.output
     assert any(row.startswith("plan 100.0 %") for row in rows(done.stdout))
+
+
+@pytest.mark.parametrize("command", ["classify", "analyze"])
+def test_a_file_of_sets_that_is_wrong_is_told_at_start(
+    sightline: Any, picture: Any, tmp_path: Path, monkeypatch: Any, command: str
+) -> None:
+    (tmp_path / "mine.toml").write_text("[mine.labels]\nplan = [' ']\ndog = ['a dog']\n")
+    monkeypatch.setenv("SIGHTLINE_LABEL_SETS", "mine.toml")
+    done = sightline(command, picture("a.png"), picture("b.png"))
+    assert done.exit_code == 2
+    assert done.stderr == "error: SIGHTLINE_LABEL_SETS: mine.labels.plan.0: a text must not be blank\n"
+    assert done.stdout == ""
 
 
 def test_a_server_that_wants_a_key_says_so(sightline: Any, picture: Any, url: str) -> None:

@@ -56,6 +56,17 @@ def test_what_stands_on_settings_says_which(sightline, monkeypatch) -> None:
     assert (found["state"], found["text"]) == ("ok", "configured")
 
 
+def test_a_file_of_label_sets_that_is_wrong_is_broken(sightline, monkeypatch, tmp_path) -> None:
+    (tmp_path / "mine.toml").write_text("[mine")
+    monkeypatch.setenv("SIGHTLINE_LABEL_SETS", "mine.toml")
+    code, found = findings(sightline)
+    assert code == 1
+    assert found["label-sets"]["state"] == "broken"
+    assert "SIGHTLINE_LABEL_SETS: the file is not TOML" in found["label-sets"]["text"]
+    monkeypatch.delenv("SIGHTLINE_LABEL_SETS")
+    assert findings(sightline)[1]["label-sets"]["state"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "state"),
     [

@@ -310,6 +310,16 @@ def test_preloading_a_model_there_is_not_stops_the_start(configure: Any, define:
         Engine(chosen, {"a": define("a", 1)}, engine_module.Store.from_settings(chosen))
 
 
+def test_what_a_model_finds_wrong_with_the_settings_stops_the_start(configure: Any, define: Any) -> None:
+    def check(settings: Any) -> None:
+        raise ConfigurationError("SIGHTLINE_LABEL_SETS: line 3")
+
+    chosen, threads = configure(), threading.active_count()
+    with pytest.raises(ConfigurationError, match="LABEL_SETS: line 3"):
+        Engine(chosen, {"a": replace(define("a", 1), check=check)}, engine_module.Store.from_settings(chosen))
+    assert threading.active_count() == threads
+
+
 async def test_a_missing_device_stops_the_start(start: Any, define: Any) -> None:
     with pytest.raises(ConfigurationError, match="no device 'abacus'"):
         start(define("a", 1), device="abacus")

@@ -26,9 +26,11 @@ _Photos = Annotated[
     typer.Argument(metavar="PHOTO", show_default=False, help="Files, http(s) URLs, or [cyan]-[/] for stdin."),
 ]
 _Labels = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        metavar="A,B,C", show_default="none", help="What to choose from: words, separated by commas."
+        metavar="A,B,C",
+        show_default="none",
+        help="What to choose from: words, separated by commas. May be repeated.",
     ),
 ]
 _LabelSet = Annotated[
@@ -79,7 +81,8 @@ def classify(
     """Say what kind of picture photos are, by labels of your own or a known set.
 
     Each photo's labels share 100 % among them: one always wins, also where none fits. Give it a label for
-    everything else.
+    everything else. A photo that cannot be opened stops no other; the exit code is 1 if there was one. What
+    every photo would fail for, such as a mistake in the question or missing weights, ends the run.
 
     [bold]Examples[/]
 
@@ -92,16 +95,35 @@ def classify(
     with quiet_log(), leave_on_interrupt():
         settings = settings_from(models_dir=models_dir, offline=offline)
         task = _task(settings, labels, label_set, template, target=target, model=model)
-        lines = asyncio.run(_show(_answers(settings, task, photos, server, api_key, timeout), json_lines))
-    for line in lines:
-        stderr().print(printable(line), style="red", markup=False, soft_wrap=True)
-    if lines:
+        complaints: list[str] = []
+        try:
+            answers = _answers(settings, task, photos, server, api_key, timeout)
+            asyncio.run(_show(answers, json_lines, complaints))
+        finally:  # photos before the one that ended the run
+            for line in complaints:
+                stderr().print(printable(line), style="red", markup=False, soft_wrap=True)
+    if complaints:
         raise typer.Exit(FAILED)
+
+
+def _words(options: list[str]) -> list[str]:
+    """The labels of every ``--labels``.
+
+    Raises:
+        InvalidParameters: there are too few, as in ``--labels dog cat``, where cat is a photo.
+    """
+    from sightline.errors import InvalidParameters
+
+    words = [word.strip() for option in options for word in option.split(",")]
+    labels = [word for word in words if word]
+    if len(labels) < 2:
+        raise InvalidParameters("--labels: give at least two labels, separated by commas: dog,cat")
+    return labels
 
 
 def _task(
     settings: Settings,
-    labels: str | None,
+    labels: list[str] | None,
     label_set: str | None,
     templates: list[str] | None,
     **given: str | None,
@@ -113,12 +135,12 @@ def _task(
     from sightline.types import Capability
 
     params: dict[str, Any] = {
-        "labels": labels,
+        "labels": _words(labels) if labels else None,
         "label_set": label_set,
         "templates": templates or None,
         **given,
     }
-    if labels is None and label_set is None:
+    if not labels and label_set is None:
         params["label_set"] = _DEFAULT_SET
     for name, operation in operations.catalogue(settings.plugins_dir).items():
         if Capability.LABEL_SETS in operation.needs:
@@ -141,16 +163,14 @@ def _answers(
     return ask_there(settings, server, api_key, task, photos)
 
 
-async def _show(answers: AsyncIterator[Asked], json_lines: bool) -> list[str]:
-    """Prints an answer per photo, in their order; gives back what went wrong."""
+async def _show(answers: AsyncIterator[Asked], json_lines: bool, complaints: list[str]) -> None:
+    """Prints an answer per photo, in their order; adds what went wrong to ``complaints``."""
     from sightline.cli.classes import ClassTables, EntryLines
 
     printer = EntryLines() if json_lines else ClassTables()
-    complaints: list[str] = []
     with stderr().status("looking…") as status:
         async for asked in answers:
             status.stop()
             printer.show(asked)
             complaints += asked.complaints()
             status.start()
-    return complaints

@@ -12,7 +12,17 @@ from typing import Any
 
 import httpx2
 
-from sightline.errors import SightlineError
+from sightline.errors import (
+    ConfigurationError,
+    InputError,
+    InvalidParameters,
+    ModelBroken,
+    ModelUnavailable,
+    SightlineError,
+    UnknownModel,
+    UnknownOperation,
+    UntrustedHost,
+)
 from sightline.imaging import ImageLimits
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.looking import look_at, read_image, unrefused
@@ -26,9 +36,13 @@ _ANALYZE = "v1/analyze"
 _AHEAD = 4
 # Refusals of /v1 that are about the image and not about the question, the caller or the server.
 _ABOUT_THE_IMAGE = frozenset({400, 413, 415, 422, 500})
-_ABOUT_THE_QUESTION = frozenset(
-    {"unknown_operation", "invalid_parameters", "unknown_model", "untrusted_host"}
-)
+# Errors that every other photo would meet too: mistakes in the question, and what is missing for an answer.
+_MISTAKES = frozenset(kind.code for kind in (InvalidParameters, UnknownModel, UnknownOperation))
+_HOPELESS = _MISTAKES | {kind.code for kind in (ConfigurationError, ModelBroken, ModelUnavailable)}
+
+
+class QuestionRefused(RunEnded, InputError):
+    """A run that ended because of what was asked, which whoever asked can mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +69,15 @@ async def ask_here(
     Raises:
         ConfigurationError: a setting or a plug-in is wrong.
         UnknownOperation, InvalidParameters: there is no such question.
+        QuestionRefused: no photo can be asked so.
+        RunEnded: no photo can be answered for, such as without weights.
     """
     async with Analyzer.create(unrefused(settings)) as analyzer:
         async for seen in look_at(analyzer, sources, [analyzer.bind(task)], timeout_s, crops=False):
             entry = picture_report(seen.picture, seen.outcomes)
             if seen.error is not None:
                 entry["error"] = error_report(seen.error)
+            _end_if_hopeless(entry)
             yield Asked(seen.source or "", entry)
 
 
@@ -71,16 +88,20 @@ async def ask_there(
 
     Raises:
         InvalidRequest: the URL or the key cannot be used.
-        RunEnded: nobody answers there, or not to us, or the question is none for that server.
+        QuestionRefused: the question is none for that server.
+        RunEnded: nobody answers there, or not to us, or for no photo.
     """
     limits = ImageLimits.from_settings(settings)
     async with server_at(url, api_key) as server:
         under_way: deque[asyncio.Task[Asked]] = deque()
+        ahead = 1  # until there was an answer: no second photo is sent with a question that is none
         try:
             for source in sources:
                 under_way.append(asyncio.create_task(_ask(server, task, source, limits)))
-                if len(under_way) == _AHEAD:
-                    yield await under_way.popleft()
+                if len(under_way) == ahead:
+                    asked = await under_way.popleft()
+                    ahead = _AHEAD if asked.entry["results"] else ahead
+                    yield asked
             while under_way:
                 yield await under_way.popleft()
         finally:
@@ -93,14 +114,20 @@ async def _ask(server: Server, task: Task, source: str, limits: ImageLimits) -> 
     try:
         if source.lower().startswith(("http://", "https://")):
             body = {"url": source, "tasks": _written(task)}
-            return Asked(source, _entry(server, await server.ask("POST", _ANALYZE, json=body)))
-        data = await asyncio.to_thread(read_image, source, limits.max_bytes)
-        limits.check_bytes(len(data))
-        return Asked(source, await ask_about(server, task, PurePath(source).name, data))
+            entry = _entry(server, await server.ask("POST", _ANALYZE, json=body))
+        else:
+            data = await asyncio.to_thread(read_image, source, limits.max_bytes)
+            limits.check_bytes(len(data))
+            entry = await ask_about(server, task, PurePath(source).name, data)
     except RunEnded:
         raise
     except SightlineError as error:
         return Asked(source, {"image": None, "results": {}, "error": error_report(error)})
+    try:
+        _end_if_hopeless(entry, server)
+    except (LookupError, TypeError, AttributeError):
+        raise server.stranger() from None
+    return Asked(source, entry)
 
 
 async def ask_about(server: Server, task: Task, name: str, data: bytes) -> dict[str, Any]:
@@ -120,10 +147,22 @@ def _written(task: Task) -> list[dict[str, Any]]:
     return [{"id": task.id, "operation": task.operation, "params": dict(task.params)}]
 
 
+def _end_if_hopeless(entry: Mapping[str, Any], server: Server | None = None) -> None:
+    """Raises RunEnded if the task failed in a way in which it would fail for every photo."""
+    for result in entry["results"].values():
+        if result["status"] == "error" and result["error"]["code"] in _HOPELESS:
+            raise _ended(result["error"]["code"], result["error"]["message"], server)
+
+
+def _ended(code: str, message: str, server: Server | None) -> RunEnded:
+    kind = QuestionRefused if code in _MISTAKES else RunEnded
+    return kind(f"the server at {server.url} says: {message}" if server else message)
+
+
 def _entry(server: Server, response: httpx2.Response) -> dict[str, Any]:
     code = code_of(response)
-    if code in _ABOUT_THE_QUESTION or (code and response.status_code == 503):
-        raise RunEnded(f"the server at {server.url} says: {said(response)}")
+    if code and (code in _MISTAKES or code == UntrustedHost.code or response.status_code == 503):
+        raise _ended(code, said(response), server)
     if code and response.status_code in _ABOUT_THE_IMAGE:
         return {"image": None, "results": {}, "error": {"code": code, "message": said(response)}}
     server.admit(response)

@@ -96,13 +96,18 @@ async def look_at(
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
     room = Room(_PIXELS_AHEAD)
-    for source in sources:
-        looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
-        under_way.append(asyncio.create_task(looking))
-        if len(under_way) == _AHEAD:
+    try:
+        for source in sources:
+            looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
+            under_way.append(asyncio.create_task(looking))
+            if len(under_way) == _AHEAD:
+                yield await under_way.popleft()
+        while under_way:
             yield await under_way.popleft()
-    while under_way:
-        yield await under_way.popleft()
+    finally:  # a run that ends early leaves none behind
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def look(
@@ -129,9 +134,8 @@ async def look(
 async def _open(analyzer: Analyzer, source: str) -> Picture:
     if source.lower().startswith(("http://", "https://")):
         return await analyzer.fetch(source)
-    data = await asyncio.to_thread(read_image, source, analyzer.limits.max_bytes)
-    picture: Picture = await analyzer.engine.work(analyzer.open, data)
-    return picture
+    # On none of the threads that decode: a slow disk keeps none of them waiting.
+    return await asyncio.to_thread(lambda: analyzer.open(read_image(source, analyzer.limits.max_bytes)))
 
 
 def read_image(source: str, max_bytes: int) -> bytes:

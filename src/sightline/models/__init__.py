@@ -171,12 +171,14 @@ class ModelDefinition:
     ``connect`` opens no socket: it is called again after a failure, and at start for preloaded models.
     It raises ModelUnavailable, saying what to set, when nothing is configured. ``lacking`` says the same
     without connecting, for lists and for choosing between models: "set …", or None when nothing is missing.
+    ``check`` raises ConfigurationError for what the settings name and is wrong, and is called once at start.
     """
 
     card: ModelCard
     load: Callable[[Mapping[str, Path], GraphLoader], Model] | None = None
     connect: Callable[[Settings], Connection] | None = None
     lacking: Callable[[Settings], str | None] = lambda settings: None
+    check: Callable[[Settings], None] = lambda settings: None
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.connect is None):

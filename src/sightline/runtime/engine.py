@@ -69,6 +69,9 @@ class Engine:
         store: Store,
         telemetry: Telemetry | None = None,
     ) -> None:
+        """Raises ConfigurationError: a setting is wrong, or what it names."""
+        for definition in catalogue.values():
+            definition.check(settings)
         self._telemetry = telemetry or Telemetry()
         self._catalogue = catalogue
         self._lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}

@@ -44,6 +44,10 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
     if definition.connect is not None:
         if lacking := definition.lacking(settings):
             return Finding(_AREA, name, State.NOTICE, "not configured", lacking)
+        try:
+            definition.check(settings)
+        except ConfigurationError as error:
+            return Finding(_AREA, name, State.BROKEN, str(error), "correct what the setting names")
         return Finding(_AREA, name, State.OK, "configured")
     if not definition.card.artifacts:
         return Finding(_AREA, name, State.OK, "ready; needs no files")
