@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sightline.errors import ConfigurationError, ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from sightline.imaging import ImageLimits, Picture, View, pdf_renderer, picture_from_pixels
-from sightline.imaging.pdf import Pdf, PdfLimits, is_pdf, open_pdf
+from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, is_pdf, open_pdf
 
 A4 = (595, 842)
 # Points of an A0 sheet: 841 × 1189 mm.
@@ -278,7 +278,7 @@ def test_whatever_is_changed_the_outcome_is_pages_or_an_error_of_ours(data: st.D
 
 def test_a_page_that_never_ends_is_given_up_and_the_next_one_drawn() -> None:
     with open_pdf(endless(), PdfLimits(page_timeout_s=0.3)) as pdf:
-        with pytest.raises(InvalidImage, match=r"page 1\) took longer than 0\.3 s"):
+        with pytest.raises(DrawingEnded, match=r"page 1\) took longer than 0\.3 s"):
             pdf.render(1, 100)
         assert pdf.render(2, 72).pixels.mean() == 255
 
@@ -295,7 +295,7 @@ def test_a_document_has_so_much_time_for_all_its_pages() -> None:
 def test_a_page_that_needs_too_much_memory_is_an_error() -> None:
     limits = PdfLimits(max_memory_bytes=200 * 1024 * 1024, max_page_pixels=100_000_000)
     with open_pdf(pdf_of(b"", b"", size=A0), limits) as pdf:
-        with pytest.raises(InvalidImage):
+        with pytest.raises(DrawingEnded):
             pdf.render(1, 250)
         assert pdf.render(2, 10).pixels.mean() == 255
 
@@ -305,7 +305,7 @@ def test_a_process_that_dies_costs_one_page() -> None:
         (child,) = psutil.Process().children()
         child.kill()
         child.wait()
-        with pytest.raises(InvalidImage, match="damaged, or needs more memory"):
+        with pytest.raises(DrawingEnded, match="damaged, or needs more memory"):
             pdf.render(1, 20)
         assert pdf.render(1, 20).pixels[0, 0].tolist() == [255, 0, 0]
 

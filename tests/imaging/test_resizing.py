@@ -29,8 +29,8 @@ def test_long_side_is_truncated(size, expected, photo):
 
 @pytest.mark.parametrize("resample", ["bicubic", "bilinear", "lanczos"])
 def test_resize_is_that_of_pillow(resample, photo):
-    expected = np.asarray(photo.resize((70, 50), Image.Resampling[resample.upper()])).astype(int)
-    assert np.abs(resize(np.asarray(photo), 70, 50, resample) - expected).max() <= 1
+    expected = photo.resize((70, 50), Image.Resampling[resample.upper()])
+    np.testing.assert_array_equal(resize(np.asarray(photo), 70, 50, resample), np.asarray(expected))
 
 
 def test_resize_to_the_same_size_is_free(photo):
@@ -40,8 +40,8 @@ def test_resize_to_the_same_size_is_free(photo):
 
 def test_resize_takes_views_that_are_not_contiguous(photo):
     part = np.asarray(photo)[10:90:1, 20:120]
-    expected = np.asarray(photo.crop((20, 10, 120, 90)).resize((30, 30), Image.Resampling.BICUBIC))
-    assert np.abs(resize(part, 30, 30) - expected.astype(int)).max() <= 1
+    expected = photo.crop((20, 10, 120, 90)).resize((30, 30), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize(part, 30, 30), np.asarray(expected))
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
@@ -68,12 +68,14 @@ def test_a_half_pixel_goes_to_the_even_number_or_down(side):
 
 @pytest.mark.parametrize("halves", ["even", "down"])
 @pytest.mark.parametrize("size", [(160, 120), (97, 640), (30, 30), (33, 7), (1, 60)])
-def test_a_middle_square_is_resized_and_then_cropped(size, halves, photo):
+def test_a_middle_square_is_resized_and_then_cropped(size, halves, photo, require_same_pixels):
     pixels = np.asarray(photo.resize(size))
+    expected = center_crop(resize_short_side(pixels, 64), 56, halves)
+    exactly = middle_square(pixels, 64, 56, halves=halves, exact=True)
+    np.testing.assert_array_equal(exactly, expected)
     square = middle_square(pixels, 64, 56, halves=halves)
-    expected = center_crop(resize_short_side(pixels, 64), 56, halves).astype(int)
-    assert np.abs(square - expected).max() <= 1
-    assert square.base is None
+    require_same_pixels(square, expected)
+    assert square.base is exactly.base is None
 
 
 @given(st.integers(1, 6), st.integers(400, 2000), st.booleans())
@@ -88,7 +90,8 @@ def test_the_middle_of_a_strip_is_the_same_to_two_levels(short, long, upright):
 def test_the_middle_of_the_longest_strip_takes_little_memory():
     """All of it at 518 pixels would be 518 × 15,540,000."""
     pixels = np.full((1, 30_000, 3), 77, np.uint8)
-    assert (middle_square(pixels, 518, 518) == 77).all()
+    for exact in (False, True):
+        assert (middle_square(pixels, 518, 518, exact=exact) == 77).all()
 
 
 def test_png_round_trip(photo):

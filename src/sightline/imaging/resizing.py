@@ -1,4 +1,4 @@
-"""Pixels in, fewer (or more) pixels out. Everything is PIL's antialiased resampling, as the models expect."""
+"""Pixels in, fewer (or more) pixels out: Pillow's antialiased resampling, as the models expect it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from sightline.imaging.resampling import Part, Resample, resample_to
 
 Halves = Literal["even", "down"]
 
+# Longer side over shorter from which on a picture counts as a strip.
+_LONG = 64
+
 
 def resize(raster: Raster, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
-    """uint8 [``height``, ``width``, 3], resampled as ``PIL.Image.resize`` does."""
+    """uint8 [``height``, ``width``, 3], resampled by ``PIL.Image.resize``."""
     if size_of(raster) == (width, height):
         return np.asarray(raster)
-    return resample_to(raster, width, height, resample)
+    from PIL.Image import Resampling
+
+    return np.asarray(as_image(raster).resize((width, height), Resampling[resample.upper()]))
 
 
 def resize_short_side(raster: Raster, short_side: int, resample: Resample = "bicubic") -> Pixels:
@@ -40,14 +45,23 @@ def center_crop(pixels: Pixels, size: int, halves: Halves = "even") -> Pixels:
 
 
 def middle_square(
-    raster: Raster, short_side: int, size: int, resample: Resample = "bicubic", halves: Halves = "even"
+    raster: Raster,
+    short_side: int,
+    size: int,
+    resample: Resample = "bicubic",
+    halves: Halves = "even",
+    *,
+    exact: bool = False,
 ) -> Pixels:
     """:func:`resize_short_side`, then :func:`center_crop`: uint8 ``[size, size, 3]`` in memory of its own.
 
-    ``size`` is at most ``short_side``. Only the part that is kept is resized: a quarter of a photo's pixels
-    need not be computed, and all of a 30,000 × 1 strip would take gigabytes.
+    ``size`` is at most ``short_side``. Only the part that is kept is resized, on vector instructions, and one
+    value in 250 is a level off (see ``imaging.resampling``); ``exact``: none is. A picture more than 64 times
+    as long as wide is never resized whole: of a 30,000 × 1 strip that would take gigabytes.
     """
     width, height = size_of(raster)
+    if exact and max(height, width) <= _LONG * min(height, width):
+        return center_crop(resize_short_side(raster, short_side, resample), size, halves).copy()
     new_width, new_height = _with_short_side(width, height, short_side)
     left, top = _center_offset(new_width, size, halves), _center_offset(new_height, size, halves)
     across, down = width / new_width, height / new_height

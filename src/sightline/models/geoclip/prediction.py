@@ -44,9 +44,9 @@ class GeoClip:
 
         Its square starts at ``(side - 224) // 2``, where torchvision's rounds. The picture is decoded whole:
         a JPEG decoded at half its size is close enough for a vector, but 39.7 times the difference stands in
-        the exponent of a probability here.
+        the exponent of a probability here. For the same reason it is resized to the last bit.
         """
-        return middle_square(subject.pixels(), SQUARE.short_side, SQUARE.size, "bicubic", "down")
+        return middle_square(subject.pixels(), SQUARE.short_side, SQUARE.size, "bicubic", "down", exact=True)
 
     def infer(self, items: Sequence[Pixels]) -> list[Geolocation]:
         features = np.stack(self._tower.infer(items))
