@@ -32,6 +32,7 @@ from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.csrf import CsrfTokens
 from sightline.server.logs import configure_logging
+from sightline.server.lookout import Lookout
 from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
 from sightline.server.middleware.body_limit import BodyLimit
@@ -70,10 +71,11 @@ def create_app(settings: Settings) -> FastAPI:
     analyzer = Analyzer.create(settings, metrics)
     metrics.attach(analyzer.engine, analyzer.operations)
     trainings = Trainings(analyzer, Collections.from_settings(settings), max_jobs=settings.train_max_jobs)
+    lookout = Lookout()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with analyzer, trainings:
+        async with analyzer, trainings, lookout:
             yield
 
     app = FastAPI(
@@ -87,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.analyzer = analyzer
     app.state.metrics = metrics
     app.state.trainings = trainings
+    app.state.lookout = lookout
     app.state.draining = False
     app.state.csrf = CsrfTokens(settings.csrf_secrets)
     problems.install(app)

@@ -1,7 +1,7 @@
 """Request bodies in all their forms, read into images and tasks. Nothing is decoded or fetched here.
 
 ``POST /v1/analyze`` takes multipart files, JSON with URLs or base64, or one raw image; query parameters name
-an operation where a task list would be clumsy.
+an operation where a task list would be clumsy, and one that comes more than once is a list.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -27,6 +28,8 @@ MAX_FORM_FIELDS = 32
 MAX_FIELD_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 32
 MAX_ID_CHARS = 200
+# RFC 7578 knows UTF-8 alone; clients also write these two, by names that IANA or Python have for them.
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "iso8859-1", "latin-1", "latin1"})
 # What has a meaning of its own in the query; everything else there is a parameter of ``operation``.
 QUERY_WORDS = frozenset({"operation", "crops"})
 
@@ -111,8 +114,9 @@ async def read_form(
     """The multipart form, within the limits for parts that are not images. Leaving removes its files.
 
     Raises:
-        InvalidRequest: it does not parse or has too many or too large parts.
+        InvalidRequest: it does not parse, is in another charset, or has too many or too large parts.
     """
+    _refuse_foreign_charset(request)
     try:
         form = await request.form(
             max_files=max_files, max_fields=MAX_FORM_FIELDS, max_part_size=max_field_bytes
@@ -123,6 +127,21 @@ async def read_form(
         yield form
     finally:
         await form.close()
+
+
+def _refuse_foreign_charset(request: Request) -> None:
+    """Starlette decodes names and fields by any codec of Python's that the header names: some raise what it
+    does not catch, some give lone surrogates, which no JSON can hold, and one takes quadratic time.
+
+    The header is read by the function that Starlette reads it with, or another charset could hide from one of
+    the two. A name that is not ours is never looked up: Python keeps each it was asked for.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if kind == b"multipart/form-data" and charset.lower().replace("_", "-") not in CHARSETS:
+        raise InvalidRequest(
+            f"the form's charset is {charset[:50]!r}; UTF-8, US-ASCII and ISO-8859-1 are read here"
+        )
 
 
 async def _from_form(request: Request, settings: Settings) -> AnalyzeBody:
@@ -251,7 +270,7 @@ def _with_query(
     """Apply ``?operation=…&crops=…``; other query parameters belong to the operation."""
     query = request.query_params
     crops = _flag(query["crops"], "crops") if "crops" in query else body.crops
-    params = {name: value for name, value in query.items() if name not in QUERY_WORDS}
+    params = _parameters(query)
     operation = operation or query.get("operation")
     if operation is None:
         if params:
@@ -260,6 +279,15 @@ def _with_query(
     if body.tasks is not None:
         raise InvalidRequest("name tasks in the body or an operation in the address, not both")
     return AnalyzeBody(body.images, read_tasks([{"operation": operation, "params": params}], settings), crops)
+
+
+def _parameters(query: QueryParams) -> dict[str, str | list[str]]:
+    """Those of the operation. One that comes more than once is a list: OpenAPI and clients write them so."""
+    given: dict[str, list[str]] = {}
+    for name, value in query.multi_items():
+        if name not in QUERY_WORDS:
+            given.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in given.items()}
 
 
 def _flag(text: str, name: str) -> bool:

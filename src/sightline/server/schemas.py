@@ -30,7 +30,8 @@ ANALYZE: dict[str, Any] = {
             "name": "operation",
             "in": "query",
             "schema": {"type": "string"},
-            "description": "One operation instead of a task list; further query parameters are its own.",
+            "description": "One operation instead of a task list; further query parameters are its own, and "
+            "one that comes more than once is a list.",
         },
         {"name": "crops", "in": "query", "schema": {"type": "boolean", "default": False}},
     ],

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from sightline import __version__
+from sightline.runtime.engine import Engine
+from sightline.server.lookout import lookout_of
 from sightline.server.routes.v1 import analyzer_of
 
 router = APIRouter(tags=["health"])
@@ -26,14 +28,19 @@ async def readyz(request: Request) -> Response:
     """
     engine = analyzer_of(request).engine
     draining = bool(getattr(request.app.state, "draining", False))
-    ready = engine.ready and not draining
-    states = await engine.work(lambda: {name: engine.residency.state(name).value for name in engine.lanes})
+    able, states = await lookout_of(request).look(_standing, engine)
+    ready = able and not draining
     body = {
         "status": "ready" if ready else "draining" if draining else "not ready",
         "preload": list(engine.preload),
         "models": states,
     }
     return JSONResponse(body, 200 if ready else 503)
+
+
+def _standing(engine: Engine) -> tuple[bool, dict[str, str]]:
+    """Whether it is ready, and how every model stands. Looks at the disk."""
+    return engine.ready, {name: engine.residency.state(name).value for name in engine.lanes}
 
 
 @router.get("/metrics", summary="Prometheus metrics")

@@ -28,6 +28,7 @@ from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.server.bodies import read_form
 from sightline.server.connections import while_connected
+from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import atlas_schemas
 from sightline.server.routes.compat.atlas_questions import answer_questions
@@ -72,7 +73,7 @@ async def healthz(request: Request) -> Response:
     """
     analyzer = analyzer_of(request)
     checks = {
-        "temp_directory": await analyzer.engine.work(_temp_directory),
+        "temp_directory": await lookout_of(request).look(_temp_directory),
         "vision_language_model": analyzer.engine.lacking(Capability.ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):

@@ -6,6 +6,7 @@ and a larger file than elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,9 +18,10 @@ from sightline.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
-from sightline.runtime.residency import ModelState
+from sightline.runtime.residency import ModelState, Residency
 from sightline.server.bodies import read_form
 from sightline.server.connections import while_connected
+from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
@@ -49,28 +51,33 @@ async def health(request: Request) -> Response:
     """200 while pictures can be classified, perhaps after a model has been loaded or downloaded; else 503."""
     analyzer = analyzer_of(request)
     draining = bool(getattr(request.app.state, "draining", False))
-    states = await analyzer.engine.work(_states, analyzer)
-    able = analyzer.engine.alive and not draining and all(_able(analyzer, state) for state in states.values())
+    halves, keeper = _needed(analyzer)
+    states, within_reach = await lookout_of(request).look(
+        _standing, analyzer.engine.residency, (*halves, keeper)
+    )
+    able = analyzer.engine.alive and not draining and within_reach
     body = {
         "status": "healthy" if able else "unhealthy",
-        "model_loaded": all(state is ModelState.READY for state in states.values()),
+        "model_loaded": all(states[name] is ModelState.READY for name in halves),
         "models": {name: state.value for name, state in states.items()},
         "timestamp": _now(),
     }
     return JSONResponse(body, 200 if able else 503)
 
 
-def _states(analyzer: Analyzer) -> dict[str, ModelState]:
-    """Of the two halves of CLIP. Looks at the disk."""
+def _needed(analyzer: Analyzer) -> tuple[list[str], str]:
+    """Names of the two halves of CLIP, and of the model that keeps the label set."""
     space = analyzer.bind(TASK).params.model_dump()["model"]
     halves = (Capability.IMAGE_EMBEDDING, Capability.TEXT_EMBEDDING)
-    names = [analyzer.engine.find(capability, space) for capability in halves]
-    return {name: analyzer.engine.residency.state(name) for name in names}
+    return (
+        [analyzer.engine.find(capability, space) for capability in halves],
+        analyzer.engine.find(Capability.LABEL_SETS),
+    )
 
 
-def _able(analyzer: Analyzer, state: ModelState) -> bool:
-    comes_by_itself = analyzer.settings.auto_pull and not analyzer.settings.offline
-    return state is not ModelState.FAILED and (state is not ModelState.MISSING or comes_by_itself)
+def _standing(residency: Residency, names: Sequence[str]) -> tuple[dict[str, ModelState], bool]:
+    """Where each of these models stands, and whether a request would get them all. Looks at the disk."""
+    return {name: residency.state(name) for name in names}, all(map(residency.within_reach, names))
 
 
 @router.post(ROUTE, openapi_extra=schemas.CLASSIFIER_CLASSIFY)

@@ -145,7 +145,7 @@ CLASSIFIER_CLASSIFY: dict[str, Any] = {
             timestamp=_STAMP,
         ),
         **_details(
-            _400="No file, more than one, or no form.",
+            _400="No file, more than one, no form, or one in a charset that is not read.",
             _401=_UNAUTHORIZED,
             _413="The image is larger than 50 MB, or has too many pixels.",
             _415="Not JPG, PNG, GIF, BMP or TIFF.",
