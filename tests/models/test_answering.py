@@ -81,6 +81,13 @@ async def test_words_come_back_as_they_are(dialect: Any, cup: bytes) -> None:
     assert received.text == "What is this?"
 
 
+async def test_half_a_character_is_no_harm(dialect: Any, cup: bytes) -> None:
+    """A service that cuts its text between two halves of an emoji escapes the first alone."""
+    dialect.service.answers(json.dumps(dialect.service._written("a deer \ud83e")).encode())
+    reply = await dialect.ask(Question("What is it?", (picture_view(cup),)))
+    assert reply.text == "a deer ?"
+
+
 async def test_the_question_goes_to_the_model_of_the_settings(dialect: Any, cup: bytes) -> None:
     dialect.service.says("yes")
     await dialect.ask(Question("?", (picture_view(cup),)), gemini_model="gemini-x", vlm_model="qwen-y")

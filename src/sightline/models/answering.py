@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -122,7 +122,8 @@ class Answerer:
         raise AnswerInvalid(f"{self._name} answered twice without fitting the schema: {problem}{cut_off}")
 
     async def _say(self, prompt: Prompt, ends: float) -> Said:
-        return await self._provider.say(prompt, ends - asyncio.get_running_loop().time())
+        said = await self._provider.say(prompt, ends - asyncio.get_running_loop().time())
+        return replace(said, text=_whole(said.text), model=_whole(said.model))
 
     async def close(self) -> None:
         await self._provider.close()
@@ -183,6 +184,11 @@ def _reply(said: Said, structured: Any = None, before: Said | None = None) -> Re
         output_tokens=_total(said.output_tokens, before.output_tokens if before else 0),
         truncated=said.truncated,
     )
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can escape and nobody can write: a question mark for each."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _total(tokens: int | None, earlier: int | None) -> int | None:
