@@ -68,6 +68,10 @@ class RenderedPage:
     dpi: float
 
 
+class DrawingEnded(InvalidImage):
+    """Drawing took too long, or ended its process. It may not on a machine with less to do."""
+
+
 def is_pdf(data: bytes) -> bool:
     """Whether bytes claim to be a PDF."""
     return _MAGIC in data[:_MAGIC_WITHIN]
@@ -142,7 +146,8 @@ class Pdf:
             dpi: dots per inch; 72 is a pixel per point.
 
         Raises:
-            InvalidImage: no such page, damaged, without area, took too long, or needed too much memory.
+            InvalidImage: no such page, damaged, or without area.
+            DrawingEnded: it took too long, or needed too much memory.
             ImageTooLarge: past the pages or the time that one document gets.
             ValueError: ``dpi`` is not more than 0, or the PDF was closed.
         """
@@ -213,8 +218,8 @@ class Pdf:
             return answer
         self._end()
         if taken_s >= allowed_s:
-            raise InvalidImage(f"Drawing the PDF ({what}) took longer than {allowed_s:.3g} s.")
-        raise InvalidImage(
+            raise DrawingEnded(f"Drawing the PDF ({what}) took longer than {allowed_s:.3g} s.")
+        raise DrawingEnded(
             f"Drawing the PDF ({what}) failed: it is damaged, or needs more memory than the "
             f"{self._limits.max_memory_bytes // MIB} MiB it gets."
         )

@@ -272,12 +272,15 @@ def test_on_a_terminal_each_day_is_a_line(started, koop: KoopServer, environment
     assert "2024-01-13 to 2024-01-15: days: 3 complete; 9 decisions" in re.sub(r"\s+", " ", text)
 
 
-def test_an_interrupted_run_says_how_to_go_on(sightline, started, koop: KoopServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_go_on(
+    sent: signal.Signals, code: int, sightline, started, koop: KoopServer, tmp_path: Path
+) -> None:
     process = started("koop", "download", "--from", "2023-01-01", "--to", "2023-12-31", "--keep", "none")
     assert json.loads(process.stdout.readline())["event"] == "day"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted; the same command goes on from here" in stderr
     assert json.loads(stdout.splitlines()[-1])["event"] == "end"
     again = sightline("koop", "download", "--from", "2023-01-01", "--to", "2023-01-02", "--keep", "none")

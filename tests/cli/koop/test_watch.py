@@ -7,13 +7,15 @@ import json
 import re
 import sys
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 
-from sightline.cli.koop.watch import Watch, silence_line
+from sightline.cli.koop.watch import Watch, day_line, silence_line
 from sightline.fetching.polite import Doing, Silence
-from sightline.jobs.koop.progress import Answered, Silent
+from sightline.jobs.koop.progress import Answered, DayEnded, Silent
+from sightline.jobs.koop.state import DayState
 
 SINCE_UNIX_S = 1_700_000_000.0
 ORIGIN = "https://archive.example"
@@ -47,6 +49,19 @@ def test_programs_get_a_line_per_minute_and_per_change(capsys: pytest.CaptureFix
         "reason": "it answered HTTP 429",
     }  # fmt: skip
     assert (lines[3]["until"], lines[4]["host"], lines[4]["after_s"]) == (None, ORIGIN, 180)
+
+
+DAY = DayEnded(
+    date(2024, 1, 15), DayState.COMPLETE, 2, 2, 5, 3, 0, None, provisional=True, requests_per_s=0.85, days=1,
+    of_days=1, eta_s=0.0, absent=1,
+)  # fmt: skip
+
+
+def test_decisions_that_are_found_no_more_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert day_line(DAY).startswith("2024-01-15 (provisional) 2/2 decisions (1 no longer found), 5 images")
+    assert day_line(replace(DAY, absent=0)).startswith("2024-01-15 (provisional) 2/2 decisions, 5 images")
+    Watch(of_days=1)(DAY)
+    assert json.loads(capsys.readouterr().out)["absent"] == 1
 
 
 def test_people_see_whom_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from sightline.errors import (
     DocumentUnavailable,
     SightlineError,
 )
-from sightline.fetching.polite import BadDocument, Document
+from sightline.fetching.polite import BadDocument, Document, Unchanged
 
 MAX_BYTES = 10_000
 
@@ -93,6 +93,44 @@ async def test_connections_are_kept(polite):
         await client.fetch(f"http://127.0.0.1:{port}/", max_bytes=1)
     assert len({connection for connection, _ in heads}) == 1
     listener.close()
+
+
+# -- what has not changed ----------------------------------------------------------------------------------
+
+
+def body_of(document: Document) -> bytes:
+    return document.body
+
+
+@pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"', '""'])
+async def test_a_document_that_has_not_changed_is_not_sent_again(etag, serve, polite, answers):
+    server = await serve(answers((304, f"ETag: {etag}")))
+    client = polite(server)
+    with pytest.raises(Unchanged):
+        await client.fetch_as(url_of(server), body_of, max_bytes=MAX_BYTES, etag=etag)
+    assert f"If-None-Match: {etag}\r\n" in server.heads[0]
+    assert len(server.heads) == 1
+    assert client.silences() == []
+    assert client.answers(origin_of(server))
+    assert client.traffic()[origin_of(server)].failed == 0
+
+
+async def test_one_that_has_changed_comes(serve, polite, answers):
+    server = await serve(answers((301, "Location: /b"), b"other"))
+    assert (
+        await polite(server).fetch_as(url_of(server), body_of, max_bytes=MAX_BYTES, etag='"v1"') == b"other"
+    )
+    assert all('If-None-Match: "v1"' in head for head in server.heads)
+
+
+@pytest.mark.parametrize("etag", [None, "v1", '"v\xe9"', '"a"b"', '"' + "x" * 500 + '"', ""])
+async def test_what_is_no_etag_is_not_sent(etag, serve, polite, answers):
+    server = await serve(answers(b"whole"))
+    assert await polite(server).fetch_as(url_of(server), body_of, max_bytes=MAX_BYTES, etag=etag) == b"whole"
+    assert "If-None-Match" not in server.heads[0]
+    server.answer = answers(304)  # which nobody asked for
+    with pytest.raises(DocumentRefused):
+        await polite(server).fetch_as(url_of(server), body_of, max_bytes=MAX_BYTES, etag=etag)
 
 
 # -- what is not tried again -------------------------------------------------------------------------------
@@ -491,6 +529,55 @@ async def test_what_was_learned_is_taken_up_by_the_next_client(serve, polite, an
     assert again.traffic()[origin_of(server)].rate_per_s == client.traffic()[origin_of(server)].rate_per_s
     other = polite(origins=["https://archive.example"], learned=learned)
     assert other.learned()[origin_of(server)] == learned[origin_of(server)]
+
+
+async def test_a_restart_after_a_kill_keeps_a_pause(serve, polite, answers):
+    server = await serve(answers((429, "Retry-After: 300"), b"x"))
+    client, told = polite(server, attempts=1), []
+    with client.remembering(told.append), pytest.raises(DocumentUnavailable):
+        await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+    again = polite(server, learned=told[-1])  # nothing more was written down: the process was killed
+    traffic = again.traffic()[origin_of(server)]
+    assert (traffic.paused_s, traffic.rate_per_s) == (pytest.approx(300, abs=1), pytest.approx(0.425))
+
+
+@pytest.mark.parametrize("kills_after", [1, 4, 7])
+async def test_restarts_in_a_row_send_no_more_than_one_run(kills_after, serve, polite, answers, time):
+    server = await serve(answers(b"x"))
+    told, began_s = {}, time.now_s
+    for _ in range(30):
+        client = polite(server, burst=20, rate_per_s=0.5, ceiling_per_s=0.5, learned=told)
+        with client.remembering(told.update):
+            for _ in range(kills_after):
+                await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+    assert len(server.heads) == 30 * kills_after
+    assert len(server.heads) <= 20 + 0.5 * (time.now_s - began_s) + 1e-6
+
+
+async def test_what_is_learned_is_not_written_down_with_every_request(serve, polite, answers, time):
+    server = await serve(answers(b"x"))
+    client, told = polite(server, burst=100), []
+    with client.remembering(told.append):
+        for _ in range(31):
+            await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+        assert len(told) == 4  # the first, and one per tenth of the burst
+        time.rest(6)
+        await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+        assert len(told) == 5
+    await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+    assert len(told) == 5
+
+
+async def test_a_memory_that_fails_ends_the_fetch(serve, polite, answers):
+    server = await serve(answers(b"x"))
+    client = polite(server)
+
+    def full(learned):
+        raise SightlineError("the disk is full")
+
+    with client.remembering(full), pytest.raises(SightlineError, match="disk is full"):
+        await client.fetch(url_of(server), max_bytes=MAX_BYTES)
+    assert server.connections == 0
 
 
 async def test_traffic_is_counted(serve, polite, answers):

@@ -158,6 +158,16 @@ async def test_a_host_that_answers_others_is_not_silent(serve, polite, answers):
         assert (await client.fetch(url_of(server), max_bytes=MAX_BYTES)).body == b"x"
 
 
+async def test_patience_may_end_during_a_rest(time):
+    hearing = Hearing(ORIGIN, 100.0, time.clock)
+    with hearing.wanted():
+        hearing.failed("it answered HTTP 500", 500)
+        await hearing.rest(90.0)
+        with pytest.raises(HostSilent, match=r"for 1.83 minutes \(it answered HTTP 500\)"):
+            await hearing.rest(20.0)
+        assert hearing.rests_until_s is None
+
+
 async def test_time_in_which_nothing_is_wanted_does_not_count(time):
     hearing = Hearing(ORIGIN, 100.0, time.clock)
     with hearing.wanted():

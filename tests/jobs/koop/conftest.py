@@ -14,6 +14,9 @@ sys.path.append(str(Path(__file__).parent))
 
 import smallclip
 from koopserver import KoopServer
+from workbench import Bench
+
+from sightline.jobs.koop.state import State
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +45,9 @@ def koop_server() -> Iterator[Callable[..., KoopServer]]:
 def koop(koop_server: Callable[..., KoopServer]) -> KoopServer:
     """Three decisions on every day, no limits, no faults until they are programmed."""
     return koop_server()
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Bench]:
+    with State(tmp_path / "koop.sqlite") as state:
+        yield Bench(tmp_path, state)

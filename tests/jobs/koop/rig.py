@@ -17,11 +17,12 @@ from koopserver import KoopServer
 from sightline.fetching.polite import Clock, Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import PdfLimits, is_pdf
-from sightline.jobs.koop.download import Download, Sources, learned_rates
+from sightline.jobs.koop.download import Download, Sources
 from sightline.jobs.koop.folder import MANIFEST_NAME, STATE_NAME, occupied
 from sightline.jobs.koop.judging import Judge, PageLimits
 from sightline.jobs.koop.options import Options
 from sightline.jobs.koop.progress import DayEnded, Event
+from sightline.jobs.koop.rates import learned_rates
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import Day, State
 from sightline.jobs.koop.verdicts import WHOLE, Fingerprints, Judgement, Verdict

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from sightline.jobs.koop.blobs import Blobs, blob_path
+from sightline.jobs.koop.blobs import Blobs, blob_path, digest_in
 
 DATA = b"a picture"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -44,6 +45,31 @@ def test_what_an_ended_process_left_is_cleared(blobs: Blobs, tmp_path: Path) -> 
     (tmp_path / "blobs" / "incoming" / "half").write_bytes(b"a pic")
     Blobs(tmp_path).prepare()
     assert files(tmp_path) == {kept}
+
+
+def test_files_are_found_by_when_they_were_written_and_what_is_not_ours_is_passed_over(
+    blobs: Blobs, tmp_path: Path
+) -> None:
+    old, new = (blobs.put(data, blobs.digest(data), "png") for data in (b"old", DATA))
+    os.utime(tmp_path / old, (1000, 1000))
+    assert set(blobs.paths(0)) == {old, new}
+    assert list(blobs.paths(1001)) == [new]
+    folder = (tmp_path / new).parent
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / folder.name).mkdir(parents=True)
+    (elsewhere / folder.name / f"zz{SHA256[2:]}.png").write_bytes(b"")
+    (elsewhere / folder.name / f"{SHA256}.png").write_bytes(b"")
+    (tmp_path / "blobs" / "zz").symlink_to(elsewhere)
+    (tmp_path / "blobs" / "00").symlink_to(folder.parent)
+    (folder / f"{SHA256[:-1]}0.jpg").symlink_to(tmp_path / new)
+    (folder / "notes.txt").write_text("")
+    (folder / f"{'0' * 64}.png").write_bytes(b"")  # in the wrong place
+    (tmp_path / "blobs" / "incoming" / "half").write_bytes(b"")
+    assert set(blobs.paths(0)) == {old, new}
+
+
+def test_a_digest_is_found_in_a_path() -> None:
+    assert digest_in(blob_path(SHA256, "png")) == SHA256
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(

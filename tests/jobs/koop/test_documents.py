@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from stored import MODEL, MONDAY, ONE_DAY, ended_day, judgement, placement, record, sha256_of
 
 from sightline.jobs.koop.documents import (
+    NOT_JUDGED,
     Documents,
     Item,
     ItemKind,
     ItemState,
-    KeptFile,
     PublicationState,
     StoredPublication,
 )
+from sightline.jobs.koop.kept import KeptFile, KeptFiles
+from sightline.jobs.koop.revisions import Revisions
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
 from sightline.jobs.koop.verdicts import Fingerprints, Verdicts
 
@@ -90,6 +92,18 @@ def test_a_publication_that_moves_to_another_day_is_told(documents: Documents) -
     assert documents.number_of_publications(MONDAY, MONDAY) == 0
 
 
+def test_one_that_names_the_day_it_is_known_under_stays_there(documents: Documents) -> None:
+    tuesday = MONDAY + ONE_DAY
+    documents.add(MONDAY, [record("a"), record("b", available=None), record("c", available=tuesday)])
+    found = [record("a", sha256="changed"), record("b", available=None), record("c", available=tuesday)]
+    assert documents.add(tuesday, found, by_available=True)
+    assert documents.identifiers(MONDAY) == ["a"]
+    assert documents.identifiers(tuesday) == ["b", "c"]
+    assert documents.publication("a").record == record("a")  # its own day's search will bring the change
+    assert not documents.add(tuesday, [record("d")], by_available=True)
+    assert documents.identifiers(tuesday) == ["b", "c", "d"]  # known nowhere else
+
+
 # -- items -------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +123,34 @@ def test_a_failure_is_placed_with_what_is_known(documents: Documents) -> None:
     found = documents.publication("a")
     assert (found.state, found.error) == (PublicationState.FAILED, "no text")
     assert len(documents.placements("a")) == 1
+
+
+def test_with_a_failure_what_was_known_stays_behind_it(documents: Documents) -> None:
+    documents.add(MONDAY, [record("a")])
+    documents.place("a", [placement("1.png"), placement("2.png"), placement("3.pdf")])
+    documents.place("a", [placement("3.pdf", caption="new"), placement("4.pdf")], failure="no text")
+    found = documents.placements("a")
+    assert [each.name for each in found] == ["3.pdf", "4.pdf", "1.png", "2.png"]
+    assert found[0].caption == "new"
+    documents.place("a", [placement("2.png")])
+    assert [each.name for each in documents.placements("a")] == ["2.png"]
+
+
+def test_doubts_outlast_what_is_written_of_an_item(documents: Documents, state: State) -> None:
+    documents.add(MONDAY, [record("a")])
+    documents.place("a", [placement("x.png")])
+    documents.save(item("x.png", state=ItemState.KEPT, sha256=sha256_of("x")))
+    documents.add(MONDAY, [record("a", sha256="changed")])
+    documents.save(item("x.png", state=ItemState.REJECTED, sha256=sha256_of("x")))
+    revisions, url = Revisions(state), "https://reader.example/x.png"
+    assert revisions.is_in_doubt(url, retried=False)
+    revisions.fail(url, "not now")
+    assert not revisions.is_in_doubt(url, retried=True)  # it was tried in this run
+    assert not Revisions(state).is_in_doubt(url, retried=False)
+    assert Revisions(state).is_in_doubt(url, retried=True)
+    assert documents.troubles(MONDAY, 10) == [(url, "not now")]
+    revisions.settle(url)
+    assert not Revisions(state).is_in_doubt(url, retried=True)
 
 
 def test_an_item_in_two_places_is_one(documents: Documents) -> None:
@@ -149,29 +191,6 @@ def test_a_change_of_what_was_settled_makes_the_manifest_stale(
     assert state.get(MANIFEST_IS_STALE) is is_stale
 
 
-def test_bytes_are_needed_as_long_as_any_item_waits_for_them(documents: Documents) -> None:
-    same = sha256_of("same")
-    documents.save(item("a", state=ItemState.KEPT, sha256=same, file="blobs/same"))
-    documents.save(item("b", state=ItemState.FETCHED, sha256=same, file="blobs/same"))
-    assert documents.needs_bytes(same)
-    documents.save(item("a", state=ItemState.REJECTED, sha256=same, file="blobs/same"))
-    assert documents.needs_bytes(same)
-    documents.save(item("b", state=ItemState.REJECTED, sha256=same, file="blobs/same"))
-    assert not documents.needs_bytes(same)
-    assert [each.url[-1] for each in documents.undropped()] == ["a", "b"]
-
-
-def test_files_that_stay_replace_those_before(documents: Documents) -> None:
-    one, two, three = (KeptFile(number, f"blobs/{number}", 10, 20, 30) for number in (1, 2, 3))
-    assert documents.keep_files("pdf", [one, two]) == []
-    assert documents.keep_files("other", [two]) == []
-    assert documents.keep_files("pdf", [two, three]) == ["blobs/1"]
-    assert documents.kept_files("pdf") == {2: two, 3: three}
-    assert documents.keep_files("pdf", []) == ["blobs/3"]  # the other one still has the second
-    assert documents.is_kept("blobs/2")
-    assert not documents.is_kept("blobs/3")
-
-
 # -- how many ----------------------------------------------------------------------------------------------
 
 
@@ -182,10 +201,26 @@ def test_counts_are_of_a_range_and_bytes_are_counted_once(documents: Documents, 
     assert documents.count_items(MONDAY, MONDAY) == {"kept": 2}
     assert documents.count_wanted(MONDAY, Fingerprints(MODEL, "x")) == 2
     assert documents.count_wanted(MONDAY, Fingerprints("newer", MODEL)) == 0
-    assert documents.number_of_files() == 0
+    assert documents.number_of_files() == 2
     assert documents.count_wanted(MONDAY + ONE_DAY, Fingerprints(MODEL, MODEL)) == 0
-    documents.keep_files(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7)])
+    Verdicts(state).save(judgement(sha256_of("3.png"), model="newer"))
+    assert documents.count_wanted(MONDAY + ONE_DAY, Fingerprints("newer", MODEL)) == 1
+    KeptFiles(state).replace(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7)])
+    assert documents.number_of_files() == 2
+    KeptFiles(state).replace(sha256_of("2.png"), [KeptFile(1, "blobs/page.png", 0)])
+    assert documents.number_of_files() == 3
     assert documents.disk_bytes() == 14
+
+
+def test_days_with_files_have_ends(documents: Documents, state: State) -> None:
+    assert documents.ends_of_files() is None
+    ended_day(state, MONDAY, {"a": ["1.png"]}, wanted=False)
+    assert documents.ends_of_files() is None
+    ended_day(state, MONDAY + ONE_DAY, {"b": ["2.png"]})
+    ended_day(state, MONDAY + 3 * ONE_DAY, {"c": ["3.png"]}, wanted=False)
+    assert documents.ends_of_files() == (MONDAY + ONE_DAY, MONDAY + ONE_DAY)
+    KeptFiles(state).replace(sha256_of("3.png"), [KeptFile(1, "blobs/page.png", 7)])
+    assert documents.ends_of_files() == (MONDAY + ONE_DAY, MONDAY + 3 * ONE_DAY)
 
 
 def test_items_judged_by_another_model_are_counted(documents: Documents, state: State) -> None:
@@ -195,6 +230,42 @@ def test_items_judged_by_another_model_are_counted(documents: Documents, state: 
     Verdicts(state).save(judgement(sha256_of("1.png"), model="newer"))
     documents.save(replace(documents.item("https://reader.example/1.png"), model="newer"))
     assert documents.count_judged_otherwise(Fingerprints("newer", MODEL)) == 1
+
+
+def test_what_stays_by_an_older_verdict_is_counted_and_named(documents: Documents) -> None:
+    documents.add(MONDAY, [record("a")])
+    documents.place("a", [placement("x.png"), placement("y.png")])
+    documents.save(item("x.png", state=ItemState.KEPT, error=f"{NOT_JUDGED}no memory"))
+    documents.save(item("y.png", state=ItemState.KEPT, error="a note"))
+    documents.save(item("z.png", state=ItemState.KEPT, error=f"{NOT_JUDGED}of no day"))
+    assert documents.count_not_judged(MONDAY) == 1
+    assert documents.count_not_judged(MONDAY + ONE_DAY) == 0
+    assert documents.troubles(MONDAY, 10) == [
+        ("https://reader.example/x.png", "could not be judged again: no memory")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "what", "is_in_part"),
+    [
+        ("invalid_image", None, ItemState.KEPT, True),
+        ("invalid_image", None, ItemState.GONE, False),
+        ("invalid_image", "torn", ItemState.FAILED, False),
+        (None, None, ItemState.KEPT, False),
+    ],
+)
+def test_days_with_documents_seen_in_part_are_known(
+    code: str | None, error: str | None, what: ItemState, is_in_part: bool, documents: Documents, state: State
+) -> None:
+    documents.add(MONDAY, [record("a")])
+    documents.place("a", [placement("x.png")])
+    same = sha256_of("x")
+    documents.save(item("x.png", state=what, sha256=same, model=MODEL))
+    Verdicts(state).save(replace(judgement(same, pages=1), code=code, error=error))
+    assert documents.has_pages_to_look_at(MONDAY) is is_in_part
+    assert not documents.has_pages_to_look_at(MONDAY + ONE_DAY)
+    documents.save(item("x.png", state=what, sha256=same, model="newer"))
+    assert not documents.has_pages_to_look_at(MONDAY)
 
 
 def test_troubles_name_publications_and_files_with_reasons(documents: Documents) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from koopserver.pictures import picture
 from koopserver.wire import Response
 from stored import MONDAY, record
 
+from sightline.errors import DocumentUnavailable
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.blobs import Blobs
 from sightline.jobs.koop.documents import (
@@ -24,8 +26,9 @@ from sightline.jobs.koop.documents import (
     PublicationState,
     StoredPublication,
 )
-from sightline.jobs.koop.gathering import Gathering, kind_of
+from sightline.jobs.koop.gathering import Gathering
 from sightline.jobs.koop.options import Options
+from sightline.jobs.koop.publication import MAX_PICTURES
 from sightline.jobs.koop.records import AttachmentName
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import State
@@ -170,6 +173,32 @@ async def test_odd_names_are_noted(bench: Callable[..., Bench]) -> None:
     assert not [each for each in placements if each.kind is ItemKind.ILLUSTRATION]
 
 
+async def test_an_error_in_place_of_a_text_is_no_publication_without_pictures(
+    bench: Callable[..., Bench],
+) -> None:
+    at = bench()
+    error = b'<?xml version="1.0"?><Error><Code>InternalError</Code></Error>'
+    at.koop.fail(r"\.xml$", faults.content(error, "application/xml"), times=math.inf)
+    (first, *_) = await at.publications()
+    after, _ = await at.read(first)
+    assert after.state is PublicationState.FAILED
+    assert "<Error> instead of a publication" in (after.error or "")
+
+
+async def test_more_pictures_than_any_text_has_are_left_out_and_that_is_noted(
+    bench: Callable[..., Bench],
+) -> None:
+    names = "".join(f'<illustratie naam="{number}.png"/>' for number in range(MAX_PICTURES + 5))
+    at = bench()
+    text = f"<officiele-publicatie>{names}</officiele-publicatie>".encode()
+    at.koop.fail(r"\.xml$", faults.content(text, "application/xml"), times=math.inf)
+    (first, *_) = await at.publications()
+    after, placements = await at.read(first)
+    assert after.state is PublicationState.COMPLETE
+    assert after.error == f"5 pictures more than the first {MAX_PICTURES} in its text"
+    assert sum(each.kind is ItemKind.ILLUSTRATION for each in placements) == MAX_PICTURES
+
+
 # -- files -------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +228,7 @@ async def test_a_file_is_here_under_its_digest(bench: Callable[..., Bench]) -> N
         (faults.status(500), ItemState.FAILED, 500),
         (faults.html, ItemState.FAILED, None),
         (faults.empty, ItemState.FAILED, None),
+        (faults.content(b"503 upstream not available", "text/plain"), ItemState.FAILED, None),
     ],
 )
 async def test_what_does_not_come_is_said(
@@ -243,6 +273,75 @@ async def test_an_attachment_is_found_through_its_listing(bench: Callable[..., B
     assert (item.source_url or "").endswith(attached[0].item)
 
 
+@pytest.mark.parametrize("suffix", [".pdf", ".PDF", ".jpg", ".docx"])
+async def test_a_page_in_place_of_an_attachment_is_asked_for_again(
+    suffix: str, bench: Callable[..., Bench]
+) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.attached(b"%PDF-1.4 a file", suffix=suffix))
+    at.koop.fail("/bijlage/", faults.html, times=2)
+    (first, *_) = await at.publications()
+    _, placements = await at.read(first)
+    item = await at.gathering.fetch(at.documents.item(placements[-1].url))
+    assert item.state is ItemState.FETCHED
+    assert [each.status for each in at.koop.requests("/bijlage/")] == [200, 200, 200]
+
+
+async def test_an_attachment_may_be_a_page_if_its_name_says_so(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.attached(faults.html_page("Toelichting"), suffix=".html"))
+    (first, *_) = await at.publications()
+    _, placements = await at.read(first)
+    item = await at.gathering.fetch(at.documents.item(placements[-1].url))
+    assert (item.state, item.mime) == (ItemState.FETCHED, "application/octet-stream")
+
+
+async def test_a_publications_own_pdf_is_one(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.fail(r"\.pdf$", faults.content(MAP, "image/png"), times=math.inf)
+    item = await at.gathering.fetch(Item(f"{at.koop.reader_url}/gmb-2024-0150001.pdf", ItemKind.PDF))
+    assert item.state is ItemState.FAILED
+
+
+async def test_an_item_that_is_the_same_stays_as_it_is(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    fetched = await at.gathering.fetch(illustration(at, f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"))
+    kept = replace(fetched, state=ItemState.KEPT, model="a model", source_url="https://elsewhere.example/x")
+    at.documents.save(kept)
+    renewed = await at.gathering.renew(kept)
+    assert renewed == replace(kept, attempts=2, source_url=kept.url)
+    assert at.documents.item(kept.url) == renewed
+
+
+async def test_an_item_that_is_another_one_waits_for_a_verdict(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    fetched = await at.gathering.fetch(illustration(at, f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"))
+    kept = replace(fetched, state=ItemState.KEPT, model="a model")
+    at.documents.save(kept)
+    other = picture("map", 2, "png", (160, 110))
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", other))
+    renewed = await at.gathering.renew(kept)
+    assert (renewed.state, renewed.model, renewed.num_bytes) == (ItemState.FETCHED, None, len(other))
+    assert at.blobs.read(renewed.file or "") == other
+    assert at.blobs.read(kept.file or "") == MAP
+    assert at.documents.item(f"{kept.url}#{kept.sha256}").file == kept.file
+
+
+async def test_an_item_that_does_not_come_again_is_as_it_was(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
+    kept = await at.gathering.fetch(illustration(at, f"{at.koop.decisions(MONDAY)[0].identifier}-1.png"))
+    at.koop.fail(r"\.png", faults.html, times=math.inf)
+    with pytest.raises(DocumentUnavailable, match="a web page came instead"):
+        await at.gathering.renew(kept)
+    assert at.documents.item(kept.url) == kept
+    at.koop.heal()
+    at.koop.fail(r"\.png", faults.not_found, times=math.inf)
+    assert await at.gathering.renew(kept) == kept
+
+
 async def test_a_full_disk_ends_the_run(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     at = bench()
     at.koop.alter("gmb", quirks.one_illustration("{id}-1.png", MAP))
@@ -256,18 +355,3 @@ async def test_a_full_disk_ends_the_run(bench: Callable[..., Bench], monkeypatch
         await at.gathering.fetch(illustration(at, name))
     with pytest.raises(KeyError):
         at.documents.item(f"{at.koop.reader_url}/{name}")
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (MAP, ("image/png", "png")),
-        (picture("aerial", 1, "jpg", (160, 110)), ("image/jpeg", "jpg")),
-        (b"II*\0", ("image/tiff", "tif")),
-        (b"%PDF-1.4", ("application/pdf", "pdf")),
-        (b"PK\3\4", ("application/octet-stream", "bin")),
-        (b"", ("application/octet-stream", "bin")),
-    ],
-)
-def test_files_are_known_by_content(data: bytes, kind: tuple[str, str]) -> None:
-    assert kind_of(data) == kind

@@ -9,10 +9,10 @@ import pytest
 from koopserver.pdf import pdf
 from koopserver.pictures import picture
 
-from sightline.errors import InvalidParameters, ModelUnavailable
+from sightline.errors import ImageError, ImageTooLarge, InvalidImage, InvalidParameters, ModelUnavailable
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.judging import PageLimits, ZeroShotJudge, full_pages, size_of
+from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, RenderedPage
+from sightline.jobs.koop.judging import FullPage, PageLimits, ZeroShotJudge, full_pages, size_of
 from sightline.jobs.looking import unrefused
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Settings
@@ -68,6 +68,74 @@ async def test_pages_past_the_cap_are_noted(analyzer: Analyzer) -> None:
     found = await judge.judge(pdf("text", "map", seed=3), "abc")
     assert [each.page for each in found.verdicts] == [1]
     assert found.note == "only the first 1 of 2 pages were looked at"
+
+
+def slow_on(monkeypatch: pytest.MonkeyPatch, errors: dict[int, ImageError]) -> None:
+    """Have pages fail to be drawn."""
+    render = Pdf.render
+
+    def failing(self: Pdf, number: int, dpi: float) -> RenderedPage:
+        if number in errors:
+            raise errors[number]
+        return render(self, number, dpi)
+
+    monkeypatch.setattr(Pdf, "render", failing)
+
+
+SLOW, UP, DAMAGED = DrawingEnded("it took too long"), ImageTooLarge("no time is left"), InvalidImage("torn")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "errors", "note"),
+    [
+        (["text", "map", "text"], {2: SLOW}, "page 2 was not looked at: it took too long"),
+        (["text", "map", "text"], {1: SLOW, 2: SLOW}, "pages 1 to 2 were not looked at: it took too long"),
+        (["text", "map", "text"], {2: UP}, "pages 2 to 3 were not looked at: no time is left"),
+        (
+            ["text"] * 6, {1: SLOW, 3: SLOW, 4: DAMAGED, 5: UP},
+            "pages 1, 3, 5 to 6 were not looked at: it took too long; page 4: torn",
+        ),
+    ],
+)  # fmt: skip
+async def test_without_a_yes_a_document_with_pages_that_were_too_slow_is_not_judged(
+    kinds: list[str], errors: dict[int, ImageError], note: str, judge: ZeroShotJudge,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    slow_on(monkeypatch, errors)
+    found = await judge.judge(pdf(*kinds, seed=3), "abc")
+    assert (found.error, found.verdicts, found.in_part) == (note, (), False)
+    assert found.code == next(iter(errors.values())).code
+    assert found.model == judge.fingerprints.document
+
+
+async def test_with_a_yes_a_document_with_pages_that_were_too_slow_is_judged_in_part(
+    judge: ZeroShotJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_on(monkeypatch, {1: SLOW, 4: UP})
+    found = await judge.judge(pdf("map", "map", "text", "map", seed=3), "abc")
+    assert [each.page for each in found.verdicts] == [2, 3]
+    assert (found.error, found.in_part, found.would_download) == (None, True, True)
+    assert found.note == "pages 1, 4 were not looked at: it took too long"
+
+
+async def test_a_damaged_page_is_noted_and_the_others_are_judged(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages(max_pages=2))
+    slow_on(monkeypatch, {2: DAMAGED})
+    found = await judge.judge(pdf("text", "map", "text", seed=3), "abc")
+    assert [each.page for each in found.verdicts] == [1]
+    assert (found.error, found.in_part) == (None, False)
+    assert found.note == "page 2: torn; only the first 2 of 3 pages were looked at"
+
+
+async def test_a_page_of_more_pixels_than_the_judge_takes_costs_only_itself(seeing_models: Path) -> None:
+    async with Analyzer.create(settings_of(seeing_models, image_max_pixels=10_000)) as analyzer:
+        judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages())
+        found = await judge.judge(pdf("map", "map", seed=3), "abc")
+        assert (found.code, found.in_part) == ("image_error", False)
+        assert "page 1: " in (found.error or "")
+        assert "page 2: " in (found.error or "")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +219,14 @@ def test_pages_to_keep_are_drawn_larger() -> None:
     assert page.page == 2
     assert page.width == pytest.approx(2 * smaller.width, abs=2)
     assert size_of(page.png, LIMITS) == (page.width, page.height)
+
+
+def test_a_page_that_cannot_be_drawn_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_on(monkeypatch, {1: SLOW})
+    error, page = full_pages(pdf("text", "map", seed=3), [1, 2], pages())
+    assert error is SLOW
+    assert isinstance(page, FullPage)
+    assert page.page == 2
 
 
 def test_sizes_are_of_pictures_alone() -> None:

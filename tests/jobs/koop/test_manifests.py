@@ -15,7 +15,8 @@ from stored import MODEL, MONDAY, ONE_DAY, ended_day, placement, record, sha256_
 
 from sightline.errors import ConfigurationError
 from sightline.jobs.koop import manifests
-from sightline.jobs.koop.documents import Documents, ItemState, KeptFile
+from sightline.jobs.koop.documents import Documents, ItemState
+from sightline.jobs.koop.kept import KeptFile, KeptFiles
 from sightline.jobs.koop.manifests import Manifest, require_parquet, rows, write_parquet
 from sightline.jobs.koop.state import Day, DayState, State
 
@@ -51,7 +52,7 @@ def names(path: Path) -> list[str | None]:
 
 
 def test_a_line_says_everything_of_a_picture(state: State, manifest: Manifest, path: Path) -> None:
-    Documents(state).keep_files(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7, 160, 110)])
+    KeptFiles(state).replace(sha256_of("1.png"), [KeptFile(0, "blobs/1.png", 7, 160, 110)])
     end(state, manifest, MONDAY, {"a": ["1.png"]})
     assert lines(path) == [
         {
@@ -199,7 +200,7 @@ def test_pages_are_lines_and_files_are_of_what_is_kept(state: State) -> None:
         sha256=pdf, file="blobs/x.pdf", model=MODEL,
     )  # fmt: skip
     documents.save(kept)
-    documents.keep_files(pdf, [KeptFile(2, "blobs/page2.png", 7, 20, 30)])
+    KeptFiles(state).replace(pdf, [KeptFile(2, "blobs/page2.png", 7, 20, 30)])
     state.save_day(Day(MONDAY, "available", DayState.COMPLETE, 1, 1, completed_at="2024-02-01"))
     one, two = rows(state)
     assert (one["page"], one["file"], one["source_file"]) == (1, None, "blobs/x.pdf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,54 @@ async def test_an_option_that_was_forgotten_removes_nothing(
     assert await run(keep=Keep.ALL) == everything
     assert await run(**fewer, prune=True) < everything or "keep" not in changes
     assert await run(**fewer) <= everything  # these are the folder's rules now
+
+
+async def test_words_that_were_changed_under_the_same_name_remove_nothing(
+    koop: KoopServer, seeing_models: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+
+    def write(share: float) -> None:
+        words = '[mine.labels]\na = ["a map"]\nb = ["a photo"]\n[mine.rules.r]\n'
+        own.write_text(f"{words}any_above = {{ a = {share} }}\n", encoding="utf-8")
+
+    async def run(**changes: Any) -> int:
+        """How many files stay."""
+        settings = settings_of(koop, seeing_models, label_sets=own)
+        options = options_of(settings, label_set="mine", **changes)
+        async with downloading(settings, options, tmp_path / "out", lambda event: None) as (job, _):
+            await job.run()
+        return sum(each.is_file() for each in (tmp_path / "out" / "blobs").rglob("*"))
+
+    write(0.0)
+    everything = await run()
+    assert everything > 0
+    write(0.999999)
+    with pytest.raises(InvalidRequest, match=r"kept by .*mine \([0-9a-f]{8}\).*--prune"):
+        await run()
+    assert await run(prune=True) < everything
+    await run()
+
+
+async def test_pruning_one_day_unlocks_no_other(
+    koop: KoopServer, seeing_models: Path, tmp_path: Path
+) -> None:
+    koop.alter("gmb", lambda decision: quirks.illustrated("map")(quirks.bare(decision)))
+    settings = settings_of(koop, seeing_models)
+
+    async def run(last: date, **changes: Any) -> int:
+        """How many files stay."""
+        options = replace(options_of(settings, **changes), last=last)
+        async with downloading(settings, options, tmp_path / "out", lambda event: None) as (job, _):
+            await job.run()
+        return sum(each.is_file() for each in (tmp_path / "out" / "blobs").rglob("*"))
+
+    last = MONDAY + ONE_DAY
+    assert await run(last, keep=Keep.ALL) == 6
+    assert await run(MONDAY, keep=Keep.NONE, prune=True) == 3
+    with pytest.raises(InvalidRequest, match="--prune"):
+        await run(last, keep=Keep.NONE)
+    assert await run(last, keep=Keep.NONE, prune=True) == 0
 
 
 async def test_days_of_two_kinds_are_not_mixed(koop: KoopServer, seeing_models: Path, tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from sightline.errors import DocumentRefused
 from sightline.fetching.polite import BadDocument
-from sightline.jobs.koop.publication import Illustration, clean_name, illustration_url, read_publication
+from sightline.jobs.koop import publication
+from sightline.jobs.koop.markup import local_name
+from sightline.jobs.koop.publication import (
+    MAX_PICTURES,
+    Illustration,
+    clean_name,
+    illustration_url,
+    read_publication,
+)
 
 PAGE_URL = "https://pages.example/gmb-2098-17.html"
 TEXT = """<?xml version="1.0" encoding="UTF-8"?>
@@ -154,6 +162,82 @@ def test_a_picture_without_a_name_is_refused_too():
 def test_what_is_no_publication_may_come_another_time(data):
     with pytest.raises(BadDocument):
         read_publication(data)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>",
+        '<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>SlowDown</Code></Error>',
+        "<error><kop>Fout</kop></error>",
+        '<searchRetrieveResponse xmlns="x"><diagnostics/></searchRetrieveResponse>',
+        '<metadata_gegevens><metadata name="DC.title" content="x"/></metadata_gegevens>',
+        '<work label="exb-2099-1"><expression label="1"/></work>',
+        "<rss><channel><title>x</title></channel></rss>",
+        '<s:Envelope xmlns:s="x"><s:Body><s:Fault><code>x</code></s:Fault></s:Body></s:Envelope>',
+        "<ok/>",
+    ],
+)
+def test_xml_of_other_kinds_is_no_publication(root):
+    with pytest.raises(BadDocument, match="instead of a publication"):
+        read_publication(root.encode())
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "<officiele-publicatie/>",
+        '<officielePublicatie xmlns="https://standaarden.overheid.nl/stop"><meta/></officielePublicatie>',
+        "<stcrt><al>Besluit</al></stcrt>",
+        "<gemeenteblad><kop><titel>x</titel></kop></gemeenteblad>",
+        '<BesluitKlassiek xmlns="urn:stop"><Lichaam><Al>Besluit</Al></Lichaam></BesluitKlassiek>',
+    ],
+)
+def test_publications_of_every_age_are_some(root):
+    assert read_publication(root.encode()).illustrations == ()
+
+
+def frames(number, of_frame):
+    """A text with so many pictures, so many to a frame."""
+    frame = "".join(f'<illustratie naam="{{0}}-{n}.png"/>' for n in range(of_frame))
+    text = "".join(
+        "<plaatje>" + frame.replace("{0}", f"a{n}") + f"<bijschrift>Kaart {n}</bijschrift></plaatje>"
+        for n in range(number // of_frame)
+    )
+    return f"<stcrt><al>{text}</al></stcrt>".encode()
+
+
+def test_many_pictures_side_by_side_take_no_longer_than_apart(monkeypatch):
+    asked = 0
+
+    def counted(element):
+        nonlocal asked
+        asked += 1
+        return local_name(element)
+
+    monkeypatch.setattr(publication, "local_name", counted)
+    costs = []
+    for of_frame in (1, 1000):
+        asked = 0
+        assert len(read_publication(frames(1000, of_frame)).illustrations) == 1000
+        costs.append(asked)
+    assert costs[1] <= costs[0]
+
+
+def test_pictures_of_one_frame_share_its_caption():
+    found = read_publication(frames(4, 2)).illustrations
+    assert [each.caption for each in found] == ["Kaart 0", "Kaart 0", "Kaart 1", "Kaart 1"]
+
+
+def test_only_so_many_pictures_of_a_text_are_looked_at():
+    found = read_publication(frames(MAX_PICTURES, 10))
+    assert (len(found.illustrations), found.left_out) == (MAX_PICTURES, 0)
+    found = read_publication(frames(MAX_PICTURES + 30, 10))
+    assert (len(found.illustrations), found.left_out) == (MAX_PICTURES, 30)
+    found = read_publication(
+        b"<a><kop/>" + b"".join(b"<illustratie naam='/%d'/>" % n for n in range(2500)) + b"</a>"
+    )
+    assert (len(found.refused), found.left_out) == (MAX_PICTURES, 500)
 
 
 def test_an_entity_bomb_is_refused():

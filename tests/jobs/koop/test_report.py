@@ -14,7 +14,8 @@ from PIL import Image
 from stored import MONDAY, ended_day, record, sha256_of
 
 from sightline.imaging.limits import ImageLimits
-from sightline.jobs.koop.documents import Documents, KeptFile
+from sightline.jobs.koop.documents import Documents
+from sightline.jobs.koop.kept import KeptFile, KeptFiles
 from sightline.jobs.koop.report import write_report
 from sightline.jobs.koop.state import State
 
@@ -52,7 +53,7 @@ def keep(state: State, folder: Path, date: dt.date, publication: str, name: str,
     ended_day(state, date, {publication: [name]})
     (folder / "blobs").mkdir(exist_ok=True)
     (folder / "blobs" / name).write_bytes(data)
-    Documents(state).keep_files(sha256_of(name), [KeptFile(0, f"blobs/{name}", len(data), 600, 400)])
+    KeptFiles(state).replace(sha256_of(name), [KeptFile(0, f"blobs/{name}", len(data), 600, 400)])
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -73,7 +74,7 @@ def test_nothing_of_an_earlier_report_stays(state: State, tmp_path: Path) -> Non
     write_report(tmp_path, state, LIMITS)
     report = tmp_path / "report"
     assert len(list(report.rglob("*.png"))) == 2
-    Documents(state).keep_files(sha256_of("1.png"), [])  # let go
+    KeptFiles(state).replace(sha256_of("1.png"), [])  # let go
     write_report(tmp_path, state, LIMITS)
     assert sorted(each.name for each in report.glob("*.html")) == ["2024-03.html", "index.html"]
     (thumbnail,) = report.rglob("*.png")

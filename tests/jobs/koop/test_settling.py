@@ -3,97 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from koopserver.pdf import pdf
-from koopserver.pictures import picture
-from rig import LIMITS, CountingJudge
-from stored import MONDAY
+from rig import CountingJudge
+from workbench import MAP, SIGN, TWO_PAGES, Bench, Failing, SecondPages, wants
 
 from sightline.errors import InferenceFailed, ModelBroken
 from sightline.imaging.pdf import PdfLimits, is_pdf
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.blobs import Blobs
-from sightline.jobs.koop.documents import Documents, Item, ItemKind, ItemState
-from sightline.jobs.koop.gathering import kind_of
-from sightline.jobs.koop.judging import Judge, PageLimits
-from sightline.jobs.koop.options import Keep, Options
-from sightline.jobs.koop.settling import Settling
-from sightline.jobs.koop.state import State
-from sightline.jobs.koop.turns import Turns
+from sightline.jobs.koop.documents import Item, ItemKind, ItemState
+from sightline.jobs.koop.judging import PageLimits
+from sightline.jobs.koop.options import Keep
 from sightline.jobs.koop.verdicts import Fingerprints, Judgement, Verdict
-
-MAP = picture("map", 1, "png", (160, 110))
-SIGN = picture("sign", 1, "png", (48, 48))
-TWO_PAGES = pdf("text", "map", seed=3)
-PAGES = PageLimits(PdfLimits(), 50.0, 60.0)
-
-
-class SecondPages(CountingJudge):
-    """Wants the second page of everything that has pages."""
-
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
-        self.seen.append(sha256)
-        verdicts = tuple(Verdict(n, "maps", 0.9, {"maps": 0.9}, n == 2) for n in (1, 2))
-        return Judgement(sha256, self.model, 2, verdicts)
-
-
-class Failing(CountingJudge):
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
-        raise self.error
-
-
-class Bench:
-    """A folder with files that wait for a decision."""
-
-    def __init__(self, root: Path, state: State) -> None:
-        self.root = root
-        self.state = state
-        self.documents = Documents(state)
-        self.blobs = Blobs(root)
-        self.blobs.prepare()
-
-    def fetched(self, data: bytes, name: str = "a") -> Item:
-        mime, extension = kind_of(data)
-        sha256 = self.blobs.digest(data)
-        item = Item(
-            f"https://host/{name}", ItemKind.ILLUSTRATION, ItemState.FETCHED, sha256=sha256,
-            num_bytes=len(data), mime=mime, file=self.blobs.put(data, sha256, extension),
-        )  # fmt: skip
-        self.documents.save(item)
-        return item
-
-    def settling(self, judge: Judge | None, *, pages: PageLimits = PAGES, **options: Any) -> Settling:
-        chosen = Options(MONDAY, MONDAY, **options)
-        return Settling(self.state, self.blobs, judge, Turns(), chosen, pages, LIMITS)
-
-    async def settled(self, item: Item, judge: Judge | None, **options: Any) -> Item:
-        await self.settling(judge, **options).settle(item)
-        return self.documents.item(item.url)
-
-    def files(self) -> set[str]:
-        return {
-            str(each.relative_to(self.root)) for each in (self.root / "blobs").rglob("*") if each.is_file()
-        }
-
-
-@pytest.fixture
-def at(tmp_path: Path) -> Iterator[Bench]:
-    with State(tmp_path / "koop.sqlite") as state:
-        yield Bench(tmp_path, state)
-
-
-def wants(*wanted: bytes) -> Callable[[bytes], bool]:
-    return lambda data: data in wanted
-
 
 # -- decisions ---------------------------------------------------------------------------------------------
 
@@ -122,13 +46,13 @@ async def test_verdict_and_rule_decide(
 async def test_without_a_judge_everything_stays(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), None, keep=Keep.ALL)
     assert (item.state, item.model) == (ItemState.KEPT, None)
-    (kept,) = at.documents.kept_files(item.sha256 or "").values()
+    (kept,) = at.kept.of(item.sha256 or "").values()
     assert (kept.page, kept.file, kept.width) == (0, item.file, None)
 
 
 async def test_the_size_of_a_kept_image_is_known(at: Bench) -> None:
     item = await at.settled(at.fetched(MAP), CountingJudge())
-    (kept,) = at.documents.kept_files(item.sha256 or "").values()
+    (kept,) = at.kept.of(item.sha256 or "").values()
     assert (kept.width, kept.height, kept.num_bytes) == (160, 110, len(MAP))
 
 
@@ -158,7 +82,7 @@ async def test_what_is_no_picture_is_skipped_and_what_is_broken_fails(
 
 async def test_pages_that_are_wanted_are_drawn_and_the_document_stays(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
-    kept = at.documents.kept_files(item.sha256 or "")
+    kept = at.kept.of(item.sha256 or "")
     assert list(kept) == [2]
     assert at.files() == {item.file, kept[2].file}
     assert kept[2].file.endswith(".png")
@@ -167,16 +91,16 @@ async def test_pages_that_are_wanted_are_drawn_and_the_document_stays(at: Bench)
 
 async def test_pages_stay_where_nobody_judges(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages(), keep=Keep.ALL)
-    files, kept = at.files(), at.documents.kept_files(item.sha256 or "")
+    files, kept = at.files(), at.kept.of(item.sha256 or "")
     item = await at.settled(item, None, keep=Keep.ALL)
     assert item.state is ItemState.KEPT
-    assert (at.files(), at.documents.kept_files(item.sha256 or "")) == (files, kept)
+    assert (at.files(), at.kept.of(item.sha256 or "")) == (files, kept)
     assert list(kept) == [2]
 
 
 async def test_a_lost_page_is_drawn_again(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
-    (page,) = at.documents.kept_files(item.sha256 or "").values()
+    (page,) = at.kept.of(item.sha256 or "").values()
     at.blobs.remove(page.file)
     await at.settled(item, SecondPages())
     assert at.blobs.has(page.file)
@@ -261,12 +185,12 @@ async def test_new_items_must_be_fetched_and_hopeless_ones_not(at: Bench) -> Non
 
 async def test_pages_are_drawn_again_at_another_resolution(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
-    (small,) = at.documents.kept_files(item.sha256 or "").values()
+    (small,) = at.kept.of(item.sha256 or "").values()
     judge = SecondPages()
     settling = at.settling(judge, pages=PageLimits(PdfLimits(), 50.0, 120.0))
     assert not settling.must_fetch(item)
     await settling.settle(item)
-    (large,) = at.documents.kept_files(item.sha256 or "").values()
+    (large,) = at.kept.of(item.sha256 or "").values()
     assert large.width == pytest.approx(2 * (small.width or 0), abs=2)
     assert judge.seen == []  # the verdict stands
     assert at.files() == {item.file, large.file}
@@ -274,10 +198,10 @@ async def test_pages_are_drawn_again_at_another_resolution(at: Bench) -> None:
 
 async def test_a_page_that_cannot_be_drawn_again_stays_as_it_was(at: Bench) -> None:
     item = await at.settled(at.fetched(TWO_PAGES), SecondPages())
-    (small,) = at.documents.kept_files(item.sha256 or "").values()
+    (small,) = at.kept.of(item.sha256 or "").values()
     pages = PageLimits(PdfLimits(max_bytes=1), 50.0, 120.0)
     await at.settling(SecondPages(), pages=pages).settle(item)
-    assert list(at.documents.kept_files(item.sha256 or "").values()) == [small]
+    assert list(at.kept.of(item.sha256 or "").values()) == [small]
     assert at.files() == {item.file, small.file}
 
 
@@ -359,10 +283,14 @@ async def test_a_file_that_was_damaged_here_fails_and_goes(at: Bench, tmp_path: 
     assert at.files() == set()
 
 
-async def test_what_was_being_let_go_when_the_process_ended_goes_at_the_next_start(at: Bench) -> None:
-    item = at.fetched(SIGN)
-    at.documents.save(replace(item, state=ItemState.REJECTED))  # and here it was killed
-    kept = await at.settled(at.fetched(MAP, "b"), CountingJudge())
-    at.settling(CountingJudge()).clear()
-    assert at.files() == {kept.file}
-    assert at.documents.item(item.url).file is None
+async def test_a_page_that_cannot_be_drawn_does_not_cost_those_after_it(at: Bench) -> None:
+    class Imagining(CountingJudge):
+        """Wants a page that is not there, and then one that is."""
+
+        async def judge(self, data: bytes, sha256: str) -> Judgement:
+            verdicts = tuple(Verdict(n, "maps", 0.9, {"maps": 0.9}, would_download=True) for n in (0, 2))
+            return Judgement(sha256, self.model, 2, verdicts)
+
+    item = await at.settled(at.fetched(TWO_PAGES), Imagining())
+    assert set(at.kept.of(item.sha256 or "")) == {2}
+    assert "no page 0" in (item.error or "")

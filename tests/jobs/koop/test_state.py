@@ -12,7 +12,8 @@ import pytest
 
 from sightline.errors import InvalidRequest
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.documents import Documents, KeptFile
+from sightline.jobs.koop.documents import Documents
+from sightline.jobs.koop.kept import KeptFile, KeptFiles
 from sightline.jobs.koop.state import UNSOUND, Day, DayState, State
 
 MONDAY = dt.date(2024, 1, 15)
@@ -135,6 +136,9 @@ CREATE TABLE files(
     sha256 TEXT NOT NULL, page INTEGER NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
     width INTEGER, height INTEGER, PRIMARY KEY(sha256, page)
 ) WITHOUT ROWID;
+CREATE TABLE publications(id TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items(url TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO items VALUES ('https://host/1.png', 'kept');
 INSERT INTO placements VALUES ('a', 0, 'https://host/1.png', 'illustratie', '1.png', 'Kaart', 160.0, 0);
 INSERT INTO files VALUES ('abc', 2, 'blobs/1.png', 7, 20, 30);
 PRAGMA user_version = 1;
@@ -152,7 +156,7 @@ def test_an_older_file_is_renewed_and_loses_nothing(tmp_path: Path) -> None:
         with State(path) as state:
             (placed,) = Documents(state).placements("a")
             assert (placed.caption_before, placed.width_mm, placed.caption) == ("Kaart", 160.0, None)
-            assert Documents(state).kept_files("abc") == {2: KeptFile(2, "blobs/1.png", 7, 20, 30)}
+            assert KeptFiles(state).of("abc") == {2: KeptFile(2, "blobs/1.png", 7, 20, 30)}
     with State(path, read_only=True) as state:
         assert len(Documents(state).placements("a")) == 1
 

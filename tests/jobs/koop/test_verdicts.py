@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_later_judgement_replaces_all_pages_of_the_one_before(verdicts: Verdic
     found = verdicts.find("abc", "first-model")
     assert [each.page for each in found.verdicts] == [1]
     assert not found.would_download
+
+
+def test_pages_seen_by_either_look_are_known_and_none_is_forgotten() -> None:
+    whole = judgement("abc", pages=3)
+    one, two, three = whole.verdicts
+    first = replace(whole, verdicts=(one, two), code="invalid_image", note="page 3 was not looked at")
+    again = replace(first, verdicts=(two, three), note="page 1 was not looked at")
+    assert (first.in_part, whole.in_part) == (True, False)
+    assert first.and_then(again) == replace(again, verdicts=whole.verdicts)
+    assert first.and_then(whole) == whole
+    failed = Judgement("abc", whole.model, 3, code="invalid_image", error="too slow")
+    assert not failed.in_part
+    assert first.and_then(failed) == first
 
 
 def test_failures_can_be_forgotten_and_verdicts_not(verdicts: Verdicts) -> None:

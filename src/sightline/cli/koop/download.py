@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +19,14 @@ from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 
 if TYPE_CHECKING:
+    import asyncio
     import datetime as dt
 
     from sightline.jobs.koop.options import Options
     from sightline.settings import Settings
+
+# 128 and the number of SIGTERM, as shells have it.
+TERMINATED = 143
 
 
 def download(
@@ -152,14 +159,15 @@ async def _run(settings: Settings, options: Options, out: Path, *, parquet: bool
 
     watch = Watch(options.number_of_days)
     async with downloading(settings, options, out, watch) as (job, state):
+        terminated = asyncio.Event()
         try:
-            with watch:
+            with watch, _cancelled_by_sigterm(terminated):
                 await job.run()
             if parquet:
                 write_parquet(out / PARQUET_NAME, state)
         except asyncio.CancelledError:
             watch.end(summarized(state, options.first, options.last))
-            _leave()
+            _leave(TERMINATED if terminated.is_set() else INTERRUPTED)
         except RunEnded:
             watch.end(summarized(state, options.first, options.last))
             raise
@@ -168,8 +176,31 @@ async def _run(settings: Settings, options: Options, out: Path, *, parquet: bool
     return summary.is_sound
 
 
-def _leave() -> None:
-    """Ctrl-C: what is written is whole, and threads that still compute or read would only be waited for."""
+@contextmanager
+def _cancelled_by_sigterm(terminated: asyncio.Event) -> Iterator[None]:
+    """A service manager that ends the run ends it as Ctrl-C does, where the system has such signals."""
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        terminated.set()
+        task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, end)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows; or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _leave(code: int) -> None:
+    """What is written is whole, and threads that still compute or read would only be waited for."""
     stderr().print("interrupted; the same command goes on from here", markup=False)
     sys.stdout.flush()
-    os._exit(INTERRUPTED)
+    os._exit(code)

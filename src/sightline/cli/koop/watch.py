@@ -125,8 +125,9 @@ class Watch:
 
 def day_line(ended: DayEnded) -> str:
     """A day in one line."""
+    absent = f" ({ended.absent} no longer found)" if ended.absent else ""
     parts = [
-        f"{ended.publications}/{ended.of_publications} decisions",
+        f"{ended.publications}/{ended.of_publications} decisions{absent}",
         f"{ended.images} images",
         f"{ended.kept} kept",
         f"{ended.failed} failed",
@@ -172,6 +173,7 @@ def _json(ended: DayEnded) -> dict[str, Any]:
         "provisional": ended.provisional,
         "publications": ended.publications,
         "of_publications": ended.of_publications,
+        "absent": ended.absent,
         "images": ended.images,
         "kept": ended.kept,
         "failed": ended.failed,

@@ -8,7 +8,7 @@ their headers; what they mean is for the caller to say.
         document = await client.fetch(f"{archive_url}/a.xml", max_bytes=5_000_000)
 """
 
-from sightline.fetching.polite.body import BadDocument, Document
+from sightline.fetching.polite.body import BadDocument, Document, Unchanged
 from sightline.fetching.polite.bucket import Learned
 from sightline.fetching.polite.client import PoliteClient
 from sightline.fetching.polite.clock import SYSTEM_CLOCK, Clock
@@ -27,4 +27,5 @@ __all__ = [
     "PoliteClient",
     "Silence",
     "Traffic",
+    "Unchanged",
 ]

@@ -38,6 +38,10 @@ class BadDocument(Exception):
     """Raised by a reader: this is not the document it should be, and another try may bring it."""
 
 
+class Unchanged(Exception):
+    """Raised in place of a document that is still the one whose etag was named."""
+
+
 class TooLarge(Exception):
     """The body is longer than it may be."""
 

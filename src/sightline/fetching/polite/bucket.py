@@ -13,6 +13,8 @@ from sightline.fetching.polite.manners import Manners
 
 # Sums of floats come out a hair short, and nobody should sleep for that.
 _HAIR = 1e-9
+# Of a burst.
+_UNSAID_PART = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Learned:
     """What is known of a host, to be kept between runs. Moments are Unix seconds.
 
     Attributes:
-        tokens: what the bucket held at ``at_unix_s``; a run that begins at once has no second burst.
+        tokens: what the bucket held at ``at_unix_s``; a run that begins at once has no second burst. Less
+            than nothing if some may have been spent since that nobody wrote down.
         paused_until_unix_s: the host asked to be left alone until then; 0 if it did not.
     """
 
@@ -28,6 +31,11 @@ class Learned:
     tokens: float
     at_unix_s: float
     paused_until_unix_s: float = 0.0
+
+
+def most_unsaid(manners: Manners) -> float:
+    """How many tokens may be spent before that is written down."""
+    return max(1.0, manners.burst * _UNSAID_PART)
 
 
 class Bucket:
@@ -63,7 +71,8 @@ class Bucket:
         manners, unix_s = self._manners, self._clock.unix_s()
         self._rate_per_s = min(max(learned.rate_per_s, manners.floor_per_s), manners.ceiling_per_s)
         rested_s = max(0.0, unix_s - max(learned.at_unix_s, learned.paused_until_unix_s))
-        self._tokens = min(manners.burst, max(0.0, learned.tokens) + rested_s * self._rate_per_s)
+        tokens = max(-most_unsaid(manners), learned.tokens)
+        self._tokens = min(manners.burst, tokens + rested_s * self._rate_per_s)
         pause_s = min(learned.paused_until_unix_s - unix_s, manners.max_retry_after_s)
         if pause_s > 0:
             self._pause(pause_s)

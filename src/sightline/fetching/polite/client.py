@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,6 +17,7 @@ from sightline.fetching.polite.bucket import Bucket, Learned
 from sightline.fetching.polite.clock import SYSTEM_CLOCK, Clock
 from sightline.fetching.polite.host import Failed, Host, Redirect, Traffic
 from sightline.fetching.polite.manners import Manners
+from sightline.fetching.polite.memory import Memory, Remember
 from sightline.fetching.polite.origins import Origin, admit, follow
 from sightline.fetching.polite.retry import backoff_s
 from sightline.fetching.polite.silence import Silence
@@ -57,11 +59,13 @@ class PoliteClient:
         if resolver is None:
             resolver = self._own_resolver = SystemResolver()
         ssl_context = httpcore2.default_ssl_context()
+        self._memory = Memory(manners, clock, self.learned)
         self._hosts = {
             origin: Host(
                 origin,
                 Bucket(manners, clock, self._rng, self._earlier.get(str(origin))),
                 manners,
+                self._memory,
                 clock=clock,
                 resolver=resolver,
                 ssl_context=ssl_context,
@@ -80,12 +84,16 @@ class PoliteClient:
         """
         return await self.fetch_as(url, _whole, max_bytes=max_bytes)
 
-    async def fetch_as(self, url: str, reader: Callable[[Document], T], *, max_bytes: int) -> T:
+    async def fetch_as(
+        self, url: str, reader: Callable[[Document], T], *, max_bytes: int, etag: str | None = None
+    ) -> T:
         """What ``reader`` makes of the document; it runs on a worker thread.
 
         A reader that raises :class:`BadDocument` fails the attempt; any other error of its passes through.
+        ``etag`` is that of the document as it is known, which a host need not send again.
 
         Raises:
+            Unchanged: it is still the one with this ``etag``.
             DocumentGone, DocumentRefused, DocumentUnavailable, HostSilent: see :meth:`fetch`.
         """
         first = admit(url, self._hosts)
@@ -98,7 +106,7 @@ class PoliteClient:
                 if attempt > 0:
                     await hearing.rest(backoff_s(attempt - 1, self._manners, self._rng))
                 try:
-                    document = await self._follow(first, max_bytes)
+                    document = await self._follow(first, max_bytes, etag)
                     return await asyncio.to_thread(reader, document)
                 except Failed as failure:
                     status, reason = failure.status, str(failure)
@@ -108,12 +116,12 @@ class PoliteClient:
         tries = "once" if attempts == 1 else f"{attempts} times"
         raise DocumentUnavailable(f"{first} was asked for {tries}: {reason}", status=status)
 
-    async def _follow(self, url: FetchUrl, max_bytes: int) -> Document:
+    async def _follow(self, url: FetchUrl, max_bytes: int, etag: str | None) -> Document:
         seen = {url}
         for _ in range(self._manners.max_redirects + 1):
             host = self._hosts[Origin.of(url)]
             with host.hearing.wanted():
-                answer = await host.ask(url, max_bytes)
+                answer = await host.ask(url, max_bytes, etag)
             if not isinstance(answer, Redirect):
                 return answer
             following = follow(url, answer.location, self._hosts)
@@ -127,6 +135,18 @@ class PoliteClient:
         """What each host has taught us, by origin; what was known of others before is kept."""
         asked = {str(origin): host.bucket.learned() for origin, host in self._hosts.items()}
         return self._earlier | asked
+
+    @contextmanager
+    def remembering(self, remember: Remember) -> Iterator[None]:
+        """During the block, hand what :meth:`learned` gives to ``remember`` again and again, so that a client
+        which is made of it after a kill keeps the manners: a pause of a host at once, and never so late that
+        a burst could be had twice. What ``remember`` raises, fetching raises.
+        """
+        self._memory.remember = remember
+        try:
+            yield
+        finally:
+            self._memory.remember = None
 
     def traffic(self) -> dict[str, Traffic]:
         """By origin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -11,11 +12,12 @@ import httpcore2
 
 from sightline.errors import DocumentGone, DocumentRefused, UrlRefused
 from sightline.fetching.backend import GuardedBackend
-from sightline.fetching.polite.body import BadDocument, Document, TooLarge, header, read_document
+from sightline.fetching.polite.body import BadDocument, Document, TooLarge, Unchanged, header, read_document
 from sightline.fetching.polite.breaker import Breaker, Turn
 from sightline.fetching.polite.bucket import Bucket
 from sightline.fetching.polite.clock import Clock
 from sightline.fetching.polite.manners import Manners
+from sightline.fetching.polite.memory import Memory
 from sightline.fetching.polite.origins import Origin
 from sightline.fetching.polite.retry import Answer, meaning_of, retry_after_s
 from sightline.fetching.polite.silence import Doing, Hearing, Silence
@@ -25,6 +27,9 @@ from sightline.fetching.urls import FetchUrl
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 # Servers close idle connections after 5 to 75 s; one that dies under a request costs an attempt.
 _KEEPALIVE_S = 4.0
+# RFC 9110, section 8.8.3, in ASCII. Hosts write what they like; what is none is not sent back to them.
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
+_NOT_MODIFIED = 304
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Host:
         origin: Origin,
         bucket: Bucket,
         manners: Manners,
+        memory: Memory,
         *,
         clock: Clock,
         resolver: Resolver,
@@ -81,6 +87,7 @@ class Host:
         self.hearing = Hearing(str(origin), manners.patience_s, clock)
         self._origin = origin
         self._manners = manners
+        self._memory = memory
         self._clock = clock
         self._breaker = Breaker(manners, clock)
         self._slots = asyncio.Semaphore(manners.concurrent)
@@ -138,10 +145,11 @@ class Host:
         rests_until_s = self.hearing.rests_until_s
         return (Doing.IN_TURN, None) if rests_until_s is None else (Doing.BACKING_OFF, rests_until_s)
 
-    async def ask(self, url: FetchUrl, max_bytes: int) -> Document | Redirect:
+    async def ask(self, url: FetchUrl, max_bytes: int, etag: str | None = None) -> Document | Redirect:
         """One request, in its turn.
 
         Raises:
+            Unchanged: the document is still the one with this ``etag``.
             Failed, BadDocument: another try may do better.
             DocumentGone, DocumentRefused: none will.
             HostSilent: its turn would come when patience with the host is over.
@@ -150,11 +158,12 @@ class Host:
         # The slot comes first: a token is spent when it is taken.
         async with self._slots, self._breaker.turn(allow) as turn:
             sent_at_s = await self.bucket.take(allow)
+            self._memory.spent()
             self._requests += 1
             self._under_way += 1
             try:
                 async with asyncio.timeout(self._manners.attempt_timeout_s):
-                    return await self._send(url, max_bytes, turn, sent_at_s)
+                    return await self._send(url, max_bytes, etag, turn, sent_at_s)
             except (TimeoutError, httpcore2.TimeoutException):
                 self._failed += 1
                 turn.ill()
@@ -169,13 +178,17 @@ class Host:
             finally:
                 self._under_way -= 1
 
-    async def _send(self, url: FetchUrl, max_bytes: int, turn: Turn, sent_at_s: float) -> Document | Redirect:
+    async def _send(
+        self, url: FetchUrl, max_bytes: int, etag: str | None, turn: Turn, sent_at_s: float
+    ) -> Document | Redirect:
         headers = [
             ("Host", url.authority),
             ("User-Agent", self._manners.user_agent),
             ("Accept", "*/*"),
             ("Accept-Encoding", "gzip"),
         ]
+        if is_conditional := etag is not None and _ETAG.fullmatch(etag) is not None:
+            headers.append(("If-None-Match", etag))
         manners = self._manners
         timeouts = {
             "connect": manners.connect_timeout_s,
@@ -186,7 +199,7 @@ class Host:
         where = httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
         extensions = {"timeout": timeouts, "sni_hostname": url.server_name}
         async with self._pool.stream("GET", where, headers=headers, extensions=extensions) as response:
-            self._judge(response, url, turn, sent_at_s)
+            self._judge(response, url, turn, sent_at_s, is_conditional=is_conditional)
             if meaning_of(response.status) is Answer.REDIRECT:
                 return Redirect(header(response, "location") or "")
             try:
@@ -199,10 +212,19 @@ class Host:
             self._received_bytes += document.received_bytes
             return document
 
-    def _judge(self, response: httpcore2.Response, url: FetchUrl, turn: Turn, sent_at_s: float) -> None:
+    def _judge(
+        self,
+        response: httpcore2.Response,
+        url: FetchUrl,
+        turn: Turn,
+        sent_at_s: float,
+        *,
+        is_conditional: bool,
+    ) -> None:
         """Learn from the status. Returns if there is something to read or to follow."""
         status = response.status
-        answer = meaning_of(status)
+        is_unchanged = is_conditional and status == _NOT_MODIFIED
+        answer = Answer.GOOD if is_unchanged else meaning_of(status)
         if answer in (Answer.ILL, Answer.LATER):
             self._failed += 1
         elif answer is Answer.TOO_MUCH:
@@ -212,7 +234,10 @@ class Host:
                 unix_s=self._clock.unix_s(),
                 max_s=self._manners.max_retry_after_s,
             )
+            paused_s = self.bucket.paused_s
             self.bucket.slow_down(sent_at_s, wait_s)
+            if self.bucket.paused_s > paused_s:
+                self._memory.tell()
         else:
             self.bucket.quicken(sent_at_s)
             self.hearing.heard()
@@ -220,6 +245,8 @@ class Host:
             turn.ill()
         else:
             turn.well()
+        if is_unchanged:
+            raise Unchanged
         if answer is Answer.GONE:
             raise DocumentGone(f"{url} is not there (HTTP {status})", status=status)
         if answer is Answer.REFUSED:

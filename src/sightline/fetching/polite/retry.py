@@ -26,7 +26,8 @@ class Answer(Enum):
     """The host is not well."""
 
 
-# 206 and 304 were not asked for, 204 and 205 have nothing in them: such a host is confused.
+# 206 and 304 were not asked for (those that were, host.py knows), 204 and 205 have nothing in them: such a
+# host is confused.
 _GOOD = frozenset({200, 203})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 FOLDER = "blobs"
 _INCOMING = "incoming"
+_PART = re.compile(r"[0-9a-f]{2}")
+_NAME = re.compile(r"[0-9a-f]{64}\.[a-z0-9]+")
 
 
 class Blobs:
@@ -61,6 +65,18 @@ class Blobs:
         """Let go of a file, if it is here."""
         (self.root / path).unlink(missing_ok=True)
 
+    def paths(self, since_s: float) -> Iterator[str]:
+        """Files written since a moment (seconds since 1970), in no order and as they are found: folders may
+        have any number. What is not named as :meth:`put` does, or lies behind a link, is none of them."""
+        for first in _folders(self.root / FOLDER):
+            for second in _folders(first):
+                for entry in _entries(second):
+                    is_ours = _NAME.fullmatch(entry.name) and entry.name[:4] == first.name + second.name
+                    if not (is_ours and entry.is_file(follow_symlinks=False)):
+                        continue
+                    if entry.stat(follow_symlinks=False).st_mtime >= since_s:
+                        yield str(PurePosixPath(FOLDER, first.name, second.name, entry.name))
+
     def _write(self, target: Path, data: bytes) -> None:
         temporary = self._incoming / uuid.uuid4().hex
         try:
@@ -80,6 +96,22 @@ class Blobs:
 def blob_path(sha256: str, extension: str) -> str:
     """Where the bytes with this digest (64 hex digits) lie."""
     return str(PurePosixPath(FOLDER, sha256[:2], sha256[2:4], f"{sha256}.{extension}"))
+
+
+def digest_in(path: str) -> str:
+    """The sha256 of the file that lies there."""
+    return PurePosixPath(path).stem
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    for entry in _entries(parent):
+        if _PART.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from entries
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,16 +6,14 @@ An *item* is one file of the archive: an illustration, an attachment, or a publi
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from sightline.jobs.koop.records import AttachmentName, Record
+from sightline.jobs.koop.records import Record, read_written, written
+from sightline.jobs.koop.revisions import Revisions
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
 from sightline.jobs.koop.verdicts import PDF_TYPE, Fingerprints
 
@@ -50,6 +48,10 @@ class ItemState(StrEnum):
 
 # The fingerprint that a judge has for an item.
 _BY = "CASE items.mime WHEN :pdf THEN :document ELSE :image END"
+# How the ``error`` of an item begins that stays by an older verdict, because no newer one could be had.
+NOT_JUDGED = "could not be judged again: "
+_NOT_JUDGED = f"items.state = 'kept' AND substr(items.error, 1, {len(NOT_JUDGED)}) = '{NOT_JUDGED}'"
+_OF_DAY = "SELECT url FROM placements JOIN publications ON id = pub_id WHERE date = :date"
 _UNDER_WAY = frozenset({ItemState.PENDING, ItemState.FETCHED})
 
 
@@ -111,21 +113,6 @@ class Item:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFile:
-    """A picture that stays: an image as it came (page 0), or a page of a document, drawn. Sizes in pixels.
-
-    ``drawn`` is the digest of how a page was drawn.
-    """
-
-    page: int
-    file: str
-    num_bytes: int
-    width: int | None = None
-    height: int | None = None
-    drawn: str | None = None
-
-
 class Documents:
     """Publications, placements and items of one state."""
 
@@ -134,10 +121,12 @@ class Documents:
 
     # -- publications --------------------------------------------------------------------------------------
 
-    def add(self, date: dt.date, records: Iterable[Record]) -> bool:
-        """Note what a day's search found. New and changed publications become pending.
+    def add(self, date: dt.date, records: Iterable[Record], *, by_available: bool = False) -> bool:
+        """Note what a day's search found. New and changed publications become pending, and the files of those
+        that changed are in doubt. Where days are those of publication (``by_available``), one that names
+        another day and is known under another one stays there.
 
-        Returns whether one of them was known under another day.
+        Returns whether one of them was moved here from another day.
         """
         moved = False
         with self._state.transaction():
@@ -145,18 +134,25 @@ class Documents:
                 known = self._state.one(
                     "SELECT date, record_sha256 FROM publications WHERE id = ?", (record.identifier,)
                 )
-                moved |= known is not None and known["date"] != date.isoformat()
+                is_elsewhere = known is not None and known["date"] != date.isoformat()
+                if is_elsewhere and by_available and record.available not in (None, date):
+                    continue
+                moved |= is_elsewhere
                 if known is not None and known["record_sha256"] == record.sha256:
                     self._state.execute(
-                        "UPDATE publications SET date = ? WHERE id = ?", (date.isoformat(), record.identifier)
+                        "UPDATE publications SET date = ?, absent = 0 WHERE id = ?",
+                        (date.isoformat(), record.identifier),
                     )
                     continue
+                if known is not None:
+                    Revisions(self._state).doubt(record.identifier)
                 self._state.execute(
-                    "INSERT OR REPLACE INTO publications VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                    "INSERT OR REPLACE INTO publications (id, date, title, type, creator, modified, "
+                    "changed_at, record, record_sha256, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         record.identifier, date.isoformat(), record.title, "; ".join(record.types),
                         record.creator, record.modified and record.modified.isoformat(), record.changed_at,
-                        _written(record), record.sha256, PublicationState.PENDING,
+                        written(record), record.sha256, PublicationState.PENDING,
                     ),
                 )  # fmt: skip
         return moved
@@ -172,7 +168,7 @@ class Documents:
         if row is None:
             raise KeyError(identifier)
         return StoredPublication(
-            _read(row["record"]),
+            read_written(row["record"]),
             dt.date.fromisoformat(row["date"]),
             PublicationState(row["state"]),
             row["error"],
@@ -191,13 +187,19 @@ class Documents:
         placements: Sequence[Placement],
         *,
         failure: str | None = None,
+        is_gone: bool = False,
         note: str | None = None,
     ) -> None:
         """Say which items a publication has. Items that are known stay as they are.
 
-        It is complete then, unless ``failure`` says why there may be more.
+        It is complete then, unless ``failure`` says why there may be more, such as that its text ``is_gone``.
+        With a failure the items that it had before stay, behind these.
         """
         with self._state.transaction():
+            if failure is not None:
+                urls = {each.url for each in placements}
+                before = self.placements(identifier)
+                placements = [*placements, *(each for each in before if each.url not in urls)]
             self._state.execute("DELETE FROM placements WHERE pub_id = ?", (identifier,))
             for position, each in enumerate(placements):
                 self._state.execute(
@@ -213,6 +215,7 @@ class Documents:
                 )
             state = PublicationState.COMPLETE if failure is None else PublicationState.FAILED
             self.mark(identifier, state, failure or note)
+            self._state.execute("UPDATE publications SET text_gone = ? WHERE id = ?", (is_gone, identifier))
 
     def placements(self, identifier: str) -> list[Placement]:
         """Items of a publication in the order they stand there."""
@@ -239,21 +242,24 @@ class Documents:
         if before is not None and is_other and before["state"] not in _UNDER_WAY:
             self._state.put(MANIFEST_IS_STALE, True)
         self._state.execute(
-            "INSERT OR REPLACE INTO items (url, kind, state, source_url, http, attempts, sha256, bytes, "
-            "mime, etag, file, model, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO items (url, kind, state, source_url, http, attempts, sha256, bytes, mime, etag, "
+            "file, model, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT(url) DO UPDATE SET kind = excluded.kind, state = excluded.state, "
+            "source_url = excluded.source_url, http = excluded.http, attempts = excluded.attempts, "
+            "sha256 = excluded.sha256, bytes = excluded.bytes, mime = excluded.mime, "
+            "etag = excluded.etag, file = excluded.file, model = excluded.model, error = excluded.error",
             (
                 item.url, item.kind, item.state, item.source_url, item.http, item.attempts, item.sha256,
                 item.num_bytes, item.mime, item.etag, item.file, item.model, item.error,
             ),
         )  # fmt: skip
 
-    def needs_bytes(self, sha256: str) -> bool:
-        """Whether an item waits for, or keeps, the file with this digest."""
-        row = self._state.one(
-            "SELECT 1 FROM items WHERE sha256 = ? AND file IS NOT NULL AND state IN (?, ?) LIMIT 1",
-            (sha256, ItemState.FETCHED, ItemState.KEPT),
-        )
-        return row is not None
+    def supersede(self, before: Item, item: Item) -> None:
+        """Another file is under an item's URL now. The one before stays until that is settled, if it does."""
+        with self._state.transaction():
+            if before.file is not None:
+                self.save(replace(before, url=f"{before.url}#{before.sha256}"))
+            self.save(item)
 
     def undropped(self) -> list[Item]:
         """Items whose bytes were to go when the process ended."""
@@ -262,35 +268,6 @@ class Documents:
             (ItemState.FETCHED, ItemState.KEPT),
         )
         return [_item(row) for row in rows]
-
-    # -- files that stay -----------------------------------------------------------------------------------
-
-    def kept_files(self, sha256: str) -> dict[int, KeptFile]:
-        """What stays of the file with this digest, by page."""
-        rows = self._state.rows("SELECT * FROM files WHERE sha256 = ? ORDER BY page", (sha256,))
-        return {
-            row["page"]: KeptFile(
-                row["page"], row["file"], row["bytes"], row["width"], row["height"], row["drawn"]
-            )
-            for row in rows
-        }
-
-    def keep_files(self, sha256: str, files: Iterable[KeptFile]) -> list[str]:
-        """Say what stays of a file; returns the paths of what stayed before and does not any more."""
-        before = {each.file for each in self.kept_files(sha256).values()}
-        with self._state.transaction():
-            self._state.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
-            for each in files:
-                self._state.execute(
-                    "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (sha256, each.page, each.file, each.num_bytes, each.width, each.height, each.drawn),
-                )
-                before.discard(each.file)
-        return sorted(path for path in before if not self.is_kept(path))
-
-    def is_kept(self, path: str) -> bool:
-        """Whether a file is what stays of something."""
-        return self._state.one("SELECT 1 FROM files WHERE file = ? LIMIT 1", (path,)) is not None
 
     # -- how many ------------------------------------------------------------------------------------------
 
@@ -321,8 +298,24 @@ class Documents:
 
     def number_of_files(self) -> int:
         """That stay."""
-        row = self._state.one("SELECT count(*) AS number FROM files")
+        row = self._state.one(
+            "SELECT count(*) AS number FROM (SELECT file FROM files UNION "
+            "SELECT file FROM items WHERE file IS NOT NULL AND state = ?)",
+            (ItemState.KEPT,),
+        )
         return 0 if row is None else int(row["number"])
+
+    def ends_of_files(self) -> tuple[dt.date, dt.date] | None:
+        """The first and the last day that has files which stay, if any does."""
+        row = self._state.one(
+            "SELECT min(date) AS first, max(date) AS last FROM items JOIN placements ON placements.url = "
+            "items.url JOIN publications ON id = pub_id WHERE (file IS NOT NULL AND items.state = ?) "
+            "OR items.sha256 IN (SELECT sha256 FROM files)",
+            (ItemState.KEPT,),
+        )
+        if row is None or row["first"] is None:
+            return None
+        return dt.date.fromisoformat(row["first"]), dt.date.fromisoformat(row["last"])
 
     def disk_bytes(self) -> int:
         """Of all files that are here; those of the same content are one."""
@@ -333,24 +326,27 @@ class Documents:
         return 0 if row is None else int(row["bytes"])
 
     def count_wanted(self, date: dt.date, by: Fingerprints | None) -> int:
-        """How many items of a day have a picture that the verdicts say to download: of what stays the
-        verdicts ``by`` this judge, else those that decided."""
+        """How many items of a day have a picture that the verdicts say to download: of what an earlier run
+        decided, and a dry one leaves as it is, the verdicts ``by`` this judge, else those that decided."""
         row = self._state.one(
             "SELECT count(DISTINCT items.url) AS number FROM publications "  # noqa: S608
             "JOIN placements ON pub_id = id JOIN items ON items.url = placements.url "
             "JOIN verdicts ON verdicts.sha256 = items.sha256 "
-            f"AND verdicts.model = CASE items.state WHEN :kept THEN {_BY} ELSE items.model END "
+            f"AND verdicts.model = CASE WHEN items.state IN (:kept, :rejected) THEN {_BY} "
+            "ELSE items.model END "
             "WHERE date = :date AND would_download",
-            {"kept": ItemState.KEPT, "date": date.isoformat(), **_judge(by)},
-        )
+            {
+                "kept": ItemState.KEPT, "rejected": ItemState.REJECTED, "date": date.isoformat(),
+                **_judge(by),
+            },
+        )  # fmt: skip
         return 0 if row is None else int(row["number"])
 
     def count_judged_otherwise(self, by: Fingerprints, date: dt.date | None = None) -> int:
         """How many items (of a day) that could be had were decided by verdicts not ``by`` this judge."""
-        of_day = "SELECT url FROM placements JOIN publications ON id = pub_id WHERE date = :date"
         row = self._state.one(
             f"SELECT count(*) AS number FROM items WHERE model IS NOT NULL AND model != {_BY} "  # noqa: S608
-            f"AND state NOT IN (:gone, :failed) {'' if date is None else f'AND url IN ({of_day})'}",
+            f"AND state NOT IN (:gone, :failed) {'' if date is None else f'AND url IN ({_OF_DAY})'}",
             {
                 "gone": ItemState.GONE, "failed": ItemState.FAILED, "date": date and date.isoformat(),
                 **_judge(by),
@@ -358,12 +354,35 @@ class Documents:
         )  # fmt: skip
         return 0 if row is None else int(row["number"])
 
+    def count_not_judged(self, date: dt.date) -> int:
+        """How many items of a day stay by an older verdict because no newer one could be had."""
+        row = self._state.one(
+            f"SELECT count(*) AS number FROM items WHERE {_NOT_JUDGED} AND url IN ({_OF_DAY})",  # noqa: S608
+            {"date": date.isoformat()},
+        )
+        return 0 if row is None else int(row["number"])
+
+    def has_pages_to_look_at(self, date: dt.date) -> bool:
+        """Whether there is a document of a day that was judged by some of its pages, for want of time."""
+        row = self._state.one(
+            "SELECT 1 FROM judgements JOIN items ON items.sha256 = judgements.sha256 "  # noqa: S608
+            "AND items.model = judgements.model WHERE judgements.code IS NOT NULL "
+            f"AND judgements.error IS NULL AND items.state != :gone AND url IN ({_OF_DAY}) LIMIT 1",
+            {"date": date.isoformat(), "gone": ItemState.GONE},
+        )
+        return row is not None
+
     def troubles(self, date: dt.date, limit: int) -> list[tuple[str, str]]:
-        """Publications and items of a day that failed, at most ``limit``: what, and why."""
+        """Publications and items of a day that failed, or could not be judged again, at most ``limit``: what,
+        and why."""
         rows = self._state.rows(
-            "SELECT id AS what, error FROM publications WHERE date = :date AND state = :failed UNION "
+            "SELECT id AS what, error FROM publications "  # noqa: S608
+            "WHERE date = :date AND state = :failed UNION "
             "SELECT items.url, items.error FROM publications JOIN placements ON pub_id = id "
-            "JOIN items ON items.url = placements.url WHERE date = :date AND items.state = :failed "
+            "JOIN items ON items.url = placements.url WHERE date = :date "
+            f"AND (items.state = :failed OR {_NOT_JUDGED}) UNION "
+            "SELECT items.url, items.doubt FROM publications JOIN placements ON pub_id = id "
+            "JOIN items ON items.url = placements.url WHERE date = :date AND items.doubt != '' "
             "ORDER BY 1 LIMIT :limit",
             {"date": date.isoformat(), "failed": ItemState.FAILED, "limit": limit},
         )
@@ -381,17 +400,3 @@ def _item(row: sqlite3.Row) -> Item:
         row["attempts"], row["sha256"], row["bytes"], row["mime"], row["etag"], row["file"], row["model"],
         row["error"],
     )  # fmt: skip
-
-
-def _written(record: Record) -> str:
-    return json.dumps(dataclasses.asdict(record), default=dt.date.isoformat, ensure_ascii=False)
-
-
-def _read(text: str) -> Record:
-    fields: dict[str, Any] = json.loads(text)
-    for name in ("available", "modified"):
-        fields[name] = fields[name] and dt.date.fromisoformat(fields[name])
-    for name in ("types", "type_verkeersbesluit", "sign_codes", "unreadable_attachments"):
-        fields[name] = tuple(fields[name])
-    fields["attachments"] = tuple(AttachmentName(**each) for each in fields["attachments"])
-    return Record(**fields)

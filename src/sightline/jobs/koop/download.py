@@ -11,14 +11,16 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Iterator, Mapping
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sightline.errors import SightlineError
-from sightline.fetching.polite import Learned, PoliteClient
+from sightline.fetching.polite import PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.jobs.describing import RunEnded
+from sightline.jobs.koop.abandoned import let_go_of_abandoned
 from sightline.jobs.koop.blobs import Blobs
 from sightline.jobs.koop.documents import (
     Documents,
@@ -33,10 +35,13 @@ from sightline.jobs.koop.judging import Judge, PageLimits
 from sightline.jobs.koop.listening import telling_of_silences
 from sightline.jobs.koop.manifests import Manifest
 from sightline.jobs.koop.options import Options
-from sightline.jobs.koop.progress import DayEnded, Pace, Report, Warned, Working
+from sightline.jobs.koop.progress import Report, Warned, Working
+from sightline.jobs.koop.rates import remember_rates
+from sightline.jobs.koop.revisions import Revisions
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.searching import Searching
 from sightline.jobs.koop.settling import Settling
+from sightline.jobs.koop.standing import Standing
 from sightline.jobs.koop.state import ENDED, RETRIED, UNSOUND, Day, DayState, State, now
 from sightline.jobs.koop.turns import Turns
 
@@ -44,7 +49,9 @@ _log = logging.getLogger(__name__)
 
 # Files that wait for a verdict: two batches of the model, so that one is computed while the next comes in.
 _MOST_WAITING = 32
-_LEARNED = "learned_rates"
+_IN_VAIN = frozenset({ItemState.FAILED, ItemState.GONE})
+# Written in a second or two.
+_MOST_LINES_AT_AN_EARLY_END = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +83,18 @@ class Download:
         self._report = report
         turns = Turns()
         self._urls = Turns()
+        self._revisions = Revisions(state)
+        self._blobs = blobs
         self._gathering = Gathering(sources.client, self._documents, blobs, turns, options)
         self._settling = Settling(state, blobs, sources.judge, turns, options, pages, limits)
         self._manifest = Manifest(blobs.root / MANIFEST_NAME, state)
-        self._searching = Searching(sources.search, state, self._manifest, options)
+        self._searching = Searching(sources.search, state, self._revisions, self._manifest, options)
         self._fingerprints = None if sources.judge is None else sources.judge.fingerprints
         known_by = () if self._fingerprints is None else dataclasses.astuple(self._fingerprints)
         self._terms = options.terms(*known_by, pages.drawn)
         self._waiting = asyncio.Semaphore(_MOST_WAITING)
-        self._pace = Pace(options.number_of_days)
-        self._given_up: set[str] = set()
+        self._standing = Standing(state, sources.client, options, self._fingerprints, self._terms)
+        self._pace = self._standing.pace
 
     async def run(self) -> None:
         """Go through all days; the state holds what came of them, even if this raises or is cancelled.
@@ -95,6 +104,34 @@ class Download:
         """
         self._settling.clear()
         self._manifest.repair()
+        try:
+            with self._client.remembering(partial(remember_rates, self._state)):
+                await self._go_through()
+        except RunEnded as error:
+            if not _is_of_the_disk(error):
+                self._finish_early()
+            raise
+        except asyncio.CancelledError:
+            self._finish_early()
+            raise
+        finally:
+            with suppress(RunEnded):  # the disk is full, and there is an error that says so
+                remember_rates(self._state, self._client.learned())
+        if not self._options.dry_run:
+            let_go_of_abandoned(self._state, self._blobs)
+            self._manifest.finish()
+        self._tell_of_other_models()
+
+    def _finish_early(self) -> None:
+        """Days that are done may not be in the manifest yet. One that takes long to write is left to the next
+        run."""
+        if self._options.dry_run or self._manifest.number_of_lines() > _MOST_LINES_AT_AN_EARLY_END:
+            return
+        with suppress(RunEnded):
+            self._manifest.finish()
+
+    async def _go_through(self) -> None:
+        """All days. Raises as :meth:`run`."""
         try:
             async with telling_of_silences(self._client, self._report), asyncio.TaskGroup() as group:
                 ending: asyncio.Task[None] | None = None
@@ -111,12 +148,6 @@ class Download:
         except ExceptionGroup as failures:
             first = failures.exceptions[0]
             raise first from first.__cause__
-        finally:
-            with suppress(RunEnded):  # the disk is full, and there is an error that says so
-                self._remember_rates()
-        if not self._options.dry_run:
-            self._manifest.finish()
-        self._tell_of_other_models()
 
     def _tell_of_other_models(self) -> None:
         if self._fingerprints is None:
@@ -139,7 +170,7 @@ class Download:
             return False
         if day is None or day.state not in ENDED or day.provisional or self._asks_anew(day):
             return True
-        if day.state in UNSOUND and self._options.retry_failed:
+        if self._options.retry_failed and (day.state in UNSOUND or self._revisions.has_gone(day.date)):
             return True
         if day.state not in (DayState.COMPLETE, DayState.PARTIAL):
             return False
@@ -147,7 +178,10 @@ class Download:
 
     def _is_judged_otherwise(self, day: Day) -> bool:
         by = self._fingerprints
-        return by is not None and self._documents.count_judged_otherwise(by, day.date) > 0
+        if by is None:
+            return False
+        documents, date = self._documents, day.date
+        return documents.count_judged_otherwise(by, date) > 0 or documents.has_pages_to_look_at(date)
 
     def _asks_anew(self, day: Day) -> bool:
         return day.query_hash != self._options.query_hash(day.date)
@@ -171,6 +205,8 @@ class Download:
                 else:
                     assert day is not None
                     self._state.save_day(replace(day, state=DayState.DOCUMENTS, error=None))
+                if self._options.retry_failed:
+                    self._revisions.ask_again(date)
                 await self._gather(date, group, settling)
         except RunEnded:
             raise
@@ -194,8 +230,9 @@ class Download:
         day = self._state.day(date)
         assert day is not None
         if day.state is not DayState.FAILED:
-            outcome, error = self._outcome(day)
-            day = replace(day, state=outcome, error=error, completed_at=now())
+            outcome, error = self._standing.outcome(day)
+            completed_at = day.completed_at if self._options.dry_run else now()
+            day = replace(day, state=outcome, error=error, completed_at=completed_at)
         elif day.completed_at is not None and self._documents.identifiers(date):
             day = replace(day, state=DayState.PARTIAL)  # what an earlier run knew of it stands
         day = replace(day, terms=self._terms)
@@ -205,22 +242,8 @@ class Download:
                 self._manifest.mark_stale()
             else:
                 self._manifest.append(date)
-        self._remember_rates()
         self._pace.passed(worked=True)
-        self._report(self._ended(day))
-
-    def _outcome(self, day: Day) -> tuple[DayState, str | None]:
-        publications = self._documents.count_publications(day.date)
-        items = self._documents.count_items(day.date, day.date)
-        short = [] if day.whole else [day.error or "the search was not complete"]
-        missing = [
-            *short,
-            *_counted(publications.get(PublicationState.FAILED, 0), "publication"),
-            *_counted(items.get(ItemState.FAILED, 0), "file"),
-        ]
-        if missing:
-            return DayState.PARTIAL, "; ".join(missing)
-        return (DayState.COMPLETE if publications else DayState.EMPTY), None
+        self._report(self._standing.ended(day))
 
     # -- publications --------------------------------------------------------------------------------------
 
@@ -276,8 +299,7 @@ class Download:
             item = self._documents.item(placement.url)
             reason = self._options.skip_reason(placement)
             if reason is not None:
-                if item.state is ItemState.PENDING:
-                    self._documents.save(replace(item, state=ItemState.SKIPPED, error=reason))
+                await self._settling.skip(item, reason)
                 return False
             if item.state is ItemState.SKIPPED and item.sha256 is None:
                 item = replace(item, state=ItemState.PENDING, error=None)
@@ -285,66 +307,48 @@ class Download:
                 item = self._settling.forget_failure(item)
             if self._settling.must_fetch(item):
                 item = await self._gathering.fetch(item)
-                if item.state is ItemState.FAILED:
-                    self._given_up.add(item.url)
-            return item.state not in (ItemState.FAILED, ItemState.GONE)
+                if item.state in _IN_VAIN:
+                    self._revisions.in_vain.add(item.url)
+                self._revisions.settle(item.url)
+            elif self._is_in_doubt(item):
+                item = await self._renewed(item)
+            return item.state not in _IN_VAIN
 
     def _is_tried_again(self, item: Item) -> bool:
-        if item.state is not ItemState.FAILED or item.url in self._given_up:
+        if item.state not in _IN_VAIN or item.url in self._revisions.in_vain:
             return False
-        return self._options.retry_failed or self._settling.is_outdated(item)
+        if self._is_in_doubt(item):
+            return True
+        is_failed = item.state is ItemState.FAILED
+        return is_failed and (self._options.retry_failed or self._settling.is_outdated(item))
+
+    def _is_in_doubt(self, item: Item) -> bool:
+        """Whether an item is to be asked for again. A dry run leaves that to one that may change it."""
+        retried = self._options.retry_failed
+        return not self._options.dry_run and self._revisions.is_in_doubt(item.url, retried=retried)
+
+    async def _renewed(self, item: Item) -> Item:
+        """An item as the archive has it now, or as it was if that cannot be known."""
+        try:
+            item = await self._gathering.renew(item)
+        except RunEnded:
+            raise
+        except SightlineError as error:
+            self._revisions.fail(item.url, str(error))
+        else:
+            self._revisions.settle(item.url)
+        return item
 
     async def _settle(self, url: str) -> None:
         try:
             async with self._urls.take(url):
                 await self._settling.settle(self._documents.item(url))
+                if self._documents.item(url).state is ItemState.FAILED:
+                    self._revisions.in_vain.add(url)
         finally:
             self._waiting.release()
 
-    # -- how it stands -------------------------------------------------------------------------------------
 
-    def _ended(self, day: Day) -> DayEnded:
-        items = self._documents.count_items(day.date, day.date)
-        publications = self._documents.count_publications(day.date)
-        kept = items.get(ItemState.KEPT, 0)
-        if self._options.dry_run:
-            kept = self._documents.count_wanted(day.date, self._fingerprints)
-        had = sum(items.get(each, 0) for each in (ItemState.CLASSIFIED, ItemState.KEPT, ItemState.REJECTED))
-        requests = sum(each.requests for each in self._client.traffic().values())
-        return DayEnded(
-            date=day.date,
-            state=day.state,
-            publications=publications.get(PublicationState.COMPLETE, 0),
-            of_publications=day.number_of_records or 0,
-            images=had,
-            kept=kept,
-            failed=items.get(ItemState.FAILED, 0) + publications.get(PublicationState.FAILED, 0),
-            error=day.error,
-            provisional=day.provisional,
-            requests_per_s=requests / max(self._pace.elapsed_s, 1e-3),
-            days=self._pace.days,
-            of_days=self._pace.of_days,
-            eta_s=self._pace.eta_s(self._settled_beyond(day.date)),
-        )
-
-    def _settled_beyond(self, date: dt.date) -> int:
-        """How many of the days still to come need no work."""
-        options, one = self._options, dt.timedelta(days=1)
-        if options.newest_first:
-            return self._state.count_settled(options.first, date - one, self._terms)
-        return self._state.count_settled(date + one, options.last_searched, self._terms)
-
-    def _remember_rates(self) -> None:
-        learned = {origin: dataclasses.asdict(each) for origin, each in self._client.learned().items()}
-        if learned:
-            self._state.put(_LEARNED, {**(self._state.get(_LEARNED) or {}), **learned})
-
-
-def learned_rates(state: State) -> Mapping[str, Learned]:
-    """What earlier runs learned of each host."""
-    return {origin: Learned(**each) for origin, each in (state.get(_LEARNED) or {}).items()}
-
-
-def _counted(number: int, what: str) -> Iterator[str]:
-    if number:
-        yield f"{number} {what}{'s' if number > 1 else ''} failed"
+def _is_of_the_disk(error: RunEnded) -> bool:
+    """Whether writing would end like this again."""
+    return isinstance(error.__cause__, (OSError, sqlite3.Error))

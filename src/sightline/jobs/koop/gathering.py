@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from sightline.errors import ArchiveError, DocumentGone, DocumentRefused, ImageError, SightlineError
-from sightline.fetching.polite import BadDocument, Document, PoliteClient
-from sightline.imaging.formats import Format, sniff
-from sightline.imaging.pdf import is_pdf
+from sightline.errors import ArchiveError, DocumentGone, DocumentRefused, SightlineError
+from sightline.fetching.polite import Document, PoliteClient, Unchanged
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.attachments import AttachmentItem, find_attachment, listing_url
 from sightline.jobs.koop.blobs import Blobs
+from sightline.jobs.koop.contents import kind_of, require_attachment, require_pdf, require_picture
 from sightline.jobs.koop.documents import (
     Documents,
     Item,
@@ -24,14 +25,19 @@ from sightline.jobs.koop.documents import (
 )
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
 from sightline.jobs.koop.options import Options
-from sightline.jobs.koop.publication import Illustration, Publication, illustration_url, read_publication
+from sightline.jobs.koop.publication import (
+    MAX_PICTURES,
+    Illustration,
+    Publication,
+    illustration_url,
+    read_publication,
+)
 from sightline.jobs.koop.records import Record
 from sightline.jobs.koop.turns import Turns
-from sightline.jobs.koop.verdicts import PDF_TYPE
+
+_log = logging.getLogger(__name__)
 
 _EXTERNAL_ID = re.compile(r"exb-\d{4}-\d+")
-_EXTENSIONS = {Format.JPEG: "jpg", Format.TIFF: "tif", Format.HEIF: "heic"}
-_UNKNOWN = "application/octet-stream"
 
 
 class Gathering:
@@ -55,13 +61,17 @@ class Gathering:
         record = publication.record
         notes = [f"no attachment: {text[:100]!r}" for text in record.unreadable_attachments]
         placements: list[Placement] = []
-        failure: str | None = None
+        failure: ArchiveError | str | None = None
         try:
             if record.xml_url is not None:
                 url = self._address(record, record.xml_url, "xml")
                 found = await self._client.fetch_as(url, _as_publication, max_bytes=self._options.max_bytes)
                 placements += (self._illustration(record, each) for each in found.illustrations)
                 notes += (f"no plain file name: {name!r}" for name in found.refused)
+                if found.left_out:
+                    notes.insert(
+                        0, f"{found.left_out} pictures more than the first {MAX_PICTURES} in its text"
+                    )
             elif record.pdf_url is not None:
                 url = self._address(record, record.pdf_url, "pdf")
                 placements.append(Placement(url, ItemKind.PDF, f"{record.identifier}.pdf"))
@@ -69,10 +79,15 @@ class Gathering:
             else:
                 failure = "the record names neither a text nor a PDF"
         except ArchiveError as error:
-            failure = str(error)
+            failure = error
         placements += self._attachments(record)
-        note = "; ".join(notes[:5]) or None
-        self._documents.place(record.identifier, placements, failure=failure, note=note)
+        self._documents.place(
+            record.identifier,
+            placements,
+            failure=None if failure is None else str(failure),
+            is_gone=isinstance(failure, DocumentGone),
+            note="; ".join(notes[:5]) or None,
+        )
 
     async def fetch(self, item: Item) -> Item:
         """Get an item's bytes; it is fetched afterwards, gone, or failed with the reason.
@@ -93,7 +108,31 @@ class Gathering:
             return item
         return await self._filed(item, document)
 
-    async def _filed(self, item: Item, document: Document) -> Item:
+    async def renew(self, before: Item) -> Item:
+        """Ask whether what is known of an item is still so. If it is, nothing changes. If there is another
+        file now, that is fetched afterwards, and the one before stays until it is settled. If there is none
+        any more, the one before stays for good.
+
+        Raises:
+            RunEnded: nothing can be written any more.
+            SightlineError: it cannot be known; the item is as it was.
+        """
+        item = replace(before, attempts=before.attempts + 1)
+        try:
+            document = await self._document(item, known=before)
+        except Unchanged:
+            return before
+        except DocumentGone as error:
+            _log.info("%s stays as it was: %s", before.url, error)
+            return before
+        if await asyncio.to_thread(self._blobs.digest, document.body) != before.sha256:
+            return await self._filed(item, document, before)
+        item = replace(item, source_url=document.url, etag=document.etag)
+        self._documents.save(item)
+        return item
+
+    async def _filed(self, item: Item, document: Document, before: Item | None = None) -> Item:
+        """Keep the bytes that came for an item, in place of those that it had ``before``."""
         mime, extension = kind_of(document.body)
         sha256 = await asyncio.to_thread(self._blobs.digest, document.body)
         async with self._turns.take(sha256):
@@ -110,18 +149,24 @@ class Gathering:
                 etag=document.etag,
                 file=file,
                 error=None,
+                model=item.model if before is None else None,
             )
-            self._documents.save(item)
+            if before is None:
+                self._documents.save(item)
+            else:
+                self._documents.supersede(before, item)
         return item
 
-    async def _document(self, item: Item) -> Document:
-        url, reader = item.url, _as_file
+    async def _document(self, item: Item, known: Item | None = None) -> Document:
+        """Raises Unchanged: it is still that of the ``known`` item."""
+        url, reader = item.url, require_pdf if item.kind is ItemKind.PDF else require_picture
         if item.kind is ItemKind.ATTACHMENT:
             (exb_id,) = _EXTERNAL_ID.findall(item.url)[-1:]
             found = await find_attachment(self._client, self._options.attachments_at, exb_id)
-            url, reader = found.url, _as_anything
+            url, reader = found.url, partial(require_attachment, name=found.name)
             _require_size(found, self._options.max_bytes)
-        return await self._client.fetch_as(url, reader, max_bytes=self._options.max_bytes)
+        etag = known.etag if known is not None and known.source_url == url else None
+        return await self._client.fetch_as(url, reader, max_bytes=self._options.max_bytes, etag=etag)
 
     def _address(self, record: Record, said: str, extension: str) -> str:
         """Of a publication's text or PDF, which is the same on both hosts."""
@@ -157,32 +202,5 @@ def _require_size(found: AttachmentItem, max_bytes: int) -> None:
         )
 
 
-def kind_of(data: bytes) -> tuple[str, str]:
-    """Media type and extension of a file, by its content."""
-    if is_pdf(data):
-        return PDF_TYPE, "pdf"
-    try:
-        found = sniff(data)
-    except ImageError:
-        return _UNKNOWN, "bin"
-    return f"image/{found.value}", _EXTENSIONS.get(found, found.value)
-
-
 def _as_publication(document: Document) -> Publication:
     return read_publication(document.body)
-
-
-def _as_file(document: Document) -> Document:
-    """Raises BadDocument: it is a web page, which hosts send with status 200 when they are not well."""
-    if not document.body:
-        raise BadDocument("an empty answer came instead of a file")
-    if document.body.lstrip()[:1] == b"<" and b"<html" in document.body[:1000].lower():
-        raise BadDocument("a web page came instead of a file")
-    return document
-
-
-def _as_anything(document: Document) -> Document:
-    """Raises BadDocument: it is empty. An attachment may well be a web page."""
-    if not document.body:
-        raise BadDocument("an empty answer came instead of a file")
-    return document

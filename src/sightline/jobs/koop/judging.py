@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from sightline.errors import (
     ImageError,
     ImageTooLarge,
     InferenceFailed,
+    InvalidImage,
     InvalidParameters,
     ModelBroken,
     ModelLoading,
@@ -26,7 +27,7 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture, encode_png, open_picture, picture_from_pixels
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.pdf import Pdf, PdfLimits, is_pdf, open_pdf
+from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, is_pdf, open_pdf
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.verdicts import PDF_TYPE, WHOLE, Fingerprints, Judgement, Verdict
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
@@ -40,6 +41,8 @@ _TIMEOUT_S = 3600.0
 # Pages of one document that wait for the model while the next is drawn.
 _PAGES_AHEAD = 8
 _BLANK_SIDE = 64
+# Damaged pages of one document that are told of.
+_MOST_NOTES = 3
 # The next picture would fail for these as well.
 _HOPELESS = (
     ConfigurationError, InvalidParameters, ModelBroken, ModelLoading, ModelUnavailable, UnknownModel,
@@ -127,7 +130,7 @@ class ZeroShotJudge:
     async def _judge_pdf(self, data: bytes, sha256: str) -> Judgement:
         pdf = await asyncio.to_thread(open_pdf, data, self._pages.pdf)
         verdicts: list[asyncio.Task[Verdict]] = []
-        notes: list[str] = []
+        unseen = _Unseen()
         try:
             free = asyncio.Semaphore(_PAGES_AHEAD)
             async with asyncio.TaskGroup() as looks:
@@ -137,9 +140,10 @@ class ZeroShotJudge:
                         picture = await asyncio.to_thread(self._drawn, pdf, number)
                     except ImageError as error:
                         free.release()
-                        notes.append(f"page {number}: {error}")
                         if isinstance(error, ImageTooLarge):  # the document's time is up
+                            unseen.missed(range(number, pdf.numbers.stop), error)
                             break
+                        unseen.add(number, error)
                         continue
                     look = looks.create_task(self._verdict(picture, number))
                     look.add_done_callback(lambda _: free.release())
@@ -148,17 +152,20 @@ class ZeroShotJudge:
             raise group.exceptions[0] from None
         finally:
             await asyncio.to_thread(pdf.close)
-        if len(pdf.numbers) < pdf.num_pages:
-            notes.append(f"only the first {len(pdf.numbers)} of {pdf.num_pages} pages were looked at")
-        note = "; ".join(notes[:3]) or None
-        by = self.fingerprints.document
-        if not verdicts:
-            return Judgement(sha256, by, pdf.num_pages, code=ImageError.code, error=note)
-        return Judgement(sha256, by, pdf.num_pages, tuple(look.result() for look in verdicts), note=note)
+        return unseen.judgement(
+            Judgement(
+                sha256, self.fingerprints.document, pdf.num_pages, tuple(look.result() for look in verdicts)
+            ),
+            len(pdf.numbers),
+        )
 
     def _drawn(self, pdf: Pdf, number: int) -> Picture:
+        """Raises ImageError: this page cannot be drawn; ImageTooLarge: nor can those after it."""
         page = pdf.render(number, self._pages.look_dpi)
-        return picture_from_pixels(page.pixels, self._analyzer.limits, source="pdf")
+        try:
+            return picture_from_pixels(page.pixels, self._analyzer.limits, source="pdf")
+        except ImageTooLarge as error:
+            raise InvalidImage(str(error)) from error
 
     async def _verdict(self, picture: Picture, page: int) -> Verdict:
         outcome = await self._look(picture)
@@ -175,6 +182,57 @@ class ZeroShotJudge:
         context = Context.lasting(_TIMEOUT_S, Priority.BULK)
         (outcome,) = await self._analyzer.analyze(picture, [self._task], context)
         return outcome
+
+
+class _Unseen:
+    """The pages of a document that could not be looked at: damaged ones, and those *missed* for want of time
+    or memory, which another look may see."""
+
+    def __init__(self) -> None:
+        self._damaged: list[str] = []
+        self._missed: list[int] = []
+        self._first: ImageError | None = None
+
+    def add(self, number: int, error: ImageError) -> None:
+        if isinstance(error, DrawingEnded):
+            self.missed([number], error)
+        else:
+            self._damaged.append(f"page {number}: {error}")
+
+    def missed(self, numbers: Iterable[int], error: ImageError) -> None:
+        self._missed += numbers
+        self._first = self._first or error
+
+    def judgement(self, seen: Judgement, num_drawable: int) -> Judgement:
+        """What was ``seen``, with a note of what was not. Without a yes it is none if a page was missed:
+        that one may be the map."""
+        notes = [] if self._first is None else [f"{_pages(self._missed)} not looked at: {self._first}"]
+        notes += self._damaged[:_MOST_NOTES]
+        if num_drawable < seen.pages:
+            notes.append(f"only the first {num_drawable} of {seen.pages} pages were looked at")
+        note = "; ".join(notes) or None
+        if self._first is not None and not seen.would_download:
+            return replace(seen, verdicts=(), code=self._first.code, error=note)
+        if not seen.verdicts:
+            return replace(seen, code=ImageError.code, error=note)
+        return replace(seen, code=None if self._first is None else self._first.code, note=note)
+
+
+def _pages(numbers: list[int]) -> str:
+    """``page 2 was``, or ``pages 2, 4 to 50 were``."""
+    if len(numbers) == 1:
+        return f"page {numbers[0]} was"
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return f"pages {', '.join(_run(each) for each in runs)} were"
+
+
+def _run(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +254,19 @@ class PageLimits:
         return _digest(self.pdf.max_page_pixels, self.pdf.max_side, self.keep_dpi)
 
 
-def full_pages(data: bytes, numbers: list[int], limits: PageLimits) -> Iterator[FullPage]:
-    """Pages of a PDF to keep, drawn at ``keep_dpi`` or what the limits allow. Blocks.
+def full_pages(data: bytes, numbers: list[int], limits: PageLimits) -> Iterator[FullPage | ImageError]:
+    """Pages of a PDF to keep, drawn at ``keep_dpi`` or what the limits allow, or why one cannot be. Blocks.
 
     Raises:
-        ImageError: a page cannot be drawn.
+        ImageError: the PDF cannot be opened.
     """
     with open_pdf(data, limits.pdf) as pdf:
         for number in numbers:
-            pixels = pdf.render(number, limits.keep_dpi).pixels
+            try:
+                pixels = pdf.render(number, limits.keep_dpi).pixels
+            except ImageError as error:  # about this page alone
+                yield error
+                continue
             height, width = pixels.shape[:2]
             yield FullPage(number, encode_png(pixels), width, height)
 

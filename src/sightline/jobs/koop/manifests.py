@@ -27,6 +27,7 @@ from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
 _LENGTH, _LAST_DAY = "manifest_bytes", "manifest_last_day"
 # Of every picture: the archive puts texts under CC0, and says that this is not about pictures.
 _RIGHTS = "not known; the archive's CC0 is for texts"
+_ABSENT = "a later search of this day does not have it any more"
 _ROWS_AT_ONCE = 1000
 _PARQUET_ROWS = 20_000
 # Days of which something is known for good, those just being worked on again included. A failed search has no
@@ -34,7 +35,8 @@ _PARQUET_ROWS = 20_000
 _WRITTEN = "days.completed_at IS NOT NULL AND days.state != 'failed'"
 _QUERY = f"""
 SELECT publications.date AS day, publications.id AS publication, publications.state AS publication_state,
-    publications.error AS publication_error, publications.record, placements.kind, placements.name,
+    publications.error AS publication_error, publications.absent, publications.record,
+    placements.kind, placements.name,
     placements.caption_before, placements.caption, placements.alt, placements.width_mm, placements.height_mm,
     items.state, items.url, items.source_url, items.sha256,
     items.bytes, items.mime, items.model, items.error, items.file AS source_file, verdicts.page,
@@ -46,7 +48,8 @@ LEFT JOIN placements ON placements.pub_id = publications.id
 LEFT JOIN items ON items.url = placements.url
 LEFT JOIN verdicts ON verdicts.sha256 = items.sha256 AND verdicts.model = items.model
 LEFT JOIN files ON files.sha256 = items.sha256 AND files.page = coalesce(verdicts.page, 0)
-    AND items.state = 'kept'
+    AND CASE files.page WHEN 0 THEN items.state = 'kept'
+        ELSE verdicts.would_download AND items.state NOT IN ('rejected', 'classified') END
 WHERE {_WRITTEN} AND days.date >= ? AND days.date <= ?
 ORDER BY publications.date, publications.id, placements.position, verdicts.page
 """  # noqa: S608
@@ -106,6 +109,11 @@ class Manifest:
         """Bring the file in the order of days, if it is not."""
         if self._state.get(MANIFEST_IS_STALE) or not self._path.exists():
             self.rewrite()
+
+    def number_of_lines(self) -> int:
+        """About how many it may have: pages are lines of their own."""
+        row = self._state.one("SELECT count(*) AS number FROM placements")
+        return 0 if row is None else int(row["number"])
 
     def rewrite(self) -> None:
         """Write the whole file anew; readers see the old one until then."""
@@ -172,7 +180,7 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "decision_types": record["type_verkeersbesluit"],
         "signs": record["sign_codes"],
         "page_url": record["page_url"] or record["html_url"],
-        "note": row["publication_error"],
+        "note": _note(row["publication_error"], is_absent=bool(row["absent"])),
         "kind": row["kind"],
         "name": row["name"],
         "url": row["source_url"] or row["url"],
@@ -198,6 +206,11 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "height": row["height"],
         "source_file": row["source_file"] if kept else None,
     }
+
+
+def _note(said: str | None, *, is_absent: bool) -> str | None:
+    """What is odd about a publication."""
+    return "; ".join(filter(None, (said, _ABSENT if is_absent else None))) or None
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

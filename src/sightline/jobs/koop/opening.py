@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,21 +12,25 @@ from sightline.errors import ConfigurationError, ModelError
 from sightline.fetching.polite import Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.download import Download, Sources, learned_rates
+from sightline.jobs.koop.download import Download, Sources
 from sightline.jobs.koop.folder import STATE_NAME, occupied
 from sightline.jobs.koop.judging import Judge, PageLimits, ZeroShotJudge
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.progress import Report, Warned
 from sightline.jobs.koop.query import require_range
+from sightline.jobs.koop.rates import learned_rates
 from sightline.jobs.koop.rules import Rules, remember_rules, require_same_rules
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import State
 from sightline.jobs.looking import unrefused
 from sightline.runtime.analyzer import Analyzer
+from sightline.runtime.engine import Context
 from sightline.settings import Settings
+from sightline.types import Capability, LabelSet
 
 # However little a host bears: slower would not end.
 _FLOOR_PER_S = 0.1
+_TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
@@ -46,9 +52,10 @@ async def downloading(
     async with AsyncExitStack() as stack:
         blobs = stack.enter_context(occupied(folder))
         state = stack.enter_context(State(folder / STATE_NAME))
-        rules = Rules.of(settings, options)
+        require_same_rules(Rules.of(settings, options), options, state, folder)  # before models are loaded
+        judge, words = await _judge(stack, settings, options, pages, report)
+        rules = Rules.of(settings, options, words)
         require_same_rules(rules, options, state, folder)
-        judge = await _judge(stack, settings, options, pages, report)
         remember_rules(rules, options, state)
         client = PoliteClient(
             manners,
@@ -63,8 +70,9 @@ async def downloading(
 
 async def _judge(
     stack: AsyncExitStack, settings: Settings, options: Options, pages: PageLimits, report: Report
-) -> Judge | None:
-    """Who judges. Nobody, where everything stays anyway and there is no model."""
+) -> tuple[Judge | None, str | None]:
+    """Who judges, and the digest of what the label set says. Nobody, where everything stays anyway and there
+    is no model."""
     analyzer = await stack.enter_async_context(Analyzer.create(unrefused(settings)))
     try:
         judge = await ZeroShotJudge.ready(analyzer, options.label_set, pages)
@@ -72,10 +80,17 @@ async def _judge(
         if options.keep is not Keep.ALL or options.dry_run:
             raise
         report(Warned(f"images are kept without a verdict: {error}"))
-        return None
+        return None, None
     for warning in judge.warnings:
         report(Warned(warning))
-    return judge
+    return judge, await _words(analyzer, options.label_set)
+
+
+async def _words(analyzer: Analyzer, label_set: str) -> str:
+    sets = analyzer.engine.find(Capability.LABEL_SETS)
+    found: LabelSet = (await analyzer.engine.infer(sets, label_set, Context.lasting(_TIMEOUT_S))).output
+    rules = [(each.name, each.any_above, each.all_below) for each in found.rules]
+    return hashlib.sha256(json.dumps([found.prompts, rules]).encode()).hexdigest()[:8]
 
 
 def manners_from(settings: Settings) -> Manners:

@@ -38,6 +38,7 @@ class DayEnded:
         requests_per_s: to all hosts together, since the run began.
         days, of_days: how many days of the range are behind the run.
         eta_s: until the end at the pace so far, in seconds.
+        absent: publications beside these that an earlier search had found and this one has not.
     """
 
     date: dt.date
@@ -53,6 +54,7 @@ class DayEnded:
     days: int
     of_days: int
     eta_s: float | None
+    absent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

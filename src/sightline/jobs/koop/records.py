@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from lxml import etree
 
@@ -87,6 +90,22 @@ def read_record(data: Element) -> Record | None:
         unreadable_attachments=tuple(name for name in attachments if isinstance(name, str)),
         sha256=_digest(data),
     )
+
+
+def written(record: Record) -> str:
+    """A record as JSON."""
+    return json.dumps(dataclasses.asdict(record), default=date.isoformat, ensure_ascii=False)
+
+
+def read_written(text: str) -> Record:
+    """What :func:`written` made of a record."""
+    fields: dict[str, Any] = json.loads(text)
+    for name in ("available", "modified"):
+        fields[name] = fields[name] and date.fromisoformat(fields[name])
+    for name in ("types", "type_verkeersbesluit", "sign_codes", "unreadable_attachments"):
+        fields[name] = tuple(fields[name])
+    fields["attachments"] = tuple(AttachmentName(**each) for each in fields["attachments"])
+    return Record(**fields)
 
 
 def read_attachment_name(text: str) -> AttachmentName | str:

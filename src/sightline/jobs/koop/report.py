@@ -13,8 +13,8 @@ from sightline.errors import ImageError
 from sightline.imaging import ImageLimits, encode_png, open_picture, resize
 from sightline.jobs.captioning import write_whole
 from sightline.jobs.koop.blobs import FOLDER as BLOBS
-from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
+from sightline.jobs.koop.kept import KeptFiles
 from sightline.jobs.koop.manifests import rows
 from sightline.jobs.koop.state import State
 
@@ -136,7 +136,7 @@ def _clear(report: Path, state: State, months: set[str]) -> None:
     for page in report.glob("????-??.html"):
         if page.stem not in months:
             page.unlink()
-    documents, thumbnails = Documents(state), report / _THUMBNAILS
+    kept, thumbnails = KeptFiles(state), report / _THUMBNAILS
     for path in thumbnails.rglob("*.png"):
-        if not documents.is_kept(str(PurePosixPath(BLOBS, path.relative_to(thumbnails).with_suffix("")))):
+        if not kept.names(str(PurePosixPath(BLOBS, path.relative_to(thumbnails).with_suffix("")))):
             path.unlink()

@@ -33,7 +33,7 @@ class DayFound:
         records: each identifier once, in the order of the pages.
         number_of_records: how many there are, by the service's last word on it.
         unique_ids: how many were found.
-        complete: all pages were read, and found is what there is.
+        complete: all pages were read, and found is what there is and of this day.
         warnings: sentences about anything that was not as it should be.
     """
 
@@ -202,6 +202,7 @@ def _settled(found: _Found, day: date, field: DateField) -> DayFound:
         warnings.append(f"the service counts {found.number_of_records} records and gave {len(records)}")
     if found.unreadable:
         warnings.append(f"{found.unreadable} records could not be read")
+    strangers = 0
     if field is DateField.AVAILABLE:
         strangers = sum(record.available not in (None, day) for record in records)
         if strangers:
@@ -210,6 +211,6 @@ def _settled(found: _Found, day: date, field: DateField) -> DayFound:
         records=records,
         number_of_records=found.number_of_records,
         unique_ids=len(records),
-        complete=found.is_whole and not found.problems,
+        complete=found.is_whole and not found.problems and not strangers,
         warnings=tuple(warnings),
     )

@@ -10,6 +10,8 @@ from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.manifests import Manifest
 from sightline.jobs.koop.options import Options
+from sightline.jobs.koop.query import DateField
+from sightline.jobs.koop.revisions import Revisions
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import Day, DayState, State, now
 
@@ -17,10 +19,13 @@ from sightline.jobs.koop.state import Day, DayState, State, now
 class Searching:
     """Searches for one run, one day at a time."""
 
-    def __init__(self, search: Search, state: State, manifest: Manifest, options: Options) -> None:
+    def __init__(
+        self, search: Search, state: State, revisions: Revisions, manifest: Manifest, options: Options
+    ) -> None:
         self._search = search
         self._state = state
         self._documents = Documents(state)
+        self._revisions = revisions
         self._manifest = manifest
         self._options = options
         self._is_sound = False
@@ -28,7 +33,8 @@ class Searching:
 
     async def day(self, date: dt.date, day: Day | None) -> None:
         """Note what a day has; ``day`` is what was known of it. If it was searched before and cannot be now,
-        what was found then stands, and the day is not whole.
+        what was found then stands, and the day is not whole. If it was searched too soon, what was gone then
+        is to be asked for again.
 
         Raises:
             ArchiveError: the search failed, and nothing is known of the day.
@@ -54,15 +60,23 @@ class Searching:
                 await self._check()
         except HostSilent as error:  # of no other day it would answer more
             raise RunEnded(f"{error}. The same command goes on from here") from error
+        except RunEnded:
+            raise
         except SightlineError as error:
             if not self._documents.identifiers(date):
                 raise
             said = f"it could not be searched again: {error}"
-            self._state.save_day(replace(begun, state=DayState.DOCUMENTS, whole=False, error=said))
+            with self._state.transaction():
+                self._state.save_day(replace(begun, state=DayState.DOCUMENTS, whole=False, error=said))
+                self._ask_again(before)
             return
         with self._state.transaction():
-            if self._documents.add(date, found.records):
+            by_available = options.field is DateField.AVAILABLE
+            if self._documents.add(date, found.records, by_available=by_available):
                 self._manifest.mark_stale()
+            if found.complete and before.query_hash == begun.query_hash:
+                self._revisions.note_absent(date, {each.identifier for each in found.records})
+            self._ask_again(before)
             self._state.save_day(
                 replace(
                     begun,
@@ -75,6 +89,10 @@ class Searching:
                     error=None if found.complete else "; ".join(found.warnings),
                 )
             )
+
+    def _ask_again(self, before: Day) -> None:
+        if before.provisional:
+            self._revisions.ask_again(before.date)
 
     async def _check(self) -> None:
         """Once a run: an index that broke answers "none" for every day, and without an error.

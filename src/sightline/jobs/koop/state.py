@@ -71,6 +71,14 @@ ALTER TABLE placements ADD COLUMN alt TEXT;
 ALTER TABLE placements ADD COLUMN height_mm REAL;
 ALTER TABLE files ADD COLUMN drawn TEXT;
 """,
+    # text_gone: the archive had no text of it. absent: a later search of its day has it no more. doubt: what
+    # is known of a file may be so no more, and why it could not be asked for again (empty: nobody has tried).
+    """
+ALTER TABLE publications ADD COLUMN text_gone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE publications ADD COLUMN absent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE items ADD COLUMN doubt TEXT;
+CREATE INDEX items_in_doubt ON items(url) WHERE doubt IS NOT NULL;
+""",
 )
 _VERSION = len(_STEPS)
 
@@ -98,8 +106,8 @@ class Day:
     """One date. ``query_hash`` and ``terms`` say under which question and which rules it was worked on.
 
     ``provisional``: it was searched so soon after its date that more may still be published. ``whole``: the
-    search gave all that it counts. ``completed_at`` is when something was known of all of it last: from then
-    on it has lines in the manifest.
+    search gave all that it counts. ``completed_at`` is when a run that was not dry last knew something of all
+    of it: from then on it has lines in the manifest.
     """
 
     date: dt.date

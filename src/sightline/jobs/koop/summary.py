@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sightline.jobs.koop.documents import Documents
-from sightline.jobs.koop.download import learned_rates
+from sightline.jobs.koop.rates import learned_rates
 from sightline.jobs.koop.state import UNSOUND, DayState, State
 from sightline.jobs.koop.verdicts import Verdicts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sightline.jobs.koop.state import State
 
@@ -45,8 +45,9 @@ class Judgement:
     Attributes:
         model: the judge's fingerprint for files of this kind.
         pages: how many pages the file has; 0 for an image.
-        verdicts: one per page looked at, in order; none if ``error`` says why nothing could be, and ``code``
-            (of ``sightline.errors``) of what kind that is.
+        verdicts: one per page looked at, in order; none if ``error`` says why there is no judgement.
+        code: of what kind (of ``sightline.errors``) the error is. Without one: why not all pages were looked
+            at that could be another time.
         note: what was left out, such as pages past a limit.
     """
 
@@ -61,6 +62,18 @@ class Judgement:
     @property
     def would_download(self) -> bool:
         return any(verdict.would_download for verdict in self.verdicts)
+
+    @property
+    def in_part(self) -> bool:
+        """Whether it may see more pages another time."""
+        return self.code is not None and self.error is None
+
+    def and_then(self, later: Judgement) -> Judgement:
+        """This one, in part, and what the same model said when it looked again: no page is forgotten."""
+        if later.error is not None:
+            return self
+        verdicts = {each.page: each for each in (*self.verdicts, *later.verdicts)}
+        return replace(later, verdicts=tuple(verdicts[page] for page in sorted(verdicts)))
 
 
 class Verdicts:
