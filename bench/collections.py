@@ -22,7 +22,7 @@ from sightline.jobs.collections.plans import Plan
 from sightline.jobs.collections.sources import silent
 from sightline.jobs.collections.sources.folders import Folders
 from sightline.jobs.collections.training import fit, split, train
-from sightline.jobs.looking import unrefused
+from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer, BoundTask, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.graphs import Graphs
@@ -111,7 +111,7 @@ async def embedded_per_s(root: Path, space: str) -> dict[str, float]:
     )
     collections = Collections.from_settings(settings)
     rates: dict[str, float] = {}
-    async with Analyzer.create(unrefused(settings)) as analyzer:
+    async with Analyzer.create(for_many(settings, PICTURES[space])) as analyzer:
         plan = Plan((space,))
         for name in ("folder", "again"):
             kept = KeptVectors(collections)

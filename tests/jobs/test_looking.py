@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sightline.errors import InvalidRequest
-from sightline.jobs.looking import Room, read_image
+from sightline.jobs.looking import Room, for_many, look_at, read_image
+from sightline.runtime.analyzer import Analyzer, Task
+from sightline.settings import Settings
 
 
 def test_a_file_is_read_one_byte_past_the_limit(tmp_path: Path) -> None:
@@ -66,3 +70,43 @@ async def test_who_stops_waiting_or_looking_leaves_the_room_as_it_was() -> None:
         await asyncio.gather(*looking, return_exceptions=True)
     async with asyncio.timeout(5), room.taken(10):
         pass
+
+
+@pytest.mark.parametrize(
+    ("given", "number", "slots"),
+    [
+        ({"threads": 2}, 1000, 2),
+        ({"threads": 8}, 1000, 2),
+        ({"threads": 8}, 64, 2),
+        ({"threads": 8}, 63, 1),
+        ({"threads": 8}, 1, 1),
+        ({"threads": 1}, 1000, 1),
+        ({"threads": 2, "compute_slots": 1}, 1000, 1),
+        ({"threads": 2, "compute_slots": 3}, 10, 3),
+        ({"threads": 2, "device": "cuda", "graph_runtime": "onnxruntime"}, 1000, 1),
+    ],
+)
+def test_many_photos_are_computed_in_two_halves_unless_said_otherwise(
+    given: dict[str, Any], number: int, slots: int
+) -> None:
+    settings = for_many(Settings(_env_file=None, **given), number)
+    assert settings.compute_slots == slots
+    assert settings.queue_items > 1000, "and no queue refuses one"
+
+
+async def test_a_run_that_ends_early_leaves_no_photo_under_way(
+    settings: Settings, cup: bytes, tmp_path: Path
+) -> None:
+    photo = tmp_path / "cup.jpg"
+    photo.write_bytes(cup)
+    async with Analyzer.create(for_many(settings, 100)) as analyzer:
+        task = analyzer.bind(Task("look", "embed_clip"))
+        async with aclosing(look_at(analyzer, [str(photo)] * 100, [task], 60, crops=False)) as stream:
+            async for seen in stream:
+                assert seen.error is None
+                break
+        assert asyncio.all_tasks() == {asyncio.current_task(), *_housekeeping()}
+
+
+def _housekeeping() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if task.get_name() == "housekeeping"}

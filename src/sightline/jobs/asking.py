@@ -25,7 +25,7 @@ from sightline.errors import (
 )
 from sightline.imaging import ImageLimits
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.looking import look_at, read_image, unrefused
+from sightline.jobs.looking import for_many, look_at, read_image
 from sightline.jobs.server import Server, code_of, said, server_at
 from sightline.runtime.analyzer import Analyzer, Task
 from sightline.runtime.report import error_report, picture_report
@@ -72,7 +72,7 @@ async def ask_here(
         QuestionRefused: no photo can be asked so.
         RunEnded: no photo can be answered for, such as without weights.
     """
-    async with Analyzer.create(unrefused(settings)) as analyzer:
+    async with Analyzer.create(for_many(settings, len(sources))) as analyzer:
         async for seen in look_at(analyzer, sources, [analyzer.bind(task)], timeout_s, crops=False):
             entry = picture_report(seen.picture, seen.outcomes)
             if seen.error is not None:

@@ -13,12 +13,16 @@ from pathlib import Path
 from sightline.errors import InvalidRequest, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status
+from sightline.runtime.cores import usable_cores
 from sightline.runtime.engine import Context
 from sightline.settings import Settings
 from sightline.types import Priority
 
-# Photos under way at once: two full batches of the usual model, one computed while the other is decoded.
-_AHEAD = 32
+# Photos under way at once for each slot: two full batches of the usual model, one computed while the other is
+# decoded.
+_AHEAD_OF_A_SLOT = 32
+# Each slot keeps the intermediate results of a batch.
+_MOST_SLOTS = 2
 # Pixels they may have together, four bytes each: large photos go fewer at a time.
 _PIXELS_AHEAD = 200_000_000
 _STDIN = "-"
@@ -39,6 +43,21 @@ class Seen:
 def unrefused(settings: Settings) -> Settings:
     """Settings of a process that bounds its own work by the photos under way: its queues refuse nothing."""
     return settings.model_copy(update={"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED})
+
+
+def for_many(settings: Settings, number: int) -> Settings:
+    """:func:`unrefused`, for ``number`` photos through a model or two.
+
+    If they are many, one half of the cores computes one batch and the other half another: cores that share a
+    batch wait for each other after every layer, and one of them decodes a photo now and then. What the user
+    says of slots stands.
+    """
+    changes = unrefused(settings)
+    if "compute_slots" in settings.model_fields_set or not settings.device.lower().startswith("cpu"):
+        return changes
+    cores = settings.threads or int(usable_cores())
+    slots = max(1, min(cores, _MOST_SLOTS, number // _AHEAD_OF_A_SLOT))
+    return changes.model_copy(update={"compute_slots": slots})
 
 
 class Complaints:
@@ -96,11 +115,12 @@ async def look_at(
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
     room = Room(_PIXELS_AHEAD)
+    ahead = _AHEAD_OF_A_SLOT * analyzer.settings.compute_slots
     try:
         for source in sources:
             looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
             under_way.append(asyncio.create_task(looking))
-            if len(under_way) == _AHEAD:
+            if len(under_way) == ahead:
                 yield await under_way.popleft()
         while under_way:
             yield await under_way.popleft()

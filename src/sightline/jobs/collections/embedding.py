@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 HOPELESS = (ConfigurationError, ModelBroken, ModelLoading, ModelUnavailable, UnknownModel)
 # A picture may wait for a model's download, and nobody waits for any single one.
 PICTURE_TIMEOUT_S = 3600.0
-# A batch that is computed, one that waits, and one that is decoded.
-BATCHES_AHEAD = 3
+# Besides those that are computed: a batch that waits, and one that is decoded.
+BATCHES_AHEAD = 2
 KEPT_AT_ONCE = 256
 
 # Called with how many of how many pictures are done.
@@ -223,7 +223,7 @@ class Embedding:
 
     def _full_batches(self, makers: _Makers) -> int:
         batches = [self.analyzer.models[ref.name].card.max_batch for ref in makers.refs]
-        return BATCHES_AHEAD * max(batches)
+        return (self.analyzer.settings.compute_slots + BATCHES_AHEAD) * max(batches)
 
     async def _keep(self) -> None:
         new, self._new = self._new, {}

@@ -17,9 +17,12 @@ from sightline.jobs.collections.sources.documents import Documents, Patience
 from sightline.jobs.collections.sources.folders import Folders
 from sightline.jobs.collections.sources.parquet import ParquetFile
 from sightline.jobs.collections.sources.service import LIST, CollectionService
-from sightline.jobs.looking import unrefused
+from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Settings
+
+# A folder to learn from is not counted beforehand; it has hundreds of pictures or more.
+_PICTURES = 1000
 
 
 @asynccontextmanager
@@ -59,7 +62,7 @@ async def source_of(
     if is_folder:
         kept = KeptVectors(Collections.from_settings(settings))
         try:
-            async with Analyzer.create(unrefused(settings)) as analyzer:
+            async with Analyzer.create(for_many(settings, _PICTURES)) as analyzer:
                 yield Folders(path, analyzer, plan, kept, name)
         finally:
             kept.close()
