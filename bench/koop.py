@@ -23,7 +23,7 @@ from sightline.jobs.koop.judging import Judge, PageLimits, ZeroShotJudge
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import State
-from sightline.jobs.looking import unrefused
+from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Settings
 
@@ -50,8 +50,9 @@ def run() -> dict[str, Any]:
 async def _measured() -> dict[str, Any]:
     from koopserver import KoopServer, faults
 
-    settings = unrefused(
-        Settings(models_dir=random_models.FOLDER, offline=True, allow_random_weights=True, auto_pull=False)
+    settings = for_many(
+        Settings(models_dir=random_models.FOLDER, offline=True, allow_random_weights=True, auto_pull=False),
+        DAYS * PER_DAY,
     )
     seconds: dict[str, float] = dict.fromkeys(("fetching", "classifying", "both"), 0.0)
     with KoopServer(decisions_per_day=PER_DAY) as koop:

@@ -47,8 +47,9 @@ from sightline.jobs.koop.turns import Turns
 
 _log = logging.getLogger(__name__)
 
-# Files that wait for a verdict: two batches of the model, so that one is computed while the next comes in.
-_MOST_WAITING = 32
+# Files that wait for a verdict: for each half of the cores (see ``jobs.looking.for_many``) a batch that is
+# computed and one that comes in.
+_MOST_WAITING = 64
 _IN_VAIN = frozenset({ItemState.FAILED, ItemState.GONE})
 # Written in a second or two.
 _MOST_LINES_AT_AN_EARLY_END = 30_000

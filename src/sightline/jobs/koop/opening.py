@@ -22,7 +22,7 @@ from sightline.jobs.koop.rates import learned_rates
 from sightline.jobs.koop.rules import Rules, remember_rules, require_same_rules
 from sightline.jobs.koop.search import Search
 from sightline.jobs.koop.state import State
-from sightline.jobs.looking import unrefused
+from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.settings import Settings
@@ -31,6 +31,9 @@ from sightline.types import Capability, LabelSet
 # However little a host bears: slower would not end.
 _FLOOR_PER_S = 0.1
 _TIMEOUT_S = 60.0
+
+# A day has hundreds.
+_PICTURES = 1000
 
 
 @asynccontextmanager
@@ -73,7 +76,7 @@ async def _judge(
 ) -> tuple[Judge | None, str | None]:
     """Who judges, and the digest of what the label set says. Nobody, where everything stays anyway and there
     is no model."""
-    analyzer = await stack.enter_async_context(Analyzer.create(unrefused(settings)))
+    analyzer = await stack.enter_async_context(Analyzer.create(for_many(settings, _PICTURES)))
     try:
         judge = await ZeroShotJudge.ready(analyzer, options.label_set, pages)
     except ModelError as error:
