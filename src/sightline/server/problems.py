@@ -169,6 +169,7 @@ def described_codes() -> dict[str, dict[str, Any]]:
             "meaning": meanings.get(kind.__name__, ""),
         }
         for kind in _tree(SightlineError)
+        if "code" in vars(kind)  # others are told by their parent's, and described by it
     }
     return ours | {
         code: {"code": code, "status": status, "meaning": meaning}
