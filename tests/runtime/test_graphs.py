@@ -242,3 +242,37 @@ def test_importing_graphs_loads_no_runtime() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code, "openvino", "onnxruntime"], check=False).returncode == 0
     )
+
+
+FIRST_USE = """
+import sys, threading
+from pathlib import Path
+from sightline.runtime.graphs import Graphs
+from sightline.settings import Settings
+
+together, graphs = threading.Barrier(4), Graphs(Settings(_env_file=None))
+
+def load():
+    together.wait()
+    graphs(Path(sys.argv[1]))
+
+threads = [threading.Thread(target=load, daemon=True) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join(60) for thread in threads]
+sys.stdout.write(str(sum(thread.is_alive() for thread in threads)))
+sys.stdout.flush()
+import os
+os._exit(0)
+"""
+
+
+def test_models_loaded_together_at_the_very_start_do_not_wait_for_each_other(linear_onnx: Path) -> None:
+    """In a process of its own: what hung was the first use of the runtime's bindings."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_USE, str(linear_onnx)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout == "0", "threads that hang"

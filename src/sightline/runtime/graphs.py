@@ -7,6 +7,7 @@ ONNX Runtime's CPU provider has no bf16 arithmetic at all.
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,9 @@ ONNXRUNTIME_PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
+
+# Models are loaded on several threads.
+_FIRST_USE = threading.Lock()
 
 
 class Graphs:
@@ -139,10 +143,18 @@ class Graphs:
         return asked, "cpu"
 
 
-@cache
 def _openvino_core() -> openvino.Core:
+    with _FIRST_USE:
+        return _made_core()
+
+
+@cache
+def _made_core() -> openvino.Core:
     import openvino
 
+    # The first number type that is translated makes the bindings look for numpy's functions, once. Two
+    # threads that come there together hang: one holds the interpreter, the other the right to look.
+    openvino.Type.f32.to_dtype()
     return openvino.Core()
 
 
