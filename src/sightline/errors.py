@@ -39,6 +39,7 @@
     │   ├── DigestMismatch            a file's sha256 is not the expected one
     │   ├── OfflineRefused            a download was needed in offline mode
     │   ├── ExportFailed              an exporter's environment or run failed
+    │   ├── CheckpointInvalid         a checkpoint is damaged, unsafe or of another model
     │   └── BundleInvalid             a bundle is damaged, foreign or unsafe
     ├── ArchiveError                  a public archive: its search and its documents
     │   ├── DocumentGone              the archive says that it has no such document
@@ -229,6 +230,10 @@ class OfflineRefused(WeightsError):
 
 class ExportFailed(WeightsError):
     code = "export_failed"
+
+
+class CheckpointInvalid(WeightsError):
+    code = "checkpoint_invalid"
 
 
 class BundleInvalid(WeightsError):

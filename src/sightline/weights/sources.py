@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Report(Protocol):
@@ -84,6 +84,17 @@ Source = HubFile | WheelFile | UrlFile | Built | Exported
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How made-up weights are drawn: equal recipes give equal files.
+
+    ``tiny`` keeps the structure and the sizes of inputs and outputs, and little else.
+    """
+
+    seed: int = 0
+    size: Literal["tiny", "full"] = "full"
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One file a model needs.
 
@@ -91,7 +102,8 @@ class Artifact:
     the hub, a wheel or a URL; where it is None the digest seen at first download is recorded in the manifest
     and enforced from then on. ``size_bytes`` is exact or None: it is checked where no digest is known, and
     tells beforehand how much disk space is needed. ``intermediate`` files are only inputs of others and not
-    kept for serving.
+    kept for serving. ``made_up(output, recipe)`` writes a file of this kind whose numbers mean nothing; where
+    it is None, the file of the sources is used with made-up weights too.
     """
 
     name: str
@@ -99,3 +111,4 @@ class Artifact:
     sha256: str | None = None
     size_bytes: int | None = None
     intermediate: bool = False
+    made_up: Callable[[Path, Recipe], None] | None = None
