@@ -193,6 +193,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         name: what requests call it.
         description: one sentence, for people.
         needs: capabilities it may ask models for.
+        default_spaces: for a capability that several models have, the space that default parameters name.
         targets, default_target: parts of the picture it can work on; empty if it knows no targets.
         example: parameters for docs, OpenAPI and conformance tests.
         default_tasks: what a request that names no task gets from this operation.
@@ -206,6 +207,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     Result: type[ResultT]
     example: Mapping[str, Any]
     timing_group: str
+    default_spaces: Mapping[Capability, str] = {}
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None
     needs_picture: bool = True

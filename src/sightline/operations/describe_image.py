@@ -55,6 +55,7 @@ class DescribeImage(Operation[DescribeImageParams, Description]):
     Params = DescribeImageParams
     Result = Description
     example = {"target": "whole_image", "max_length": 50}
+    default_spaces = {Capability.CAPTION: DEFAULT_MODEL}
     timing_group = "description"
 
     async def run(self, scene: Scene, params: DescribeImageParams, models: Models) -> Answer[Description]:

@@ -28,6 +28,7 @@ from sightline.collections import Collections
 from sightline.errors import ConfigurationError
 from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
+from sightline.runtime.readiness import Readiness, readiness, summary
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.csrf import CsrfTokens
@@ -199,7 +200,13 @@ def serve(settings: Settings) -> None:
         _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
+    for line in summary(_readiness(app.state.analyzer)):
+        _log.info("%s", line)
     _Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+
+
+def _readiness(analyzer: Analyzer) -> list[Readiness]:
+    return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
 
 
 class _Server(uvicorn.Server):

@@ -20,7 +20,7 @@ from sightline.operations.identify_species.formats import (
     speciesnet_5,
 )
 from sightline.operations.identify_species.origin import Origin, find_origin
-from sightline.operations.identify_species.params import Format, IdentifySpeciesParams
+from sightline.operations.identify_species.params import NEWEST, Format, IdentifySpeciesParams
 from sightline.operations.identify_species.report import SpeciesReport, species_report
 from sightline.subjects import Sighting
 from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
@@ -39,6 +39,7 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     Params = IdentifySpeciesParams
     Result = IdentifySpeciesResult
     example = {"country": "KEN"}
+    default_spaces = {Capability.SPECIES: NEWEST, Capability.SPECIES_ENSEMBLE: NEWEST}
     timing_group = "classification"
 
     async def run(

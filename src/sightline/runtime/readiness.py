@@ -1,0 +1,99 @@
+"""Which operations can answer now, and what the others need first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sightline.errors import ModelUnavailable, UnknownModel
+from sightline.models import Catalogue
+from sightline.operations import Operation
+from sightline.runtime.directory import Directory
+from sightline.runtime.residency import wanted
+from sightline.settings import Settings
+from sightline.weights.sources import Artifact, Built
+from sightline.weights.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a request with default parameters needs.
+
+    Attributes:
+        models: names of the models that it may use.
+        missing: those of them whose files are not installed.
+        download_bytes: bytes to download for ``missing``; None if a size is unknown.
+        lacking: what has to be set first, such as an API key; None if nothing has to be.
+    """
+
+    operation: str
+    models: tuple[str, ...]
+    missing: tuple[str, ...]
+    download_bytes: int | None
+    lacking: str | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request is answered without a download or a change of settings."""
+        return not self.missing and self.lacking is None
+
+
+def readiness(
+    operations: Iterable[Operation[Any, Any]], catalogue: Catalogue, store: Store, settings: Settings
+) -> list[Readiness]:
+    """Look at the disk and the settings, and return one entry per operation, in their order."""
+    directory = Directory(catalogue, settings)
+    installed = {
+        name: definition.connect is not None or store.installed(wanted(definition)) is not None
+        for name, definition in catalogue.items()
+    }
+    return [_of(operation, directory, catalogue, installed) for operation in operations]
+
+
+def summary(entries: Iterable[Readiness]) -> list[str]:
+    """Return up to three lines for people: what answers now, what downloads first, what needs a setting."""
+    entries = list(entries)
+    coming = [entry for entry in entries if entry.missing and entry.lacking is None]
+    lines = {
+        "answers now": [entry.operation for entry in entries if entry.ready],
+        "downloads at first use": [f"{entry.operation} ({_megabytes(entry)})" for entry in coming],
+        "needs a setting": [f"{entry.operation} ({entry.lacking})" for entry in entries if entry.lacking],
+    }
+    return [f"{title}: {', '.join(listed)}" for title, listed in lines.items() if listed]
+
+
+def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
+    """Return the bytes to download for these models, files that they share counted once; None if unknown."""
+    sizes: dict[str, int | None] = {}
+    for name in names:
+        for artifact in catalogue[name].card.artifacts:
+            if not isinstance(artifact.sources[0], Built):
+                sizes[_identity(artifact)] = artifact.size_bytes
+    known = [size for size in sizes.values() if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _of(
+    operation: Operation[Any, Any],
+    directory: Directory,
+    catalogue: Catalogue,
+    installed: Mapping[str, bool],
+) -> Readiness:
+    models: list[str] = []
+    lacking: str | None = None
+    for capability in operation.needs:
+        try:
+            models.append(directory.find(capability, operation.default_spaces.get(capability)))
+        except (ModelUnavailable, UnknownModel):
+            lacking = directory.lacking(capability)
+    missing = tuple(name for name in models if not installed[name])
+    return Readiness(operation.name, tuple(models), missing, download_bytes(catalogue, missing), lacking)
+
+
+def _megabytes(entry: Readiness) -> str:
+    return "size unknown" if entry.download_bytes is None else f"{entry.download_bytes / 1e6:,.0f} MB"
+
+
+def _identity(artifact: Artifact) -> str:
+    return artifact.sha256 or str(artifact.sources[0])
