@@ -57,10 +57,21 @@ def summary(entries: Iterable[Readiness]) -> list[str]:
     coming = [entry for entry in entries if entry.missing and entry.lacking is None]
     lines = {
         "answers now": [entry.operation for entry in entries if entry.ready],
-        "downloads at first use": [f"{entry.operation} ({_megabytes(entry)})" for entry in coming],
+        "downloads at first use": [operations_with_size(coming)] if coming else [],
         "needs a setting": [f"{entry.operation} ({entry.lacking})" for entry in entries if entry.lacking],
     }
     return [f"{title}: {', '.join(listed)}" for title, listed in lines.items() if listed]
+
+
+def operations_with_size(entries: Iterable[Readiness]) -> str:
+    """Return the operations with the sizes of their downloads; those that need the same models share one."""
+    together: dict[tuple[str, ...], list[Readiness]] = {}
+    for entry in entries:
+        together.setdefault(tuple(sorted(entry.missing)), []).append(entry)
+    return ", ".join(
+        f"{' / '.join(entry.operation for entry in group)} ({_megabytes(group[0])})"
+        for group in together.values()
+    )
 
 
 def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
