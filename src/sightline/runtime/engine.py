@@ -28,6 +28,7 @@ from sightline.errors import (
 )
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
+from sightline.runtime import intermediate
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.directory import Directory
 from sightline.runtime.graphs import Graphs
@@ -94,7 +95,7 @@ class Engine:
             self._slots.add(lane)
             if definition.card.runs is Runs.ELSEWHERE:
                 self._under_way[definition.name] = asyncio.Semaphore(definition.card.max_batch)
-        self._graphs = Graphs(settings, cache_dir=settings.models_dir / ".compiled")
+        self._graphs = Graphs(settings, cache_dir=intermediate.folder(settings.models_dir))
         self.residency = Residency(
             catalogue,
             store,
