@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from sightline.errors import ExportFailed
+from sightline.runtime.graphs import Graphs
+from sightline.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -136,6 +138,22 @@ def test_verify_finds_the_changed_file(sightline, tmp_path: Path) -> None:
     assert "--force" in damaged.stderr
     assert sightline("models", "pull", "weighed", "--force").exit_code == 0
     assert sightline("models", "verify", "weighed").exit_code == 0
+
+
+def test_verify_finds_a_damaged_copy_of_a_graph(sightline, detector_file: Path, tmp_path: Path) -> None:
+    name = "megadetector-v5a"
+    assert sightline("models", "adopt", name, f"detector.onnx={detector_file}").exit_code == 0
+    copies = tmp_path / "store" / ".compiled"
+    Graphs(Settings(_env_file=None, precision="f32"), copies)(tmp_path / "store" / name / "detector.onnx")
+    assert sightline("models", "verify").exit_code == 0
+    (weights,) = copies.glob("*/graph.bin")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\xff\xff\x7f\x7f")
+    for names in ((), (name,)):
+        damaged = sightline("models", "verify", *names)
+        assert damaged.exit_code == 1
+        assert name in damaged.stderr
+        assert "is intact" not in damaged.stdout
+    assert weights.exists(), "nothing was changed"
 
 
 def test_verify_of_a_named_model_that_is_missing_fails(sightline) -> None:

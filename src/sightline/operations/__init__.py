@@ -126,8 +126,10 @@ class Scene(Protocol):
         ...
 
     async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
-        """:meth:`infer` for many subjects, in their order. Only so many of a picture's are under way at once
-        that its tasks do not fill a lane among themselves."""
+        """:meth:`infer` for many subjects, in their order. Equal subjects are looked at once.
+
+        No more are under way than a request may have in a lane: the others follow one by one.
+        """
         ...
 
     def known(self, model: str, subject: Subject) -> Inference | None:

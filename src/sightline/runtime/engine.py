@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +28,8 @@ from sightline.errors import (
 )
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
+from sightline.runtime import intermediate
+from sightline.runtime.admission import OwnPlaces
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.directory import Directory
 from sightline.runtime.graphs import Graphs
@@ -49,10 +51,14 @@ STUCK_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How long a request may take and how urgent it is. ``deadline`` is ``time.monotonic()`` seconds."""
+    """One request: how long it may take, how urgent it is, and what it holds in lanes.
+
+    ``deadline`` is ``time.monotonic()`` seconds.
+    """
 
     deadline: float
     priority: Priority = Priority.INTERACTIVE
+    places: OwnPlaces = field(default_factory=OwnPlaces, compare=False, repr=False)
 
     @classmethod
     def lasting(cls, timeout_s: float, priority: Priority = Priority.INTERACTIVE) -> Context:
@@ -94,7 +100,7 @@ class Engine:
             self._slots.add(lane)
             if definition.card.runs is Runs.ELSEWHERE:
                 self._under_way[definition.name] = asyncio.Semaphore(definition.card.max_batch)
-        self._graphs = Graphs(settings, cache_dir=settings.models_dir / ".compiled")
+        self._graphs = Graphs(settings, cache_dir=intermediate.folder(settings.models_dir))
         self.residency = Residency(
             catalogue,
             store,
@@ -172,9 +178,11 @@ class Engine:
 
     async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
         try:
-            with lane.admitted(held_bytes(subject), context.priority) as place:
-                async with self.residency.using(lane.model, context.deadline) as resident:
-                    return await self._compute(lane, place, resident, subject, context)
+            async with (
+                context.places.place(lane, held_bytes(subject), context.priority, context.deadline) as place,
+                self.residency.using(lane.model, context.deadline) as resident,
+            ):
+                return await self._compute(lane, place, resident, subject, context)
         except Overloaded:
             self._telemetry.item_refused(lane.model)
             raise

@@ -78,8 +78,8 @@ class Folders:
         """Write the manifest beside the staged files and let them replace the model as a whole."""
         (staged / MANIFEST_NAME).write_bytes(manifest.to_json())
         for path in staged.iterdir():
-            _sync(path)
-        _sync(staged)
+            sync(path)
+        sync(staged)
         final = self.model(manifest.model, random=random)
         old = self._old(final)
         shutil.rmtree(old, ignore_errors=True)
@@ -89,7 +89,7 @@ class Folders:
             old.parent.mkdir(exist_ok=True)
             final.replace(old)
         staged.replace(final)
-        _sync(self.root)
+        sync(self.root)
         shutil.rmtree(old, ignore_errors=True)
         return final
 
@@ -100,9 +100,9 @@ class Folders:
         draft.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.write_bytes(data)
-            _sync(draft)
+            sync(draft)
             draft.replace(folder / name)
-            _sync(folder)
+            sync(folder)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -167,7 +167,7 @@ def _megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.1f} MB"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the disk has it. Folders cannot be opened for that on Windows."""
     if path.is_dir() and os.name == "nt":
         return
