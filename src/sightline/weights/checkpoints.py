@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sightline.errors import CheckpointInvalid
 from sightline.weights.pickles import Global, Inert
 from sightline.weights.safetensors import read_safetensors
+from sightline.weights.storages import require_plain
 from sightline.weights.tensors import Checkpoint, Tensor
 from sightline.weights.torch_objects import read_legacy, read_zip
 
@@ -37,22 +38,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointInvalid: the file is damaged, unsafe or not a checkpoint.
     """
     if _beginning(path)[8:9] == b"{":
-        try:
-            return read_safetensors(path)
-        except CheckpointInvalid as error:
-            raise _named(path, error) from error
-    content = read_pickle(path)
+        return read_safetensors(path)
     found: dict[str, Tensor] = {}
-    try:
-        for count, (name, tensor) in enumerate(_tensors(content, "", 0)):
-            if name in found or count > _MAX_ENTRIES:
-                raise CheckpointInvalid(f"too many tensors, or two of one name: {name[:100]}")
-            if tensor is not None:
-                found[name] = tensor
-        if not found:
-            raise CheckpointInvalid("no tensors in it")
-    except CheckpointInvalid as error:
-        raise _named(path, error) from error
+    for count, (name, tensor) in enumerate(_tensors(read_pickle(path), "", 0)):
+        require_plain(name)
+        if name in found or count > _MAX_ENTRIES:
+            raise CheckpointInvalid(f"the checkpoint has too many tensors, or two of the name {name}")
+        if tensor is not None:
+            found[name] = tensor
+    if not found:
+        raise CheckpointInvalid("the checkpoint has no tensors")
     return found
 
 
@@ -75,14 +70,11 @@ def read_pickle(path: Path) -> object:
         CheckpointInvalid: the file is damaged, unsafe or not one that ``torch.save`` wrote.
     """
     beginning = _beginning(path)
-    try:
-        if beginning.startswith(b"PK\x03\x04"):
-            return read_zip(path)
-        if beginning.startswith(b"\x80"):
-            return read_legacy(path)
-        raise CheckpointInvalid(_other_kind(beginning))
-    except CheckpointInvalid as error:
-        raise _named(path, error) from error
+    if beginning.startswith(b"PK\x03\x04"):
+        return read_zip(path)
+    if beginning.startswith(b"\x80"):
+        return read_legacy(path)
+    raise CheckpointInvalid(f"the file is {_other_kind(beginning)}; expected safetensors or a file of torch")
 
 
 def _beginning(path: Path) -> bytes:
@@ -92,16 +84,12 @@ def _beginning(path: Path) -> bytes:
 
 def _other_kind(beginning: bytes) -> str:
     if not beginning:
-        return "the file is empty"
+        return "empty"
     if beginning.lstrip().startswith(b"<"):
-        return "a web page; expected safetensors or a file of torch"
+        return "a web page"
     if beginning.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; expected the file it points to"
-    return "neither safetensors nor a file of torch"
-
-
-def _named(path: Path, error: CheckpointInvalid) -> CheckpointInvalid:
-    return CheckpointInvalid(f"{path.name} is not a checkpoint that can be read: {error}")
+        return "a Git LFS pointer"
+    return "of another kind"
 
 
 def _tensors(value: object, name: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:

@@ -73,7 +73,7 @@ def read(
     try:
         result = machine.run()
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise CheckpointInvalid("the pickle in it is damaged") from error
+        raise CheckpointInvalid("the pickle is damaged") from error
     return result, begin + machine.place
 
 
@@ -97,14 +97,14 @@ class _Machine:
                 return result
             run = _OPCODES.get(opcode)
             if run is None:
-                raise CheckpointInvalid(f"its pickle uses an opcode that no checkpoint needs: {opcode!r}")
+                raise CheckpointInvalid(f"the pickle uses an opcode that no checkpoint needs: {opcode!r}")
             run(self)
-        raise CheckpointInvalid(f"its pickle has more than {_MAX_OPCODES} opcodes")
+        raise CheckpointInvalid(f"the pickle has more than {_MAX_OPCODES} opcodes")
 
     def _take(self, length: int) -> bytes:
         end = self.place + length
         if end > len(self._data):
-            raise CheckpointInvalid("the pickle in it is cut short or too large")
+            raise CheckpointInvalid("the pickle is cut short or too large")
         taken = bytes(self._data[self.place : end])
         self.place = end
         return taken
@@ -138,7 +138,7 @@ class _Machine:
     def integer(self, form: str) -> None:
         length = self._number(form)
         if length > _MAX_INTEGER_BYTES:
-            raise CheckpointInvalid("its pickle has an integer of too many digits")
+            raise CheckpointInvalid("the pickle has an integer of too many digits")
         self.push(int.from_bytes(self._take(length), "little", signed=True))
 
     def mark(self) -> None:
@@ -283,7 +283,7 @@ def _key(key: Any) -> Any:
     for part in key if isinstance(key, tuple) else (key,):
         small = isinstance(part, int) and abs(part) <= _MAX_KEY
         if not (small or part is None or isinstance(part, str | bytes | Global)):
-            raise CheckpointInvalid("its pickle has a dictionary with keys that no checkpoint needs")
+            raise CheckpointInvalid("the pickle has a dictionary with keys that no checkpoint needs")
     return key
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sightline.errors import CheckpointInvalid
-from sightline.weights.storages import Storage, mapped, num_bytes
+from sightline.weights.storages import Storage, mapped, num_bytes, require_plain
 from sightline.weights.tensors import Checkpoint, DType, Shape, Tensor
 
 # As the reference reader.
@@ -47,22 +47,24 @@ def _header(data: mmap.mmap) -> tuple[dict[str, Any], int]:
     """The header, and where the numbers begin."""
     (length,) = struct.unpack("<Q", data[:8]) if len(data) >= 8 else (0,)
     if not 2 <= length <= _MAX_HEADER_BYTES:
-        raise CheckpointInvalid(f"its header has {length} bytes; expected up to {_MAX_HEADER_BYTES}")
+        raise CheckpointInvalid(f"the header has {length} bytes; expected up to {_MAX_HEADER_BYTES}")
     if 8 + length > len(data):
-        raise CheckpointInvalid("its header is cut short")
+        raise CheckpointInvalid("the header is cut short")
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise CheckpointInvalid("its header is not JSON") from error
+        raise CheckpointInvalid("the header is not JSON") from error
     if not isinstance(header, dict):
-        raise CheckpointInvalid("its header is not an object of tensors")
+        raise CheckpointInvalid("the header is not an object of tensors")
     return header, 8 + length
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise CheckpointInvalid("its header has a name twice")
+        raise CheckpointInvalid("the header has a name twice")
+    for name in found:
+        require_plain(name)
     return found
 
 
@@ -71,11 +73,11 @@ def _entry(name: str, entry: Any) -> tuple[DType, Shape, int, int]:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointInvalid(f"its header describes {name} without a type, shape or place") from error
+        raise CheckpointInvalid(f"the header describes {name} without a type, shape or place") from error
     if dtype not in get_args(DType):
         raise CheckpointInvalid(f"{name} has numbers of a type that is not supported: {str(dtype)[:20]}")
     if not all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, begin, end)):
-        raise CheckpointInvalid(f"its header describes {name} with an impossible shape or place")
+        raise CheckpointInvalid(f"the header describes {name} with an impossible shape or place")
     return dtype, shape, begin, end
 
 

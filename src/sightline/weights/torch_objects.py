@@ -58,7 +58,7 @@ def read_zip(path: Path) -> object:
     folder = described[0].removesuffix("data.pkl")
     order = members.get(f"{folder}byteorder")
     if order is not None and _content(data, order) != b"little":
-        raise CheckpointInvalid("its numbers have their bytes in another order; expected little-endian")
+        raise CheckpointInvalid("the numbers are in another byte order; expected little-endian")
 
     storages: dict[tuple[str, DType], Storage] = {}
 
@@ -73,7 +73,7 @@ def read_zip(path: Path) -> object:
     content = memoryview(_content(data, members[described[0]]))
     result, end = read(content, 0, _CALLS, _persistent(storage))
     if end != len(content):
-        raise CheckpointInvalid("bytes follow the pickle in it")
+        raise CheckpointInvalid("bytes follow the pickle")
     return result
 
 
@@ -110,7 +110,7 @@ def _content(data: mmap.mmap, info: zipfile.ZipInfo) -> bytes:
     begin = _begin(data, info)
     content = data[begin : begin + info.file_size]
     if zlib.crc32(content) != info.CRC:
-        raise CheckpointInvalid("its description changed after it was written")
+        raise CheckpointInvalid("the description changed after it was written")
     return content
 
 
@@ -135,12 +135,12 @@ def read_legacy(path: Path) -> object:
             value, place = read(whole, place, _CALLS, _persistent(storage))
             found.append(value)
             if found[0] != _MAGIC:
-                raise CheckpointInvalid("a pickle, but not one that torch.save wrote")
+                raise CheckpointInvalid("the file is a pickle, but not one that torch.save wrote")
     _, protocol, system, content, keys = found
     if protocol != _PROTOCOL or not isinstance(keys, list) or not isinstance(system, dict):
-        raise CheckpointInvalid("a pickle, but not one that torch.save wrote")
+        raise CheckpointInvalid("the file is a pickle, but not one that torch.save wrote")
     if system.get("little_endian") is not True:
-        raise CheckpointInvalid("its numbers have their bytes in another order; expected little-endian")
+        raise CheckpointInvalid("the numbers are in another byte order; expected little-endian")
     _place(storages, keys, data, place)
     return content
 
@@ -148,7 +148,7 @@ def read_legacy(path: Path) -> object:
 def _place(storages: Mapping[str, Storage], keys: list[Any], data: mmap.mmap, place: int) -> None:
     """Note where each storage begins: they follow each other in the order of ``keys``, counts in front."""
     if sorted(map(str, keys)) != sorted(storages):
-        raise CheckpointInvalid("its list of storages is not that of its tensors")
+        raise CheckpointInvalid("the list of storages is not that of its tensors")
     for key in map(str, keys):
         storage, header = storages[key], data[place : place + 8]
         storage.begin = place + 8
@@ -172,20 +172,20 @@ def _persistent(place: _Place) -> Callable[[object], object]:
                 if kind.name not in _DTYPES or count < 0 or any(part is not None for part in view):
                     raise CheckpointInvalid(f"numbers of a kind that is not supported: {kind.name[:60]}")
                 return place(key, _DTYPES[kind.name], count)
-        raise CheckpointInvalid("its pickle refers to something that no checkpoint needs")
+        raise CheckpointInvalid("the pickle refers to something that no checkpoint needs")
 
     return stands_for
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> Tensor:
     if not (isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)):
-        raise CheckpointInvalid("it describes an impossible tensor")
+        raise CheckpointInvalid("the checkpoint describes an impossible tensor")
     return storage.tensor(shape, strides, offset)  # type: ignore[arg-type]  # checked there
 
 
 def _elements(given: object = ()) -> list[Any]:
     if not isinstance(given, list | tuple):
-        raise CheckpointInvalid("the pickle in it is damaged")
+        raise CheckpointInvalid("the pickle is damaged")
     return list(given)
 
 
