@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sightline.errors import (
@@ -47,16 +48,22 @@ class Store:
         offline: bool = False,
         hub_endpoint: str = "https://huggingface.co",
         hub_token: str | None = None,
+        mirror: str | None = None,
         allow_random: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self._folders = Folders(root)
         self._shared = SharedFiles(self._folders)
         self._offline = offline
-        self._hub_endpoint = hub_endpoint
-        self._hub_token = hub_token
         self._allow_random = allow_random
-        self._patience = patience
+        self._downloads = partial(
+            Downloads,
+            hub_endpoint=hub_endpoint,
+            hub_token=hub_token,
+            offline=offline,
+            mirror=mirror,
+            patience=patience,
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Store:
@@ -66,6 +73,7 @@ class Store:
             offline=settings.offline,
             hub_endpoint=settings.hub_endpoint,
             hub_token=None if token is None else token.get_secret_value(),
+            mirror=settings.download_mirror,
             allow_random=settings.allow_random_weights,
         )
 
@@ -277,14 +285,6 @@ class Store:
                 self._publish(known[manifest.model], folder, bundles.imported(manifest))
                 for manifest, folder in zip(bundle.manifests, staged, strict=True)
             ]
-
-    def _downloads(self) -> Downloads:
-        return Downloads(
-            hub_endpoint=self._hub_endpoint,
-            hub_token=self._hub_token,
-            offline=self._offline,
-            patience=self._patience,
-        )
 
     def _look(self, wanted: Wanted, *, random: bool, verify: bool = False) -> Installed | None:
         before = self._before(wanted.model, random=random)
