@@ -21,15 +21,16 @@ from sightline.errors import (
 )
 from sightline.settings import Settings
 from sightline.types import Provenance
-from sightline.weights import bundles
+from sightline.weights import bundles, offers
 from sightline.weights.acquisition import Acquisition, Before, Obtained, origin_of
 from sightline.weights.downloads import Downloads, Patience
 from sightline.weights.drift import DriftRecord, read_record
 from sightline.weights.folders import Folders, require_space, take
 from sightline.weights.manifest import DRIFT_NAME, MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
+from sightline.weights.offers import Offer
 from sightline.weights.shared_files import SharedFiles
 from sightline.weights.sources import Recipe, Report, silent
-from sightline.weights.wanted import Installed, Wanted
+from sightline.weights.wanted import Installed, Wanted, built_in
 
 __all__ = ["Installed", "Store", "Wanted"]
 
@@ -86,14 +87,23 @@ class Store:
             DigestMismatch: with ``verify``: a file is missing or changed; the message names it.
         """
         if not wanted.artifacts:
-            return _built_in(wanted)
+            return built_in(wanted)
         found = self._look(wanted, random=False, verify=verify)
         if found is None and self._allow_random:
             found = self._look(wanted, random=True, verify=verify)
         return found
 
-    def pull(self, wanted: Wanted, report: Report = silent, *, force: bool = False) -> Installed:
+    def pull(
+        self,
+        wanted: Wanted,
+        report: Report = silent,
+        *,
+        force: bool = False,
+        offer: Offer | None = None,
+    ) -> Installed:
         """Fetch what is missing. With ``force``, fetch everything anew and forget recorded digests.
+
+        What ``offer`` has is taken from there.
 
         Raises:
             SourceUnreachable, SourceMissing, OfflineRefused, DigestMismatch: in one line what is missing,
@@ -101,7 +111,7 @@ class Store:
             WeightsError: the disk is full, or a file cannot be built.
         """
         if not wanted.artifacts:
-            return _built_in(wanted)
+            return built_in(wanted)
         if force and self._offline:
             raise OfflineRefused(f"{wanted.model}: offline mode replaces nothing that is installed")
         found = None if force else self._look(wanted, random=False)
@@ -116,11 +126,14 @@ class Store:
             before = None if force else self._before(wanted.model)
             with self._held(wanted, report), self._downloads() as downloads:
                 work = self._folders.partial(wanted.model)
-                acquisition = Acquisition(wanted, work, self._shared, downloads, report, before)
+                given = offer.given(wanted, work, report) if offer else {}
+                acquisition = Acquisition(wanted, work, self._shared, downloads, report, before, given)
                 files = acquisition.run()
                 made = acquisition.carried_over()
                 provenance, origin = Provenance.PULLED, "the sources on its card"
-                if made is not None:
+                if other := offers.origin_of(given):
+                    provenance, origin = Provenance.IMPORTED, other
+                elif made is not None:
                     provenance, origin = made.provenance, made.origin
                 installed = self._install(wanted, files, provenance, origin)
             self._forget_partial(wanted, random=False)
@@ -152,7 +165,7 @@ class Store:
             WeightsError: the disk is full, or a file cannot be made.
         """
         if not wanted.artifacts:
-            return _built_in(wanted)
+            return built_in(wanted)
         return self._with_random(wanted, {}, origin_of(recipe), report, recipe)
 
     def adopt(
@@ -356,21 +369,6 @@ class Store:
             record = read_record(Installed(wanted.model, files, manifest))
             if record is not None:
                 (staged / DRIFT_NAME).write_bytes(record.to_json())
-
-
-def _built_in(wanted: Wanted) -> Installed:
-    """A model that needs no files is always installed."""
-    manifest = Manifest(
-        model=wanted.model,
-        provenance=Provenance.BUILT_IN,
-        origin="part of sightline",
-        licence=wanted.licence,
-        homepage=wanted.homepage,
-        preprocessing=wanted.preprocessing,
-        files={},
-        created_at=now(),
-    )
-    return Installed(wanted.model, {}, manifest)
 
 
 def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
