@@ -179,6 +179,10 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SIGHTLINE_HUB_TOKEN", "HF_TOKEN"),
         description="Token for gated hub files.",
     )
+    download_mirror: str | None = Field(
+        None,
+        description="Mirror of all other hosts: https://host/path is fetched from this address + /host/path.",
+    )
     preload: Names = Field((), description="Models to load at start and keep loaded, or 'all'.")
     idle_unload_s: float = Field(0.0, ge=0, description="Unload a model unused this long. 0: never.")
     memory_budget_mib: int = Field(

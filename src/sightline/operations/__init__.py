@@ -199,6 +199,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         targets, default_target: parts of the picture it can work on; empty if it knows no targets.
         example: parameters for docs, OpenAPI and conformance tests.
         default_tasks: what a request that names no task gets from this operation.
+        purposes: other words for what it is for, by which its models are pulled; operations may share one.
         timing_group: what its time counts as in logs: detection, embedding, classification, description.
     """
 
@@ -214,6 +215,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     default_target: Target | None = None
     needs_picture: bool = True
     default_tasks: tuple[TaskTemplate, ...] = ()
+    purposes: tuple[str, ...] = ()
 
     @abstractmethod
     async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:

@@ -57,6 +57,7 @@ class DescribeImage(Operation[DescribeImageParams, Description]):
     example = {"target": "whole_image", "max_length": 50}
     default_spaces = {Capability.CAPTION: DEFAULT_MODEL}
     timing_group = "description"
+    purposes = ("captions",)
 
     async def run(self, scene: Scene, params: DescribeImageParams, models: Models) -> Answer[Description]:
         model = models.find(Capability.CAPTION, params.model)

@@ -47,6 +47,7 @@ class EmbedClipVitB32(RegionEmbedding[EmbedClipVitB32Params]):
     example = {"target": "whole_image"}
     default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE}
     default_tasks = (TaskTemplate("clip"),)
+    purposes = ("search",)
 
     def space(self, params: EmbedClipVitB32Params) -> str:
         return DEFAULT_SPACE

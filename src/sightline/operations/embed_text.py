@@ -40,6 +40,7 @@ class EmbedText(Operation[EmbedTextParams, EmbeddingResult]):
     default_spaces = {Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
     needs_picture = False
     timing_group = "embedding"
+    purposes = ("search",)
 
     async def run(self, scene: Scene, params: EmbedTextParams, models: Models) -> Answer[EmbeddingResult]:
         model = models.find(Capability.TEXT_EMBEDDING, params.model)

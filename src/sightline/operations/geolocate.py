@@ -79,6 +79,7 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
     Result = GeolocateResult
     example = {"top_k": 5}
     timing_group = "classification"
+    purposes = ("geolocation",)
 
     async def run(self, scene: Scene, params: GeolocateParams, models: Models) -> Answer[GeolocateResult]:
         model = models.find(Capability.GEOLOCATION)

@@ -12,6 +12,7 @@ from sightline.operations import Operation
 from sightline.runtime.directory import Directory
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
+from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built
 from sightline.weights.store import Store
 
@@ -83,6 +84,38 @@ def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
                 sizes[_identity(artifact)] = artifact.size_bytes
     known = [size for size in sizes.values() if size is not None]
     return sum(known) if len(known) == len(sizes) else None
+
+
+def purposes(
+    operations: Iterable[Operation[Any, Any]], catalogue: Catalogue, settings: Settings
+) -> dict[str, tuple[str, ...]]:
+    """Return models by what they are for: operations and their other words, then capabilities.
+
+    They are those that a request with default parameters needs. Of models that need a setting first all are
+    listed.
+    """
+    directory = Directory(catalogue, settings)
+    found: dict[str, dict[str, None]] = {}
+    for operation in operations:
+        models = [
+            name
+            for capability in operation.needs
+            for name in _defaults(capability, operation.default_spaces.get(capability), directory, catalogue)
+        ]
+        for word in (operation.name, *operation.purposes):
+            found.setdefault(word, {}).update(dict.fromkeys(models))
+    for capability in Capability:
+        found.setdefault(capability.value, dict.fromkeys(_defaults(capability, None, directory, catalogue)))
+    return {word: tuple(models) for word, models in found.items() if models}
+
+
+def _defaults(
+    capability: Capability, space: str | None, directory: Directory, catalogue: Catalogue
+) -> list[str]:
+    try:
+        return [directory.find(capability, space)]
+    except (ModelUnavailable, UnknownModel):
+        return [name for name, model in catalogue.items() if capability in model.card.capabilities]
 
 
 def _of(

@@ -56,6 +56,7 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
     example = {"labels": ["map", "portrait", "landscape"], "thresholds": {"map": 0.5}}
     default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE, Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
     timing_group = "classification"
+    purposes = ("labels", "search")
 
     def __init__(self) -> None:
         self._label_vectors = LabelVectors()

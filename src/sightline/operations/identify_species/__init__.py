@@ -41,6 +41,7 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     example = {"country": "KEN"}
     default_spaces = {Capability.SPECIES: NEWEST, Capability.SPECIES_ENSEMBLE: NEWEST}
     timing_group = "classification"
+    purposes = ("wildlife", "animals")
 
     async def run(
         self, scene: Scene, params: IdentifySpeciesParams, models: Models
