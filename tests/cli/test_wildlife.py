@@ -151,17 +151,44 @@ def test_each_photo_is_told_as_a_line_and_failures_once_more(sightline, folder: 
 
 def test_places_of_single_photos(sightline, folder: Path) -> None:
     Path("places.csv").write_text(
-        "filepath,country,latitude,longitude\n"
-        "cam1/b.png,,1.5,36\n"
+        "filepath,country,lat,lon\n"
+        "cam1\\b.png,,1.5,36\n"
         f"{folder}/cam2/c.png,UGA,,\n"
-        "nowhere.png,TZA,,\n"
     )  # fmt: skip
     result = sightline("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv")
+    assert "places.csv" not in result.stderr
     found = predictions()
     assert {name: entry["country"] for name, entry in found.items() if "failures" not in entry} == {
         "cam1/b.png": "KEN", "cam1/day1/a.JPG": "NAM", "cam2/c.png": "UGA", "d.png": "NAM",
     }  # fmt: skip
-    assert "warning: 1 of the instances are no photos of this folder, such as nowhere.png" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "country"),
+    [
+        (
+            "filepath,country\nnowhere.png,TZA\n",
+            "instance 1: no such photo in the folder: nowhere.png",
+            "NAM",
+        ),
+        ("filepath,cuntry\nd.png,TZA\n", "unknown column: cuntry", "NAM"),
+        ("filepath,country\nd.png,TZA\nd.png,KEN\n", "instances 1 and 2: two places for one photo", None),
+    ],
+)
+def test_a_places_file_that_does_not_fit_stops_the_run_before_the_first_photo(
+    sightline, folder: Path, rows: str, said: str, country: str | None
+) -> None:
+    Path("places.csv").write_text(rows)
+    call = ("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv")
+    result = sightline(*call)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "--ignore-unmatched" in result.stderr
+    assert not list(Path().glob("predictions.json*"))
+    told = sightline(*call, "--ignore-unmatched")
+    assert told.exit_code == 1  # two photos are bad
+    assert said in told.stderr
+    assert predictions()["d.png"].get("country") == country
 
 
 def test_folders_below_may_be_left_out(sightline, folder: Path) -> None:

@@ -55,9 +55,17 @@ def wildlife(
             exists=True,
             dir_okay=False,
             show_default="none",
-            help="Places of single photos, which go before those above: JSON as speciesnet reads it, or CSV.",
+            help="Places of single photos, which take precedence: JSON as speciesnet reads it, or CSV.",
         ),
     ] = None,
+    ignore_unmatched: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-unmatched",
+            help="Continue if rows of --instances match no photo, contradict each other, or have unknown "
+            "columns.",
+        ),
+    ] = False,
     out: Annotated[
         Path, typer.Option(metavar="FILE", dir_okay=False, help="Where the predictions are written.")
     ] = Path("predictions.json"),
@@ -112,7 +120,7 @@ def wildlife(
 
     from sightline.jobs.wildlife.identifying import Query
     from sightline.jobs.wildlife.photos import PhotoFolder
-    from sightline.jobs.wildlife.places import Places, read_places
+    from sightline.jobs.wildlife.places import Places
 
     place = Place(country, admin1_region, latitude, longitude)
     asked = {"format": predictions_format.value, "version": version, "min_confidence": min_confidence}
@@ -120,14 +128,35 @@ def wildlife(
         settings = settings_from(models_dir=models_dir, offline=offline)
         query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
         query.about(place)
-        places = Places(place, read_places(instances, folder, query.about) if instances else {})
+        photos = PhotoFolder(folder, recursive)
+        places = Places(place, _own_places(instances, photos, query, ignore_unmatched) if instances else {})
         identifying = _identifying(settings, server, api_key, query, with_places=places.has_coordinates)
-        run = _run(
-            identifying, query, places, PhotoFolder(folder, recursive), out, force=force, at_once=concurrency
-        )
+        run = _run(identifying, query, places, photos, out, force=force, at_once=concurrency)
         tally = asyncio.run(run)
     if tally.failed:
         raise typer.Exit(FAILED)
+
+
+def _own_places(path: Path, photos: PhotoFolder, query: Query, ignore_unmatched: bool) -> dict[str, Place]:
+    """The places of single photos.
+
+    Raises:
+        InvalidRequest: something in the file cannot be used, and not ``ignore_unmatched``.
+    """
+    from sightline.errors import InvalidRequest
+    from sightline.jobs.wildlife.photo_names import PhotoNames
+    from sightline.jobs.wildlife.places_file import read_places, shown
+
+    names = PhotoNames(photos.root, photos.names(), bases=(Path(), path.parent))
+    found = read_places(path, names, query.about)
+    if found.problems and not ignore_unmatched:
+        raise InvalidRequest(
+            f"{path.name}: {shown(found.problems)}. Correct the file, or continue without: --ignore-unmatched"
+        )
+    if found.problems:
+        warning = printable(f"warning: {path.name}: {shown(found.problems)}")
+        stderr().print(warning, style="yellow", markup=False, soft_wrap=True)
+    return found.places
 
 
 def _identifying(
@@ -180,7 +209,6 @@ async def _run(
                     watch.end(job.tally)
                 raise
     watch.end(job.tally)
-    _tell_unmet(places)
     stderr().print(f"wrote {printable(str(out))}", style="dim", markup=False, soft_wrap=True)
     return job.tally
 
@@ -190,9 +218,3 @@ def _leave() -> None:
     stderr().print("interrupted; the same command, without --force, goes on from here", markup=False)
     sys.stdout.flush()
     os._exit(INTERRUPTED)
-
-
-def _tell_unmet(places: Places) -> None:
-    if unmet := places.unmet:
-        message = f"{len(unmet):,} of the instances are no photos of this folder, such as {unmet[0]}"
-        stderr().print(f"warning: {printable(message)}", style="yellow", markup=False, soft_wrap=True)

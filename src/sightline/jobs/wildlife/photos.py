@@ -50,3 +50,7 @@ class PhotoFolder:
             for name in listing.names:
                 path = listing.folder / name
                 yield Photo(path, path.relative_to(self.root).as_posix())
+
+    def names(self) -> Iterator[str]:
+        """What the photos are called. Folders that cannot be read have none."""
+        return (each.name for each in self if isinstance(each, Photo))
