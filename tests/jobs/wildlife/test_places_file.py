@@ -8,7 +8,7 @@ import pytest
 from sightline.errors import InvalidParameters, InvalidRequest
 from sightline.jobs.wildlife.photo_names import PhotoNames
 from sightline.jobs.wildlife.places import Place
-from sightline.jobs.wildlife.places_file import read_places, shown
+from sightline.jobs.wildlife.places_file import read_places
 
 PHOTOS = ("cam1/a.jpg", "b.jpg", "nowhere.jpg", "cam 1/a, b.jpg", "c.jpg", "a.jpg", "bad.jpg")
 NAIROBI = Place(latitude=-1.286, longitude=36.817)
@@ -162,8 +162,3 @@ def test_paths_that_match_no_photo_or_several_are_problems(tmp_path: Path) -> No
     first, second = found.problems
     assert first.startswith("instance 1")
     assert second.startswith("instance 2: X.jpg can be x.JPG, x.jpg")
-
-
-def test_of_many_problems_the_first_are_shown() -> None:
-    assert shown(["a", "b"]) == "a; b"
-    assert shown([str(number) for number in range(1007)]) == "0; 1; 2; 3; 4; and 1,002 more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,6 @@ class _Columns:
             if name not in _COLUMNS:
                 self.problems.append(f"unknown column: {written}; expected {', '.join(_COLUMNS)}")
         return self._known[written]
-
-
-def shown(problems: Sequence[str], most: int = 5) -> str:
-    """The first problems and the number of the others, in one line."""
-    more = f"; and {len(problems) - most:,} more" if len(problems) > most else ""
-    return "; ".join(problems[:most]) + more
 
 
 def _instances(path: Path) -> Iterator[Any]:
