@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -30,7 +31,7 @@ def fan_in_std(shape: Shape, gain: float = 1.0) -> float:
 
     ``shape`` begins with the outputs, as torch stores layers.
     """
-    return gain / float(np.prod(shape[1:], dtype=np.float64)) ** 0.5
+    return gain / math.sqrt(math.prod(shape[1:]))
 
 
 def replaced(checkpoint: Checkpoint, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
