@@ -26,6 +26,12 @@ def drawn(
     return {name: _tensor(name, shape, seed, *spread(name, shape)) for name, shape in shapes.items()}
 
 
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Return the generator of the tensor of that name."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
 def fan_in_std(shape: Shape, gain: float = 1.0) -> float:
     """Return the deviation at which a product or convolution keeps the variance of its input, times ``gain``.
 
@@ -41,9 +47,7 @@ def replaced(checkpoint: Checkpoint, values: Mapping[str, NDArray[np.float32]]) 
 
 def _tensor(name: str, shape: Shape, seed: int, mean: float, std: float) -> Tensor:
     def load() -> NDArray[np.float32]:
-        digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-        generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
-        numbers = generator.standard_normal(shape, np.float32)
+        numbers = generator(seed, name).standard_normal(shape, np.float32)
         numbers *= np.float32(std)
         numbers += np.float32(mean)
         return numbers
