@@ -65,13 +65,11 @@ def patch_convolution(
     """uint8 [N, H, W, 3] → [N, patches, width], row by row."""
     kernel = tensors[f"{name}.weight"]
     side = kernel.shape[-1]
-    planes = ((pixels / 255 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2)
-    rows = [
-        np.einsum("nchw,dchw->nd", planes[:, :, top : top + side, left : left + side], kernel)
-        for top in range(0, planes.shape[2], side)
-        for left in range(0, planes.shape[3], side)
-    ]
-    return np.stack(rows, 1) + tensors.get(f"{name}.bias", 0.0)
+    planes = (pixels / 255 - np.array(mean)) / np.array(std)
+    count, grid = len(pixels), pixels.shape[1] // side
+    cut = planes.reshape(count, grid, side, grid, side, 3).transpose(0, 1, 3, 5, 2, 4)
+    flat = cut.reshape(count, grid**2, -1) @ kernel.reshape(len(kernel), -1).T
+    return flat + tensors.get(f"{name}.bias", 0.0)
 
 
 def run(
