@@ -168,6 +168,11 @@ class Settings(BaseSettings):
     )
     offline: bool = Field(False, description="Open no outbound socket for weights.")
     auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")
+    rehearse: bool = Field(
+        False,
+        description="Answer every operation with tiny made-up models and no download, for developers of "
+        "clients. Answers mean nothing and are marked.",
+    )
     allow_random_weights: bool = Field(False, description="Load models with random weights; marked as such.")
     hub_endpoint: str = Field(
         "https://huggingface.co",

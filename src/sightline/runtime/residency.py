@@ -30,6 +30,7 @@ from sightline.errors import (
 from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
 from sightline.runtime.installing import Installing, Progress
 from sightline.runtime.precision import allow, choose
+from sightline.runtime.rehearsal import RECIPE
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, DetectorPrecision, Settings
 from sightline.types import ModelRef, Provenance
@@ -169,7 +170,7 @@ class Residency:
         definition = self._catalogue[name]
         if definition.connect is not None:
             return definition.lacking(self._settings) is None
-        comes_by_itself = self._settings.auto_pull and not self._settings.offline
+        comes_by_itself = self._settings.rehearse or (self._settings.auto_pull and not self._settings.offline)
         return comes_by_itself or self._store.installed(wanted(definition)) is not None
 
     def _failed_lately(self, name: str) -> Failure | None:
@@ -310,7 +311,9 @@ class Residency:
         want = wanted(definition)
         try:
             installed = self._store.installed(want, verify=True)
-            if installed is None and self._settings.auto_pull:
+            if installed is None and self._settings.rehearse:
+                installed = self._store.make_up(want, RECIPE)
+            elif installed is None and self._settings.auto_pull:
                 installed = self._pulled(want)
         except WeightsError as error:
             raise ModelUnavailable(str(error)) from error
