@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.networks.builder import GraphBuilder, Weight, int64
-from sightline.networks.drawing import Spread, drawn, replaced
+from sightline.networks.drawing import Spread, drawn
 from sightline.networks.network import Network
 from sightline.networks.transformer import (
     Attention,
@@ -29,7 +30,7 @@ from sightline.networks.transformer import (
     norm_shapes,
     usual_spread,
 )
-from sightline.weights.tensors import Checkpoint, Shape
+from sightline.weights.tensors import Checkpoint, Shape, Tensor
 
 # BERT's words, [DEC] and [ENC]; the end of a caption is BERT's [SEP].
 VOCABULARY_SIZE = 30524
@@ -48,11 +49,13 @@ _LAYER = "text_decoder.bert.encoder.layer"
 _HEAD = "text_decoder.cls.predictions"
 
 # Made-up captioners: the deviation of words, as the library draws them; that of logits, at which the best word
-# has a probability of about a third; and what is added to the end token's, so that about half of the captions
-# end within 30 tokens.
+# has a probability of about a third; and the end token's, at which about half of the captions end within 30
+# tokens.
 _WORD_STD = 0.02
 _LOGIT_STD = 4.4
-_END_BONUS = 15.0
+_END_LOGIT = 16.5
+# Layers that change a token more than this let captions repeat one word.
+_TEXT_GAIN = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +95,28 @@ class Blip(Network):
     def draw(self, seed: int) -> Checkpoint:
         """As drawn, all words would be about equally likely, and a caption would end once in 30,000 tokens.
 
-        Larger logits make a few words likely, so that beams part and meet again.
+        Larger logits make a few words likely, so that beams part and meet again. The end token's logit is the
+        same after every word, so that no seed makes all captions end at once, or none.
         """
         tensors = drawn(self.tensors, seed, self._spread)
         bias = tensors[f"{_HEAD}.bias"].numpy()
-        bias[_END_TOKEN] += _END_BONUS
+        bias[_END_TOKEN] = _END_LOGIT
         # A logit is the product of a normalised vector and a word's.
         weight = tensors[f"{_HEAD}.transform.LayerNorm.weight"].numpy()
         weight *= np.float32(_LOGIT_STD / (_WORD_STD * self.text_width**0.5))
-        return replaced(tensors, {f"{_HEAD}.bias": bias, f"{_HEAD}.transform.LayerNorm.weight": weight})
+        words = tensors[f"{_WORDS}.word_embeddings.weight"]
+
+        def without_end() -> NDArray[np.float32]:
+            table = words.numpy()
+            table[_END_TOKEN] = 0
+            return table
+
+        return {
+            **tensors,
+            f"{_HEAD}.bias": Tensor.of(bias),
+            f"{_HEAD}.transform.LayerNorm.weight": Tensor.of(weight),
+            f"{_WORDS}.word_embeddings.weight": replace(words, load=without_end),
+        }
 
     def tiny(self) -> Self:
         """Pictures keep a width of their own where the full network has it."""
@@ -164,6 +180,8 @@ class Blip(Network):
         if len(shape) == 3:
             return 0.0, 0.1
         mean, std = usual_spread(name, shape)
+        if len(shape) > 1 and name.startswith("text_decoder"):
+            std *= _TEXT_GAIN
         # Queries and keys: attention that prefers some tokens tells pictures and lines apart.
         return mean, std * (2 if name.endswith(("qkv.weight", "query.weight", "key.weight")) else 1)
 
