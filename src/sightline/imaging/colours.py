@@ -20,8 +20,8 @@ def to_rgb(image: Image) -> Image:
     """``image``, loaded, in mode RGB.
 
     Transparency is laid over white. CMYK is converted without a profile, as Pillow does: in a JPEG 0
-    is full ink, with or without Adobe's marker; in a TIFF 0 is no ink. More than 8 bits are scaled, never clipped: see
-    :func:`~sightline.imaging.levels.levels`.
+    is full ink, with or without Adobe's marker; in a TIFF 0 is no ink. More than 8 bits are scaled, never
+    clipped: see :func:`~sightline.imaging.levels.levels`.
 
     Raises:
         ValueError: Pillow knows no way from the mode to RGB.
