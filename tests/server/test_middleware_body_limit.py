@@ -313,7 +313,7 @@ async def test_a_body_that_trickles_is_408_in_the_end() -> None:
     started = loop.time()
     client = await Client([b"x"] * 100, pause_s=0.03).ask(hurried())
     assert client.status == 408
-    assert b"did not arrive within 0.25 s" in client.body
+    assert b'"code":"request_timeout"' in client.body
     assert 0.2 < loop.time() - started < 2
 
 

@@ -54,7 +54,13 @@ HTTP_CODES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "an API key is needed, or the one given is wrong"),
     404: ("not_found", "there is nothing at this path"),
     405: ("method_not_allowed", "the path is right and the method is not"),
-    408: ("request_timeout", "the body came too slowly"),
+    408: ("request_timeout", "the headers or the body came too slowly"),
+    431: ("headers_too_large", "the request line and headers are larger than accepted"),
+}
+# 503s of the server itself, none of which any code raises.
+UNABLE: Mapping[str, str] = {
+    "too_many_connections": "the server has as many connections as it accepts; carries Retry-After",
+    "shutting_down": "the server stopped before the answer was there; worth a retry",
 }
 
 
@@ -171,9 +177,10 @@ def described_codes() -> dict[str, dict[str, Any]]:
         for kind in _tree(SightlineError)
         if "code" in vars(kind)  # others are told by their parent's, and described by it
     }
+    others = [(code, status, meaning) for status, (code, meaning) in HTTP_CODES.items()]
+    others += [(code, 503, meaning) for code, meaning in UNABLE.items()]
     return ours | {
-        code: {"code": code, "status": status, "meaning": meaning}
-        for status, (code, meaning) in HTTP_CODES.items()
+        code: {"code": code, "status": status, "meaning": meaning} for code, status, meaning in others
     }
 
 
