@@ -45,10 +45,12 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.AnswerRefused: 422,
     errors.Overloaded: 429,
     errors.DeadlineExceeded: 504,
+    errors.InsufficientStorage: 507,
     errors.ArchiveError: 502,
     errors.ExtraMissing: 501,
 }
 LOADING_RETRY_AFTER_S = 5
+MAX_DETAIL_CHARS = 2000
 # What HTTP itself refuses before any of our errors could arise: code and meaning.
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "an API key is needed, or the one given is wrong"),
@@ -88,6 +90,7 @@ def problem_response(
     **more: Any,
 ) -> Response:
     """A refusal in the dialect of ``path``: a problem under ``/v1`` and for our own routes, else a detail."""
+    message = shortened(message)
     if not speaks_problems(path):
         return JSONResponse({"detail": message}, status, headers)
     body = {
@@ -100,6 +103,11 @@ def problem_response(
         **more,
     }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def shortened(message: str) -> str:
+    """A message that echoes no large request."""
+    return message if len(message) <= MAX_DETAIL_CHARS else f"{message[:MAX_DETAIL_CHARS]}…"
 
 
 def error_response(request: Request, error: SightlineError) -> Response:
@@ -127,7 +135,9 @@ def install(app: FastAPI) -> None:
 
     async def on_sightline_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, SightlineError)
-        if status_of(error) >= 500 and not isinstance(error, errors.ModelError):
+        if isinstance(error, errors.InsufficientStorage):
+            _log.error("cannot store an upload: %s", error.__cause__)
+        elif status_of(error) >= 500 and not isinstance(error, errors.ModelError):
             _log.error("request %s failed", request_id_of(request), exc_info=error)
         return error_response(request, error)
 
