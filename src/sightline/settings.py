@@ -146,6 +146,24 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
+    max_connections: int = Field(
+        1000, ge=1, description="Connections open at the same time; health checks get 32 more."
+    )
+    max_connections_per_address: int = Field(
+        250, ge=0, description="The same for one client address that is not a trusted proxy. 0: no limit."
+    )
+    header_max_bytes: int = Field(
+        32 * 1024, ge=1024, description="Bytes of a request line and its headers together."
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="Time in which a request line and its headers must arrive."
+    )
+    write_timeout_s: float = Field(
+        30.0, gt=0, description="How long a client may read nothing of its response."
+    )
+    keep_alive_s: float = Field(
+        5.0, gt=0, description="How long an idle connection is kept for the next request."
+    )
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long requests under way may still take.")
     lame_duck_s: float = Field(5.0, ge=0, description="Serve on after SIGTERM, not ready, this long.")
 
@@ -270,6 +288,12 @@ class Settings(BaseSettings):
     image_heic: bool = Field(True, description="Accept HEIC images. Off: they are refused unread.")
     classify_max_bytes: int = Field(50 * MIB, ge=1, description="Bytes of one image sent to /classify.")
     request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
+    request_min_bytes_per_s: int = Field(
+        16 * 1024, ge=1, description="Slowest rate at which a request body may arrive."
+    )
+    request_bodies_mib: int = Field(
+        512, ge=1, description="Megabytes of request bodies under way at the same time."
+    )
     request_max_images: int = Field(16, ge=1, description="Images in one request.")
     request_max_tasks: int = Field(64, ge=1, description="Tasks in one request.")
 

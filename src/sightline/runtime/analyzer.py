@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 # The engine's own errors at the deadline say more than the one that ends an operation which overlooks it.
 DEADLINE_GRACE_S = 0.25
+# Of one finding about a parameter; a message echoes no large request.
+_MAX_FINDING_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,8 @@ def _readable(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
         f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: "
-        + problem["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
+        + problem["msg"].removeprefix("Value error, ")[
+            :_MAX_FINDING_CHARS
+        ]  # what pydantic puts before our own words
         for problem in found[:10]
     )

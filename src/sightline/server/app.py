@@ -7,14 +7,11 @@ hold for every response there is.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import FrameType
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -36,15 +33,18 @@ from sightline.server.logs import configure_logging
 from sightline.server.lookout import Lookout
 from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
-from sightline.server.middleware.body_limit import BodyLimit
+from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
 from sightline.server.middleware.cors import Cors
 from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts
 from sightline.server.middleware.rate_limit import RateLimit
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
+from sightline.server.open_connections import ConnectionLimits, OpenConnections
+from sightline.server.process import BACKLOG, Server, connections_within
+from sightline.server.protocol import BoundedProtocol
 from sightline.server.routes import collections, health, places, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
-from sightline.settings import Settings, unknown_variables
+from sightline.settings import MIB, Settings, unknown_variables
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +118,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     wrapped: ASGIApp = BodyLimit(
         app,
         max_bytes=settings.request_max_bytes,
+        min_bytes_per_s=settings.request_min_bytes_per_s,
+        budget=BodyBudget(settings.request_bodies_mib * MIB),
         max_bytes_by_prefix={
             clip_classifier.ROUTE: clip_classifier.max_body_bytes(settings),
             **{
@@ -151,12 +153,17 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     if settings.force_https:
         wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
     wrapped = _answering_to_its_names(wrapped, settings)
-    wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
-    wrapped = SecurityHeaders(
-        wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
-    )
+    wrapped = _outermost(wrapped, app, settings)
     proxies = [str(network) for network in settings.trusted_proxies]
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
+
+
+def _outermost(inner: ASGIApp, app: FastAPI, settings: Settings) -> ASGIApp:
+    """What every response passes, also a refusal from below the app: headers, log line, metrics."""
+    logged = RequestLog(inner, observe=app.state.metrics.request_finished)
+    return SecurityHeaders(
+        logged, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
+    )
 
 
 def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -180,7 +187,8 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop.
 
     SIGTERM makes ``/readyz`` answer 503 at once, serves on for ``lame_duck_s``, then lets requests under way
-    finish within ``shutdown_grace_s``. SIGINT skips the lame duck. A second signal ends it now.
+    finish within ``shutdown_grace_s``; the rest get 503. SIGINT skips the lame duck. A second signal ends the
+    process at once.
 
     Raises:
         ConfigurationError: a public address without an API key and without ``insecure``; a wrong setting.
@@ -188,16 +196,7 @@ def serve(settings: Settings) -> None:
     configure_logging(settings)
     _refuse_open_public_address(settings)
     app = create_app(settings)
-    config = uvicorn.Config(
-        wrapped(app, settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
-        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_s)),
-    )
+    config = server_config(app, settings)
     if unknown := unknown_variables():
         _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
     if settings.allow_random_weights:
@@ -207,45 +206,47 @@ def serve(settings: Settings) -> None:
     else:
         for line in summary(_readiness(app.state.analyzer)):
             _log.info("%s", line)
-    _Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+    Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
 
 
 def _readiness(analyzer: Analyzer) -> list[Readiness]:
     return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn with a lame-duck time between SIGTERM and closing the door."""
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's configuration for this app: its middleware, and the bounds on connections.
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, begin_drain: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._lame_duck_s = settings.lame_duck_s
-        self._has_docs = settings.enable_docs
-        self._begin_drain = begin_drain
-        self._signalled = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self.servers:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            docs = f", or open {base}/docs" if self._has_docs else ""
-            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.
-        self._begin_drain()
-        lame_duck_s = self._lame_duck_s if sig == signal.SIGTERM and not self._signalled else 0.0
-        self._signalled = True
-        if lame_duck_s:
-            _log.info("draining: not ready from now, closing in %.0f s", lame_duck_s)
-            asyncio.get_event_loop().call_later(lame_duck_s, self._close_door)
-        else:
-            self.force_exit = self.should_exit
-            self._close_door()
-
-    def _close_door(self) -> None:
-        self.should_exit = True
+    Raises:
+        ConfigurationError: see :func:`wrapped`.
+    """
+    metrics: Metrics = app.state.metrics
+    register = OpenConnections(
+        ConnectionLimits(
+            max_connections=connections_within(settings.max_connections),
+            max_per_address=settings.max_connections_per_address,
+            head_max_bytes=settings.header_max_bytes,
+            head_timeout_s=settings.header_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            proxies=settings.trusted_proxies,
+        ),
+        lambda refusing: _outermost(refusing, app, settings),
+        probes=OPEN_PATHS,
+        observe_end=metrics.connection_ended,
+    )
+    metrics.count_connections(register)
+    return uvicorn.Config(
+        wrapped(app, settings),
+        host=settings.host,
+        port=settings.port,
+        http=cast(Any, partial(BoundedProtocol, register=register)),
+        ws="none",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
+        timeout_keep_alive=cast(int, settings.keep_alive_s),  # only added to a time, so it may be a float
+    )
 
 
 def _refuse_open_public_address(settings: Settings) -> None:

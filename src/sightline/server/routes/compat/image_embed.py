@@ -27,8 +27,9 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
-from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
+from sightline.server.forms import read_form
+from sightline.server.json_bodies import parse_json, read_json
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.known_boxes import KnownBoxes
@@ -50,7 +51,7 @@ async def analyze_image(request: Request) -> Response:
     """Tasks on the image at a URL."""
     analyzer = analyzer_of(request)
     try:
-        url, tasks = _read_url_request(parse_json(await request.body()), analyzer)
+        url, tasks = await read_json(request, lambda body: _read_url_request(body, analyzer))
     except InputError as error:
         return _refusal(str(error))
     return await while_connected(request, _answer(request, tasks, url, url=url))
