@@ -1,8 +1,8 @@
 """The ASGI application and the process that serves it.
 
 A request passes, outermost first: trusted proxies, security headers, request log, host names and HTTPS, CORS,
-API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside FastAPI, so that they
-hold for every response there is.
+pages of other sites, API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside
+FastAPI, so that they hold for every response there is.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
 from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
 from sightline.server.middleware.cors import Cors
+from sightline.server.middleware.foreign_pages import ForeignPages
 from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts
-from sightline.server.middleware.rate_limit import RateLimit
+from sightline.server.middleware.rate_limit import RateLimit, by_route
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.open_connections import ConnectionLimits, OpenConnections
@@ -44,7 +45,7 @@ from sightline.server.process import BACKLOG, Server, connections_within
 from sightline.server.protocol import BoundedProtocol
 from sightline.server.routes import collections, health, places, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
-from sightline.settings import MIB, Settings, unknown_variables
+from sightline.settings import AUTO, MIB, Settings, unused_variables
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     app.state.csrf = CsrfTokens(settings.csrf_secrets)
     problems.install(app)
-    schemas.install(app, analyzer.operations)
+    schemas.install(app, analyzer.operations, needs_key=bool(settings.api_keys))
     for router in (*ROUTERS, v1.operation_router(analyzer.operations)):
         app.include_router(router)
     if settings.enable_docs:
@@ -137,19 +138,20 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
             geoclip.PREFIX: settings.api_limits,
             geoclip.ROUTE: settings.geolocate_limits,
             atlas.PREFIXES: atlas.rates(settings),
+            **by_route(settings.rate_limits, "SIGHTLINE_RATE_LIMITS"),
         },
+        key_rates_by_prefix=by_route(settings.key_rate_limits, "SIGHTLINE_KEY_RATE_LIMITS"),
         free_paths=OPEN_PATHS,
     )
-    wrapped = ApiKey(wrapped, keys=settings.api_keys)
-    wrapped = Cors(wrapped, prefix=geoclip.PREFIX, origins=settings.cors_origins)
-    wrapped = Cors(
+    wrapped = ApiKey(
         wrapped,
-        prefix=atlas.PREFIXES,
-        paths=("/", atlas.HEALTH),
-        origins=settings.allowed_origins,
-        any_origin=True,
-        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
+        keys=settings.api_keys,
+        routes=settings.protected_routes,
+        open_prefixes=docs_page.PATHS,
     )
+    if _only_loopback_protects(settings):
+        wrapped = ForeignPages(wrapped)
+    wrapped = _answering_to_pages(wrapped, settings)
     if settings.force_https:
         wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
     wrapped = _answering_to_its_names(wrapped, settings)
@@ -166,12 +168,40 @@ def _outermost(inner: ASGIApp, app: FastAPI, settings: Settings) -> ASGIApp:
     )
 
 
+def _answering_to_pages(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The app with CORS for the pages of the settings, per contract."""
+    app = Cors(
+        app, prefix=v1.PREFIX, origins=settings.v1_origins, setting="SIGHTLINE_V1_ORIGINS", any_origin=True
+    )
+    app = Cors(app, prefix=geoclip.PREFIX, origins=settings.cors_origins)
+    origins = settings.allowed_origins
+    if origins == AUTO:
+        origins = () if _only_loopback_protects(settings) else ("*",)
+    return Cors(
+        app,
+        prefix=atlas.PREFIXES,
+        paths=("/", atlas.HEALTH),
+        origins=origins,
+        any_origin=True,
+        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
+    )
+
+
+def _only_loopback_protects(settings: Settings) -> bool:
+    """Whether some route needs no key and only this machine reaches it, pages in its browser included."""
+    return _is_loopback(settings.host) and not _key_guards_all(settings)
+
+
+def _key_guards_all(settings: Settings) -> bool:
+    return bool(settings.api_keys) and "/" in settings.protected_routes
+
+
 def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The app for the names of the settings. Without any, a server that only this machine reaches and that
     asks for no key is kept from pages that come by a name of their own."""
     if settings.allowed_hosts:
         return TrustedHosts(app, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
-    if settings.api_keys or not _is_loopback(settings.host):
+    if not _only_loopback_protects(settings):
         return app
     hosts = {*LOOPBACK_HOSTS, settings.host.strip("[]")}
     return TrustedHosts(app, hosts=hosts, free_paths=OPEN_PATHS, only_on_loopback=True)
@@ -179,7 +209,10 @@ def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:
     """What any ASGI server can run: ``uvicorn --factory sightline.server.app:create_asgi``."""
-    settings = settings or Settings()
+    if settings is None:
+        settings = Settings()
+        for complaint in unused_variables():
+            _log.warning(complaint)
     return wrapped(create_app(settings), settings)
 
 
@@ -197,8 +230,8 @@ def serve(settings: Settings) -> None:
     _refuse_open_public_address(settings)
     app = create_app(settings)
     config = server_config(app, settings)
-    if unknown := unknown_variables():
-        _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
+    for complaint in unused_variables():
+        _log.warning(complaint)
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
     if settings.rehearse:
@@ -250,10 +283,11 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def _refuse_open_public_address(settings: Settings) -> None:
-    if settings.api_keys or settings.insecure or _is_loopback(settings.host):
+    if _key_guards_all(settings) or settings.insecure or _is_loopback(settings.host):
         return
+    lacking = "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if settings.api_keys else "no API key is set"
     raise ConfigurationError(
-        f"{settings.host} can be reached by others and no API key is set: set SIGHTLINE_API_KEYS, "
+        f"{settings.host} can be reached by others and {lacking}: set SIGHTLINE_API_KEYS for all routes, "
         "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
     )
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.datastructures import QueryParams, UploadFile
@@ -212,7 +212,8 @@ def _with_query(
         return AnalyzeBody(body.images, body.tasks, crops)
     if body.tasks is not None:
         raise InvalidRequest("name tasks in the body or an operation in the address, not both")
-    return AnalyzeBody(body.images, read_tasks([{"operation": operation, "params": params}], settings), crops)
+    (task,) = read_tasks([{"operation": operation, "params": params}], settings)
+    return AnalyzeBody(body.images, (replace(task, written=True),), crops)
 
 
 def _parameters(query: QueryParams) -> dict[str, str | list[str]]:
