@@ -23,9 +23,8 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 from transformers import BitImageProcessorPil, BlipImageProcessorPil, CLIPImageProcessorPil
 
-from sightline.export import Order, blip, clip, dinov2, fasterrcnn
-from sightline.models.blip import CHECKPOINTS
-from sightline.models.clip import TOWERS
+from bench import originals
+from sightline.export import Order, fasterrcnn
 
 PERSON = 1
 CAPTION_TOKENS = 20
@@ -42,11 +41,9 @@ class Models:
 
         self.detector = fasterrcnn.reference(order("fasterrcnn-resnet50-fpn"))
         self.faces = MTCNN(keep_all=True)
-        tower = next(tower for tower in TOWERS if tower.name == "clip-vit-b-32")
-        self.clip = clip.reference(tower, order(tower.name))
-        self.dino = dinov2.reference(order(DINO))
-        checkpoint = next(each for each in CHECKPOINTS if each.name == CAPTIONER)
-        self.blip = blip.reference(checkpoint, order(checkpoint.name))
+        self.clip = originals.clip_b_32_image(seed)
+        self.dino = originals.dinov2_base(seed)
+        self.blip = originals.blip_large(seed)
         self.clip_pixels = CLIPImageProcessorPil()
         self.dino_pixels = BitImageProcessorPil(
             size={"shortest_edge": DINO_SIZE},
