@@ -237,4 +237,3 @@ def test_there_are_eighty_names_for_things() -> None:
     names = [name for name in CATEGORIES[1:] if name != categories.UNUSED]
     assert len(set(names)) == len(names) == 80
     assert CATEGORIES[1] == "person"
-    assert CARD.exporter == "fasterrcnn"
