@@ -76,8 +76,8 @@ class EfficientNetV2(Network):
     def _moments(self) -> MomentLayers:
         layers = MomentLayers()
         # Pictures from -1 to 1.
-        features = self._features(layers, Moments.of_channels(3, -0.1, 0.28, alike=0.9))
-        layers.dense(features, self._last)
+        maps = self._maps(layers, Moments.of_channels(3, -0.1, 0.28, alike=0.9))
+        layers.dense(layers.average(maps), self._last)
         return layers
 
     @property
@@ -88,7 +88,7 @@ class EfficientNetV2(Network):
             answers=Answers((0.0,) * self.labels, (_LOGIT_DEVIATION,) * self.labels),
         )
 
-    def _features(self, layers: Layers[V], planes: V) -> V:
+    def _maps(self, layers: Layers[V], planes: V) -> V:
         maps = layers.convolution(planes, _convolution("stem", self.stem, 3, 2))
         inputs = self.stem
         for number, stage in enumerate(self.stages, 1):
@@ -97,7 +97,7 @@ class EfficientNetV2(Network):
                 found = _block(layers, maps, name, inputs, stage, stride)
                 maps = layers.add(found, maps) if stride == 1 and inputs == stage.outputs else found
                 inputs = stage.outputs
-        return layers.average(layers.convolution(maps, _convolution("top", self.features)))
+        return layers.convolution(maps, _convolution("top", self.features))
 
     def _classifier(self, tensors: Checkpoint) -> GraphBuilder:
         graph = GraphBuilder("classifier")
@@ -105,13 +105,24 @@ class EfficientNetV2(Network):
         levels = graph.add("Div", graph.add("Cast", pixels, to=_FLOAT), np.float32(255))
         scaled = graph.add("Add", graph.add("Mul", levels, np.float32(2)), np.float32(-1))
         planes = graph.add("Transpose", scaled, perm=[0, 3, 1, 2])
-        features = self._features(GraphLayers(graph, tensors), planes)
+        maps = self._maps(_PublishedLayers(graph, tensors), planes)
+        features = graph.add("Squeeze", graph.add("GlobalAveragePool", maps), int64(2, 3))
         last = tensors[f"{self._last.name}.weight"]
         weight = Weight((self.features, self.labels), lambda: last.numpy().T)
-        found = graph.add("MatMul", graph.add("Squeeze", features, int64(2, 3)), weight)
+        found = graph.add("MatMul", features, weight)
         graph.add("Add", found, tensors[f"{self._last.name}.bias"].numpy(), output="logits")
         graph.output("logits", ["batch", self.labels])
         return graph
+
+
+class _PublishedLayers(GraphLayers):
+    """Means go through the shapes that they have in the published graph."""
+
+    def average(self, maps: str) -> str:
+        flat = self._graph.add("Squeeze", super().average(maps), int64(2, 3))
+        # A number of 0 copies that dimension.
+        rows = self._graph.add("Reshape", flat, int64(0, 1, 1, -1))
+        return self._graph.add("Reshape", rows, int64(0, -1, 1, 1))
 
 
 def _block(layers: Layers[V], maps: V, name: str, inputs: int, stage: Stage, stride: int) -> V:
