@@ -5,7 +5,7 @@ PARITY := .venv-parity
 BIN := $(VENV)/bin
 LOCK := uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
-.PHONY: serve extras test check parity bench docs lock clean help
+.PHONY: serve rehearse extras test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -13,6 +13,9 @@ help:  ## this list
 
 serve: $(VENV)/.base  ## set up and serve on http://127.0.0.1:8000
 	$(BIN)/sightline serve
+
+rehearse: $(VENV)/.base  ## serve made-up answers of the right shape, without any download of weights
+	$(BIN)/sightline serve --rehearse
 
 extras: $(VENV)/.base  ## add what training and questions to a vision-language model need
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/extras.txt

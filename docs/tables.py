@@ -51,7 +51,7 @@ def models_page() -> str:
         )
     return _page(
         "Models",
-        "`sightline models pull` brings in what has a download. Multiply-adds are per image or text.",
+        "`sightline models pull` downloads them. Multiply-adds are per image or text.",
         "| model | gives | parameters | multiply-adds | download | licence | home |\n"
         "|---|---|---|---|---|---|---|",
         rows,
@@ -63,7 +63,7 @@ def _figure(value: int, unit: float, digits: str, letter: str) -> str:
 
 
 def _megabytes(card: models.ModelCard) -> str:
-    """Of what is downloaded, if all of it is known; what an exporter fetches is not."""
+    """Size of the download, if all of it is known."""
     sizes = [artifact.size_bytes for artifact in card.artifacts if not isinstance(artifact.sources[0], Built)]
     return f"{sum(size for size in sizes if size) / 1e6:.0f} MB" if sizes and all(sizes) else "–"
 

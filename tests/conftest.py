@@ -498,7 +498,7 @@ def serve(models_dir: Path) -> Iterator[Callable[..., httpx2.Client]]:
     with ExitStack() as stack:
 
         def start(**changes: object) -> httpx2.Client:
-            url = stack.enter_context(serving(settings_with(models_dir, **changes)))
+            url = stack.enter_context(serving(settings_with(**{"models_dir": models_dir, **changes})))
             return stack.enter_context(httpx2.Client(base_url=url, timeout=20, trust_env=False))
 
         yield start

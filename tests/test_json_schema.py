@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sightline.errors import InvalidParameters
-from sightline.json_schema import MAX_OBJECTS, MAX_REFERENCES, check, misfit
+from sightline.json_schema import MAX_OBJECTS, MAX_REFERENCES, check, example, misfit
 
 RECIPE = {"type": "object", "properties": {"recipe_name": {"type": "string"}}}
 JSON = st.recursive(
@@ -215,3 +215,42 @@ def test_any_object_is_taken_or_refused(schema: dict[str, Any]) -> None:
     except InvalidParameters:
         return
     misfit(schema, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "required": ["a", "z"]},
+        {
+            "type": "array",
+            "items": {"$ref": "#/$defs/animal"},
+            "minItems": 2,
+            "$defs": {"animal": {"enum": ["fox"]}},
+        },
+        {"type": "array", "maxItems": 0},
+        {"anyOf": [{"type": "string", "minLength": 20, "maxLength": 30}, {"type": "null"}]},
+        {"allOf": [{"properties": {"a": {"const": 1}}}, {"properties": {"b": {"type": "boolean"}}}]},
+        {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "number", "multipleOf": 0.5, "minimum": 3},
+    ],
+)
+def test_a_made_up_value_fits_its_schema(schema: dict[str, Any]) -> None:
+    check(schema)
+    assert misfit(schema, example(schema)) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^[0-9]{4}$"},
+        {"type": "integer", "minimum": 3, "maximum": 2},
+        {"$ref": "#"},
+        {"$ref": "#/$defs/nowhere"},
+        {"type": "object", "properties": {"again": {"$ref": "#"}}},
+        {"type": "array", "items": {"const": 1}, "minItems": 3, "uniqueItems": True},
+    ],
+)
+def test_where_no_value_is_found_that_is_said(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameters):
+        example(schema)

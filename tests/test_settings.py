@@ -62,6 +62,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "allow_random_weights": ("1", True),
     "hub_endpoint": ("https://mirror.example", "https://mirror.example"),
     "hub_token": ("hf_x", SecretStr("hf_x")),
+    "download_mirror": ("https://mirror.example", "https://mirror.example"),
     "preload": ("a,b", ("a", "b")),
     "idle_unload_s": ("60", 60.0),
     "memory_budget_mib": ("2048", 2048),

@@ -159,7 +159,13 @@ class ModelUnavailable(ModelError):
 
 
 class ModelLoading(ModelError):
+    """``retry_after_s`` is a whole number of seconds after which the model is probably ready."""
+
     code = "model_loading"
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ModelBroken(ModelError):

@@ -209,3 +209,100 @@ def _told(error: ValidationError) -> str:
 def _quoted(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…"
+
+
+def example(schema: Schema) -> Any:
+    """Return a made-up value that fits a schema that passed :func:`check`.
+
+    Raises:
+        InvalidParameters: none was found, as for most patterns and for schemas that contradict themselves.
+    """
+    try:
+        value = _made_up(_undeclared(schema), schema, 0)
+    except (RecursionError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise InvalidParameters("no made-up value fits the JSON Schema") from error
+    if reason := misfit(schema, value):
+        raise InvalidParameters(f"no made-up value fits the JSON Schema: {reason}")
+    return value
+
+
+_DEEPEST_EXAMPLE = 32
+
+
+def _made_up(schema: Any, root: Schema, depth: int) -> Any:
+    if depth > _DEEPEST_EXAMPLE:
+        raise RecursionError
+    if not isinstance(schema, dict):
+        return None
+    for keyword in ("const", "default"):
+        if keyword in schema:
+            return schema[keyword]
+    for keyword in ("enum", "examples"):
+        if schema.get(keyword):
+            return schema[keyword][0]
+    simpler = _simpler(schema, root)
+    return _made_up_by_type(schema, root, depth) if simpler is None else _made_up(simpler, root, depth + 1)
+
+
+def _simpler(schema: dict[str, Any], root: Schema) -> Any:
+    """The schema with its reference followed or its alternatives chosen; None where there is neither."""
+    if "$ref" in schema:
+        return _target(schema["$ref"], root)
+    for keyword in ("anyOf", "oneOf"):
+        if schema.get(keyword):
+            return {**_without(schema, keyword), **schema[keyword][0]}
+    if not schema.get("allOf"):
+        return None
+    merged: dict[str, Any] = _without(schema, "allOf")
+    for part in schema["allOf"]:
+        merged |= {**part, "properties": {**merged.get("properties", {}), **part.get("properties", {})}}
+    return merged
+
+
+def _made_up_by_type(schema: dict[str, Any], root: Schema, depth: int) -> Any:
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    match kind[0] if isinstance(kind, list) else kind:
+        case "object":
+            properties = schema.get("properties", {})
+            names = [*properties, *(name for name in schema.get("required", ()) if name not in properties)]
+            return {name: _made_up(properties.get(name, {}), root, depth + 1) for name in names}
+        case "array":
+            items = [_made_up(each, root, depth + 1) for each in schema.get("prefixItems", ())]
+            wanted = max(schema.get("minItems", 0), 0 if schema.get("maxItems") == 0 else 1)
+            rest = range(max(0, min(wanted, _DEEPEST_EXAMPLE) - len(items)))
+            return items + [_made_up(schema.get("items", {}), root, depth + 1) for _ in rest]
+        case "integer" | "number" as number:
+            return _number_within(schema, whole=number == "integer")
+        case "boolean":
+            return False
+        case "null":
+            return None
+    return "made up".ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+
+
+def _number_within(schema: dict[str, Any], *, whole: bool) -> float:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    value: float
+    if low is not None and high is not None:
+        value = (low + high) / 2
+    elif low is not None:
+        value = low + 1
+    else:
+        value = 0 if high is None else high - 1
+    if step := schema.get("multipleOf"):
+        value = round(value / step) * step
+    return round(value) if whole else value
+
+
+def _target(reference: str, root: Schema) -> Any:
+    """What a reference such as ``#/$defs/Animal`` points to."""
+    target: Any = root
+    for part in reference.removeprefix("#").strip("/").split("/"):
+        if part:
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+    return target
+
+
+def _without(schema: dict[str, Any], keyword: str) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != keyword}

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
     )
     offline: bool = Field(False, description="Open no outbound socket for weights.")
     auto_pull: bool = Field(True, description="Download a model's missing weights when it is first needed.")
+    rehearse: bool = Field(
+        False,
+        description="Answer every operation with tiny made-up models and no download, for developers of "
+        "clients. Answers mean nothing and are marked.",
+    )
     allow_random_weights: bool = Field(False, description="Load models with random weights; marked as such.")
     hub_endpoint: str = Field(
         "https://huggingface.co",
@@ -178,6 +183,10 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("SIGHTLINE_HUB_TOKEN", "HF_TOKEN"),
         description="Token for gated hub files.",
+    )
+    download_mirror: str | None = Field(
+        None,
+        description="Mirror of all other hosts: https://host/path is fetched from this address + /host/path.",
     )
     preload: Names = Field((), description="Models to load at start and keep loaded, or 'all'.")
     idle_unload_s: float = Field(0.0, ge=0, description="Unload a model unused this long. 0: never.")

@@ -24,7 +24,8 @@ def test_files_count_in_bytes_and_steps_in_points(monkeypatch: pytest.MonkeyPatc
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120)
     monkeypatch.setattr(bars, "stderr", lambda: console)
-    with bars.Bars(WANTED) as drawn:
+    with bars.Bars(WANTED) as all_bars:
+        drawn = all_bars.of(WANTED)
         drawn("a.onnx", 1_000_000, None)
         drawn("a.onnx", 5_000_000, 10_000_000)
         drawn("index.npy", 1500, 20_000)

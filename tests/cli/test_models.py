@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from sightline.errors import ExportFailed
+from sightline.runtime.graphs import Graphs
+from sightline.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -48,7 +50,7 @@ def test_list_says_what_has_to_be_set(sightline, monkeypatch: pytest.MonkeyPatch
     row = listed(sightline, "gemini")
     assert (row["state"], row["disk_bytes"]) == ("not configured", 0)
     assert row["lacking"] == "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
-    table = " ".join(sightline("models", "list").stdout.split())
+    table = " ".join(sightline("models", "list", "--long").stdout.split())
     assert "not configured: set" in table
     monkeypatch.setenv("GOOGLE_API_KEY", "AIza-secret")
     row = listed(sightline, "gemini")
@@ -73,10 +75,19 @@ def test_pull_says_that_there_is_nothing_to_pull(sightline) -> None:
 
 def test_list_prints_a_table_with_whole_fingerprints(sightline) -> None:
     sightline("models", "pull", "weighed")
-    table = sightline("models", "list").stdout
+    table = sightline("models", "list", "--long").stdout
     for words in ("Licence", "weighed", "CC0-1.0", "species", listed(sightline)["fingerprint"]):
         assert words in table
-    assert "sightline models pull NAME" in table  # some others are missing
+
+
+def test_list_goes_by_operation_and_ends_with_the_command_that_brings_everything(sightline) -> None:
+    lines = sightline("models", "list").stdout.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.strip()}
+    assert rows["embed_clip"][1] == "missing"
+    assert rows["ask"][1] == "setting"
+    command = next(line for line in lines if line.strip().startswith("sightline models pull "))
+    assert {"clip-vit-b-32", "geoclip", "places"} <= set(command.split())
+    assert len(lines) <= 40
 
 
 def test_pull_says_what_came(sightline, tmp_path: Path) -> None:
@@ -127,6 +138,22 @@ def test_verify_finds_the_changed_file(sightline, tmp_path: Path) -> None:
     assert "--force" in damaged.stderr
     assert sightline("models", "pull", "weighed", "--force").exit_code == 0
     assert sightline("models", "verify", "weighed").exit_code == 0
+
+
+def test_verify_finds_a_damaged_copy_of_a_graph(sightline, detector_file: Path, tmp_path: Path) -> None:
+    name = "megadetector-v5a"
+    assert sightline("models", "adopt", name, f"detector.onnx={detector_file}").exit_code == 0
+    copies = tmp_path / "store" / ".compiled"
+    Graphs(Settings(_env_file=None, precision="f32"), copies)(tmp_path / "store" / name / "detector.onnx")
+    assert sightline("models", "verify").exit_code == 0
+    (weights,) = copies.glob("*/graph.bin")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\xff\xff\x7f\x7f")
+    for names in ((), (name,)):
+        damaged = sightline("models", "verify", *names)
+        assert damaged.exit_code == 1
+        assert name in damaged.stderr
+        assert "is intact" not in damaged.stdout
+    assert weights.exists(), "nothing was changed"
 
 
 def test_verify_of_a_named_model_that_is_missing_fails(sightline) -> None:

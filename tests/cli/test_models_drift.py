@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from sightline.runtime import graphs
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
 from sightline.types import Provenance
+from sightline.weights.drift import DriftRecord
 from sightline.weights.store import Store
 
 NAME = "megadetector-v5a"
@@ -103,8 +105,9 @@ def test_beyond_the_limits_is_kept_as_well(sightline, detector: Path, photos: st
     result = sightline("models", "drift", NAME, photos, "--keep", "--min-score", "1", "--json")
     assert result.exit_code == 2, "no find is that sure: nothing was proved"
     assert listed(sightline)["computes_in"] == "bf16", "what was kept before still is"
-    record = json.loads((detector / "drift.json").read_text())
-    (detector / "drift.json").write_text(json.dumps(record | {"within_limits": False}))
+    record = DriftRecord.from_json((detector / "drift.json").read_bytes())
+    beyond = dataclasses.replace(record, within_limits=False)
+    (detector / "drift.json").write_bytes(beyond.to_json())
     assert listed(sightline)["computes_in"] == "f32"
     assert listed(sightline)["computes_in_because"].endswith("is beyond the limits")
     monkeypatch.setenv("SIGHTLINE_DETECTOR_PRECISION", "auto")

@@ -24,6 +24,7 @@ KEYS_5 = (
     "model_version",
 )
 DETECTION_KEYS = ("category", "label", "conf", "bbox")
+V4 = ("--format", "speciesnet-4")
 CLASSIFIED_KEYS = (*DETECTION_KEYS, "raw_classifications", "processed_classification")
 
 
@@ -54,9 +55,10 @@ def many(tmp_path: Path, grey_image, count: int) -> Path:
 
 
 def predictions(path: Path = Path("predictions.json")) -> dict[str, dict[str, Any]]:
-    """What was written, by path; the order is checked."""
-    entries = json.loads(path.read_text())["predictions"]
-    names = [entry["filepath"] for entry in entries]
+    """What was written, by path, whatever the format; the order is checked."""
+    written = json.loads(path.read_text())
+    entries = written.get("predictions") or written["images"]
+    names = [entry.get("filepath") or entry["file"] for entry in entries]
     assert names == sorted(names, key=lambda name: name.split("/"))
     return dict(zip(names, entries, strict=True))
 
@@ -76,7 +78,7 @@ def has_keys(entry: dict[str, Any], keys: tuple[str, ...]) -> None:
 
 
 def test_the_format_of_speciesnet_4(sightline, folder: Path) -> None:
-    result = sightline("wildlife", str(folder), "--country", "KEN")
+    result = sightline("wildlife", str(folder), "--country", "KEN", *V4)
     assert result.exit_code == 1
     written = json.loads(Path("predictions.json").read_text())
     assert list(written) == ["predictions"]
@@ -135,6 +137,123 @@ def test_the_format_of_speciesnet_5(sightline, folder: Path, tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+CAT = "0;mammalia;carnivora;felidae;panthera;cat0;cat 0"
+
+
+def test_the_default_is_the_format_of_megadetector(sightline, folder: Path) -> None:
+    result = sightline("wildlife", str(folder), "--country", "KEN")
+    assert result.exit_code == 1
+    written = json.loads(Path("predictions.json").read_text())
+    assert written["info"]["format_version"] == "1.6"
+    assert set(written["info"]["sightline"]["models"]) == {"a-detector", "a-classifier", "an-ensemble"}
+    assert written["detection_categories"] == {"1": "animal", "2": "person", "3": "vehicle"}
+    numbers = {label: number for number, label in written["classification_category_descriptions"].items()}
+    assert written["classification_categories"][numbers[f"{CAT} of KEN"]] == "cat 0 of KEN"
+    found = predictions()
+    assert found["cam2/torn.jpg"] == {
+        "file": "cam2/torn.jpg", "failure": "['CLASSIFIER', 'DETECTOR']", "detections": None,
+    }  # fmt: skip
+    assert found["d.png"] == {"file": "d.png", "detections": []}
+    animal, human, vehicle = found["cam2/c.png"]["detections"]
+    assert animal == {
+        "category": "1", "conf": 0.6667, "bbox": [0.0, 0.0, 0.5, 0.5],
+        "classifications": [[numbers[f"{CAT} of KEN"], round(103 / 255, 4)]],
+        "raw_classifications": [
+            [numbers[CAT], round(103 / 255, 4)],
+            [numbers["1;mammalia;carnivora;felidae;panthera;cat1;cat 1"], round(103 / 510, 4)],
+        ],
+    }  # fmt: skip
+    assert (human["category"], len(human["classifications"])) == ("2", 1)
+    assert vehicle == {"category": "3", "conf": 0.0123, "bbox": [0.0, 0.0, 1.0, 1.0]}
+
+
+def test_megadetector_and_speciesnet_5_are_the_same_answers(sightline, folder: Path) -> None:
+    """So one checkpoint serves both, and another format asks no photo again."""
+    sightline("wildlife", str(folder))
+    first = Path("predictions.json").read_bytes()
+    result = sightline("wildlife", str(folder), "--format", "speciesnet-5")
+    assert counts(result.stdout) == {"identified": 0, "kept": 4, "failed": 2}
+    assert "raw_classifications" in predictions()["cam2/c.png"]["detections"][0]
+    sightline("wildlife", str(folder))
+    assert Path("predictions.json").read_bytes() == first
+
+
+def test_of_many_detections_the_surest_are_classified(sightline, folder: Path) -> None:
+    options = ("--max-classifications", "1", "--min-confidence", "0")
+    sightline("wildlife", str(folder), *options)
+    assert [("classifications" in each) for each in predictions()["cam2/c.png"]["detections"]] == [
+        True, False, False,
+    ]  # fmt: skip
+    changed = sightline("wildlife", str(folder), "--min-confidence", "0")
+    assert changed.exit_code == 2
+
+
+def test_only_listed_photos_are_looked_at(sightline, folder: Path) -> None:
+    Path("list.txt").write_text("d.png\n\ncam1\\b.png\r\n")
+    result = sightline("wildlife", str(folder), "--filepaths", "list.txt")
+    assert result.exit_code == 0
+    assert list(predictions()) == ["cam1/b.png", "d.png"]
+    result = sightline(
+        "wildlife", str(folder), "--filepaths", "-", "--out", "p.json", input="d.png\ngone.png\n"
+    )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "line 2: no such photo in the folder: gone.png" in result.stderr
+    sightline(
+        "wildlife", str(folder), "--filepaths", "-", "--out", "p.json", "--ignore-unmatched",
+        input="d.png\ngone.png\n",
+    )  # fmt: skip
+    assert list(predictions(Path("p.json"))) == ["d.png"]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_boxes_of_another_detector_are_classified(
+    sightline, folder: Path, plugins: Path, serve, remote: bool
+) -> None:
+    """With boxes for every photo no detector is needed."""
+    source = (plugins / "models" / "wildlife.py").read_text()
+    without = source.replace('    model("a-detector", Capability.ANIMAL_BOXES, Detector),\n', "")
+    assert without != source
+    (plugins / "models" / "wildlife.py").write_text(without)
+    Path("list.txt").write_text("cam2/c.png\nd.png\nunlucky.png\n")
+    box = {"category": "1", "conf": 0.4, "bbox": [0.25, 0.0, 0.25, 1.0]}
+    surer = {"category": "2", "conf": 0.9, "bbox": [0.1234, 0.5, 0.1, 0.4999]}
+    results = {
+        "detection_categories": {"1": "animal", "2": "person", "3": "vehicle"},
+        "images": [
+            {"file": "cam2\\c.png", "detections": [box, surer]},
+            {"file": "unlucky.png", "detections": [box]},
+            {"file": "d.png", "detections": []},
+            {"file": "cam2/torn.jpg", "failure": "Failure image access", "detections": None},
+        ],
+    }
+    Path("boxes.json").write_text(json.dumps(results))
+    to = ("--server", str(serve(plugins_dir=plugins).base_url)) if remote else ()
+    call = ("wildlife", str(folder), "--filepaths", "list.txt", "--detections", "boxes.json", *to)
+    result = sightline(*call)
+    assert result.exit_code == 0, result.stderr
+    found = predictions()
+    assert [(each["category"], each["bbox"]) for each in found["cam2/c.png"]["detections"]] == [
+        ("2", surer["bbox"]), ("1", box["bbox"]),
+    ]  # fmt: skip
+    assert all("classifications" in each for each in found["cam2/c.png"]["detections"])
+    assert found["d.png"]["detections"] == []
+    results["images"][0]["detections"] = [box]
+    Path("boxes.json").write_text(json.dumps(results))
+    assert counts(sightline(*call).stdout) == {"identified": 1, "kept": 2, "failed": 0}
+
+
+def test_own_boxes_for_some_photos_leave_the_others_to_the_detector(sightline, folder: Path) -> None:
+    entry = {
+        "filepath": "cam1/b.png",
+        "detections": [{"category": "3", "label": "vehicle", "conf": 0.5, "bbox": [0, 0, 1, 1]}],
+    }
+    Path("predictions-of-speciesnet.json").write_text(json.dumps({"predictions": [entry]}))
+    sightline("wildlife", str(folder), "--detections", "predictions-of-speciesnet.json")
+    found = predictions()
+    assert [each["category"] for each in found["cam1/b.png"]["detections"]] == ["3"]
+    assert [each["category"] for each in found["cam2/c.png"]["detections"]] == ["1", "2", "3"]
+
+
 def test_each_photo_is_told_as_a_line_and_failures_once_more(sightline, folder: Path) -> None:
     result = sightline("wildlife", str(folder))
     *photos, end = map(json.loads, result.stdout.splitlines())
@@ -151,17 +270,44 @@ def test_each_photo_is_told_as_a_line_and_failures_once_more(sightline, folder: 
 
 def test_places_of_single_photos(sightline, folder: Path) -> None:
     Path("places.csv").write_text(
-        "filepath,country,latitude,longitude\n"
-        "cam1/b.png,,1.5,36\n"
+        "filepath,country,lat,lon\n"
+        "cam1\\b.png,,1.5,36\n"
         f"{folder}/cam2/c.png,UGA,,\n"
-        "nowhere.png,TZA,,\n"
     )  # fmt: skip
-    result = sightline("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv")
+    result = sightline("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv", *V4)
+    assert "places.csv" not in result.stderr
     found = predictions()
     assert {name: entry["country"] for name, entry in found.items() if "failures" not in entry} == {
         "cam1/b.png": "KEN", "cam1/day1/a.JPG": "NAM", "cam2/c.png": "UGA", "d.png": "NAM",
     }  # fmt: skip
-    assert "warning: 1 of the instances are no photos of this folder, such as nowhere.png" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "country"),
+    [
+        (
+            "filepath,country\nnowhere.png,TZA\n",
+            "instance 1: no such photo in the folder: nowhere.png",
+            "NAM",
+        ),
+        ("filepath,cuntry\nd.png,TZA\n", "unknown column: cuntry", "NAM"),
+        ("filepath,country\nd.png,TZA\nd.png,KEN\n", "instances 1 and 2: two places for one photo", None),
+    ],
+)
+def test_a_places_file_that_does_not_fit_stops_the_run_before_the_first_photo(
+    sightline, folder: Path, rows: str, said: str, country: str | None
+) -> None:
+    Path("places.csv").write_text(rows)
+    call = ("wildlife", str(folder), "--country", "NAM", "--instances", "places.csv", *V4)
+    result = sightline(*call)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "--ignore-unmatched" in result.stderr
+    assert not list(Path().glob("predictions.json*"))
+    told = sightline(*call, "--ignore-unmatched")
+    assert told.exit_code == 1  # two photos are bad
+    assert said in told.stderr
+    assert predictions()["d.png"].get("country") == country
 
 
 def test_folders_below_may_be_left_out(sightline, folder: Path) -> None:
@@ -199,6 +345,10 @@ def test_crops_of_photos_are_classified_together_and_photos_detected_together(
         (("--min-confidence", "2"), "min-confidence"),
         (("--concurrency", "0"), "concurrency"),
         (("--instances", "gone.json"), "gone.json"),
+        (("--filepaths", "gone.txt"), "gone.txt"),
+        (("--detections", "bad.json"), "bad.json must be MegaDetector's batch results"),
+        (("--detections", "worse.json"), "worse.json: d.png: unknown category of a detection: bird"),
+        (("--detections", "worst.json"), "worst.json: d.png: identify_species: detections.0.conf"),
         (("--server", "localhost:8000"), "no address of a server"),
         (("--server", "http://127.0.0.1:9", "--api-key", "a b"), "API key"),
         (("--instances", "bad.json"), "bad.json: instance 1, a.png: identify_species: country"),
@@ -208,6 +358,10 @@ def test_wrong_options_are_mistakes_in_the_call(
     sightline, folder: Path, options: tuple[str, ...], said: str
 ) -> None:
     Path("bad.json").write_text('{"instances": [{"filepath": "a.png", "country": "Kenya"}]}')
+    box = {"category": "1", "label": "animal", "conf": 2, "bbox": [0, 0, 1, 1]}
+    for name, changes in (("worse.json", {"label": "bird"}), ("worst.json", {})):
+        entry = {"filepath": "d.png", "detections": [box | changes]}
+        Path(name).write_text(json.dumps({"predictions": [entry]}))
     result = sightline("wildlife", str(folder), *options)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
@@ -246,7 +400,7 @@ def test_answers_to_other_questions_are_not_mixed(
         result = sightline("wildlife", str(folder), "--country", "KEN")
         assert "other models (a-classifier, a-detector, an-ensemble)" in result.stderr
     assert Path("predictions.json").read_bytes() == before
-    result = sightline("wildlife", str(folder), "--country", "TZA", "--force")
+    result = sightline("wildlife", str(folder), "--country", "TZA", "--force", *V4)
     assert counts(result.stdout) == {"identified": 4, "kept": 0, "failed": 2}
     assert predictions()["d.png"]["country"] == "TZA"
 

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from sightline.errors import InvalidParameters, ModelBroken
-from sightline.export.clip_vocabulary import stand_in
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import catalogue, clip
+from sightline.models.clip_vocabulary import stand_in
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Settings
 from sightline.types import Capability, PixelBox

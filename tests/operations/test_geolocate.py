@@ -55,6 +55,9 @@ class Scene:
             raise self._places
         return Inference(Place(f"Town {subject.latitude:.0f}", "", "XX", 1.0), ref)
 
+    async def infer_all(self, model: str, subjects: Any) -> list[Inference]:
+        return [await self.infer(model, subject) for subject in subjects]
+
 
 class Models:
     def __init__(self, *capabilities: Capability) -> None:

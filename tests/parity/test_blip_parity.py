@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ from skimage import data
 torch = pytest.importorskip("torch", reason="parity is checked in the parity environment (make parity)")
 transformers = pytest.importorskip("transformers")
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.blip import export, reference  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import blip  # noqa: E402
-from sightline.models.blip.captioner import Captioner  # noqa: E402
+from sightline.models.blip.captioner import END_TOKEN, Captioner  # noqa: E402
+from sightline.models.blip.vocabulary import stand_in  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import Precision, Settings  # noqa: E402
 from sightline.subjects import CaptionRequest  # noqa: E402
@@ -43,17 +41,15 @@ MAX_LENGTH = 20
 
 @dataclass
 class Twin:
-    """One captioner twice: in the reference library, and as files."""
+    """One captioner twice: in the reference library, and as it is pulled."""
 
     original: Any
-    folder: Path
+    pulled: Any
     photos: list[Image.Image]
     pixel_values: Any  # of all photos, as the reference library prepares them
 
     def served(self, precision: Precision) -> Captioner:
-        definition = next(each for each in blip.MODELS if each.name == "blip-base")
-        files = {artifact.name: self.folder / artifact.name for artifact in definition.card.artifacts}
-        model = definition.load(files, Graphs(Settings(precision=precision)))
+        model = self.pulled.load(precision)
         assert isinstance(model, Captioner)
         return model
 
@@ -73,14 +69,44 @@ class Twin:
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Twin:
-    folder = tmp_path_factory.mktemp("blip")
-    order = Order(model="blip-base", weights="random", seed=20, size="full", output=folder)
-    export(order)
+def twin(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    original, folder = captioner(), tmp_path_factory.mktemp("blip")
+    # As published: the table of words twice, and a buffer that the library's early versions stored.
+    state = dict(original.state_dict())
+    words = state["text_decoder.bert.embeddings.word_embeddings.weight"]
+    state["text_decoder.cls.predictions.decoder.weight"] = words.clone()
+    state["text_decoder.bert.embeddings.position_ids"] = torch.arange(512)[None]
+    torch.save(state, folder / "pytorch_model.bin")
+    stand_in().save(str(folder / "tokenizer.json"), pretty=False)
+    artifacts = {artifact.name: artifact for artifact in blip.MODELS[0].card.artifacts}
+    for name in ("pytorch_model.bin", "tokenizer.json"):
+        hub.publish_artifact(artifacts[name], folder / name)
     photos = [photo(name) for name in PHOTOS]
-    prepare = transformers.BlipImageProcessorPil()
-    pixel_values = prepare(photos, return_tensors="pt").pixel_values
-    return Twin(reference(blip.CHECKPOINTS[0], order), folder, photos, pixel_values)
+    pixel_values = transformers.BlipImageProcessorPil()(photos, return_tensors="pt").pixel_values
+    return Twin(original, hub.pull("blip-base"), photos, pixel_values)
+
+
+def captioner() -> Any:
+    """The library's, with random weights that behave like a captioner's.
+
+    As drawn, all words are about equally likely, and a caption ends once in 30,000 tokens. Larger logits make
+    a few words likely, so that beams part and meet again; the end token's bonus ends about half of the
+    captions within 30 tokens.
+    """
+    torch.manual_seed(20)
+    # The library's own default of 8 heads for texts fits no checkpoint.
+    configuration = transformers.BlipConfig(
+        text_config={"vocab_size": 30524, "num_attention_heads": 12},
+        vision_config={"image_size": 384, "initializer_range": 0.02},
+    )
+    model = transformers.BlipForConditionalGeneration(configuration).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # biases start at 0 and norms at 1, which would hide a mistake with them
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    head = model.text_decoder.cls.predictions
+    head.transform.LayerNorm.weight.data *= 4.4 / (0.02 * head.decoder.in_features**0.5)
+    head.bias.data[END_TOKEN] += 15.0
+    return model
 
 
 def photo(name: str) -> Image.Image:
@@ -124,7 +150,9 @@ def test_default_precision_sees_the_same(twin: Twin) -> None:
     """
     pixels = np.stack([item.pixels for item in items(twin.served(Precision.F32), twin, 1)[:2]])
     wanted, found = (
-        Graphs(Settings(precision=precision))(twin.folder / "vision.onnx").run({"pixels": pixels})[0]
+        Graphs(Settings(precision=precision))(twin.pulled.installed.files["vision.onnx"]).run(
+            {"pixels": pixels}
+        )[0]
         for precision in (Precision.F32, Precision.AUTO)
     )
     norms = np.linalg.norm(found, axis=-1) * np.linalg.norm(wanted, axis=-1)

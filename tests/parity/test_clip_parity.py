@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,9 @@ torch = pytest.importorskip("torch", reason="parity is checked in the parity env
 transformers = pytest.importorskip("transformers")
 transforms = pytest.importorskip("torchvision.transforms")
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.clip import export, reference  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import clip  # noqa: E402
-from sightline.runtime.graphs import Graphs  # noqa: E402
-from sightline.settings import Precision, Settings  # noqa: E402
+from sightline.settings import Precision  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
@@ -35,42 +30,6 @@ TEXTS = (
     "it's 5 o'clock: café, naïve, 北京 & 🦒!",
     "a " * 75,
 )
-
-
-@dataclass
-class Pair:
-    """One tower twice: in the reference library, and as files."""
-
-    tower: clip.Tower
-    original: Any
-    folder: Path
-
-    def served(self, precision: Precision) -> Any:
-        definition = next(each for each in clip.MODELS if each.name == self.tower.name)
-        files = {artifact.name: self.folder / artifact.name for artifact in definition.card.artifacts}
-        return definition.load(files, Graphs(Settings(precision=precision)))
-
-
-def pair(name: str, folder: Path) -> Pair:
-    tower = next(each for each in clip.TOWERS if each.name == name)
-    order = Order(model=name, weights="random", seed=20, size="full", output=folder)
-    export(order)
-    return Pair(tower, reference(tower, order), folder)
-
-
-@pytest.fixture(scope="module")
-def b32(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair("clip-vit-b-32", tmp_path_factory.mktemp("b32"))
-
-
-@pytest.fixture(scope="module")
-def l14(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair("clip-vit-l-14", tmp_path_factory.mktemp("l14"))
-
-
-@pytest.fixture(scope="module")
-def b32_text(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair("clip-vit-b-32-text", tmp_path_factory.mktemp("b32text"))
 
 
 def photos() -> Iterator[Image.Image]:
@@ -102,7 +61,8 @@ def original_image_vectors(original: Any, images: list[Image.Image]) -> np.ndarr
         ]
     )
     with torch.no_grad():
-        return original(pixel_values=torch.stack([prepare(image) for image in images])).image_embeds.numpy()
+        seen = original.vision_model(pixel_values=torch.stack([prepare(image) for image in images]))
+        return original.visual_projection(seen.pooler_output).numpy()
 
 
 def cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -126,36 +86,34 @@ def check(found: np.ndarray, wanted: np.ndarray, *, least_cosine: float, most_dr
     assert drift(found, wanted) <= most_drift
 
 
-@pytest.mark.parametrize(
-    ("precision", "least_cosine", "most_drift"),
-    [(Precision.F32, 0.9999, 1e-3), (Precision.AUTO, 0.999, 0.1)],
-)
-def test_image_tower(b32: Pair, precision: Precision, least_cosine: float, most_drift: float) -> None:
+PRECISIONS = [(Precision.F32, 0.9999, 1e-3), (Precision.AUTO, 0.999, 0.1)]
+
+
+@pytest.mark.parametrize(("precision", "least_cosine", "most_drift"), PRECISIONS)
+def test_image_tower(clip_b_32: Any, precision: Precision, least_cosine: float, most_drift: float) -> None:
     images = list(photos())
-    wanted = original_image_vectors(b32.original, images)
-    found = image_vectors(b32.served(precision), images)
+    wanted = original_image_vectors(clip_b_32.original, images)
+    found = image_vectors(clip_b_32.pull("clip-vit-b-32").load(precision), images)
     check(found, wanted, least_cosine=least_cosine, most_drift=most_drift)
 
 
-@pytest.mark.parametrize(
-    ("precision", "least_cosine", "most_drift"),
-    [(Precision.F32, 0.9999, 1e-3), (Precision.AUTO, 0.999, 0.1)],
-)
-def test_text_tower(b32_text: Pair, precision: Precision, least_cosine: float, most_drift: float) -> None:
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(b32_text.folder / "tokenizer.json"), pad_token="<|endoftext|>"
-    )
-    ids = tokenizer(list(TEXTS), padding="max_length", max_length=77, return_tensors="pt")
+@pytest.mark.parametrize(("precision", "least_cosine", "most_drift"), PRECISIONS)
+@pytest.mark.parametrize("space", ["clip_b_32", "clip_l_14"])
+def test_text_tower(
+    request: pytest.FixtureRequest, space: str, precision: Precision, least_cosine: float, most_drift: float
+) -> None:
+    pair = request.getfixturevalue(space)
     with torch.no_grad():
-        wanted = b32_text.original(**ids).text_embeds.numpy()
-    model = b32_text.served(precision)
+        hidden = pair.original.text_model(**pair.tokens(list(TEXTS))).pooler_output
+        wanted = pair.original.text_projection(hidden).numpy()
+    model = pair.pull(f"clip-vit-{space[5:].replace('_', '-')}-text").load(precision)
     found = np.stack(model.infer([model.prepare(text) for text in TEXTS]))
     check(found, wanted, least_cosine=least_cosine, most_drift=most_drift)
 
 
-def test_large_image_tower(l14: Pair) -> None:
+def test_large_image_tower(clip_l_14: Any) -> None:
     images = list(photos())[:2]
-    wanted = original_image_vectors(l14.original, images)
+    wanted = original_image_vectors(clip_l_14.original, images)
     for precision, least_cosine, most_drift in ((Precision.F32, 0.9999, 1e-3), (Precision.AUTO, 0.999, 0.2)):
-        found = image_vectors(l14.served(precision), images)
+        found = image_vectors(clip_l_14.pull("clip-vit-l-14").load(precision), images)
         check(found, wanted, least_cosine=least_cosine, most_drift=most_drift)

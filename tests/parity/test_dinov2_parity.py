@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,9 @@ torch = pytest.importorskip("torch", reason="parity is checked in the parity env
 transformers = pytest.importorskip("transformers")
 transforms = pytest.importorskip("torchvision.transforms")
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.dinov2 import export, reference  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import dinov2  # noqa: E402
-from sightline.runtime.graphs import Graphs  # noqa: E402
-from sightline.settings import Precision, Settings  # noqa: E402
+from sightline.settings import Precision  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
@@ -67,28 +63,39 @@ def view_of(image: Image.Image) -> View:
 
 @dataclass
 class Pair:
-    """One model twice: the file it is served from, and what the original answers for the photos."""
+    """One model twice: as it is pulled, and what the original answers for the photos."""
 
     name: str
-    file: Path
+    pulled: Any
     wanted: np.ndarray
 
     def found(self, precision: Precision) -> np.ndarray:
-        definition = next(each for each in dinov2.MODELS if each.name == self.name)
-        model = definition.load({dinov2.GRAPH_NAME: self.file}, Graphs(Settings(precision=precision)))
+        model = self.pulled.load(precision)
         return np.stack(model.infer([model.prepare(view_of(photo)) for photo in photos(self.name)]))
 
 
+@pytest.fixture(scope="module")
+def original(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Both models' network. The library saves it under the published names."""
+    torch.manual_seed(20)
+    # config.json of the repository, where it is not the library's default.
+    model = transformers.Dinov2Model(transformers.Dinov2Config(image_size=518, patch_size=14)).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # biases start at 0, factors at 1, which would hide a mistake with them
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    folder = tmp_path_factory.mktemp("dinov2")
+    model.save_pretrained(folder)
+    assert (folder / "model.safetensors").stat().st_size == dinov2.CHECKPOINT.size_bytes
+    hub.publish_artifact(dinov2.CHECKPOINT, folder / "model.safetensors")
+    return model
+
+
 @pytest.fixture(scope="module", params=PHOTOS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    folder = tmp_path_factory.mktemp(request.param)
-    order = Order(model=request.param, weights="random", seed=20, size="full", output=folder)
-    export(order)
-    original = reference(order)
+def pair(request: pytest.FixtureRequest, hub: Any, original: Any) -> Pair:
     pixels = [PREPARATIONS[request.param](photo) for photo in photos(request.param)]
     with torch.no_grad():
         wanted = np.stack([original(each[None]).pooler_output[0].numpy() for each in pixels])
-    return Pair(request.param, folder / dinov2.GRAPH_NAME, wanted)
+    return Pair(request.param, hub.pull(request.param), wanted)
 
 
 @pytest.mark.parametrize("name", PHOTOS)

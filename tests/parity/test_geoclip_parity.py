@@ -17,15 +17,12 @@ geoclip = pytest.importorskip("geoclip")
 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: E402
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.clip import export, reference  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import clip  # noqa: E402
-from sightline.models.geoclip import CARD, load  # noqa: E402
+from sightline.models.geoclip import load  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import Precision, Settings  # noqa: E402
-from sightline.types import Geolocation, Provenance  # noqa: E402
-from sightline.weights.store import Store, Wanted  # noqa: E402
+from sightline.types import Geolocation  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
 
@@ -53,30 +50,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def order(tmp_path_factory: pytest.TempPathFactory) -> Order:
-    return Order(
-        model="geoclip", weights="random", seed=20, size="full", output=tmp_path_factory.mktemp("exported")
-    )
+def files(clip_l_14: Any) -> Mapping[str, Path]:
+    """Installed as ``sightline models pull geoclip`` does it, the heads from the wheel."""
+    found: Mapping[str, Path] = clip_l_14.pull("geoclip").installed.files
+    return found
 
 
 @pytest.fixture(scope="module")
-def files(order: Order, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Installed as ``sightline models export geoclip --weights random`` does it, heads from the wheel."""
-    export(order)
-    wanted = Wanted(CARD.name, CARD.artifacts, CARD.licence, CARD.homepage, CARD.preprocessing, CARD.exporter)
-    store = Store(tmp_path_factory.mktemp("store"), allow_random=True)
-    return store.adopt(wanted, order.output, Provenance.RANDOM, "seed 20").files
-
-
-@pytest.fixture(scope="module")
-def original(order: Order) -> Any:
+def original(clip_l_14: Any) -> Any:
     """The library's own model with the same backbone.
 
     It encodes its gallery for each picture; here it does that once, which changes no number.
     """
     model = geoclip.GeoCLIP(clip_pretrained=False).eval()
-    tower = reference(next(tower for tower in clip.TOWERS if tower.name == "clip-vit-l-14"), order)
-    backbone = model.image_encoder.CLIP
+    backbone, tower = model.image_encoder.CLIP, clip_l_14.original
     backbone.vision_model.load_state_dict(tower.vision_model.state_dict())
     backbone.visual_projection.load_state_dict(tower.visual_projection.state_dict())
     model.image_encoder.image_processor = CLIPImageProcessorPil()

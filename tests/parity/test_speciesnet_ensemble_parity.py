@@ -205,7 +205,7 @@ def test_boxes_are_normalised_and_cut_the_same() -> None:
             theirs = (middle_x - part_x / 2.0, middle_y - part_y / 2.0, part_x, part_y)
             assert normalised(ours, width, height) == theirs
             cut = [int(part * side) for part, side in zip(theirs, (width, height) * 2, strict=True)]
-            crop = crop_of(ours, width, height)
+            crop = crop_of(normalised(ours, width, height), width, height)
             if cut[2] and cut[3]:
                 assert [crop.x_min, crop.y_min, crop.width, crop.height] == cut
             smaller += cut[2] < ours.width

@@ -19,15 +19,11 @@ transformers = pytest.importorskip("transformers")
 transforms = pytest.importorskip("torchvision.transforms")
 
 from sightline import operations  # noqa: E402
-from sightline.export import Order  # noqa: E402
-from sightline.export.clip import export, reference  # noqa: E402
-from sightline.models import catalogue, clip  # noqa: E402
+from sightline.models import ModelDefinition, catalogue, clip  # noqa: E402
 from sightline.runtime.analyzer import Analyzer, Status, Task  # noqa: E402
 from sightline.runtime.engine import Engine  # noqa: E402
-from sightline.runtime.residency import wanted  # noqa: E402
 from sightline.runtime.telemetry import Telemetry  # noqa: E402
 from sightline.settings import Settings  # noqa: E402
-from sightline.types import Provenance  # noqa: E402
 from sightline.weights.store import Store  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
@@ -43,15 +39,18 @@ PROMPTS = {
 
 @dataclass
 class Both:
-    """The two towers twice: as one ``CLIPModel``, and in a store."""
+    """The two towers twice: as one ``CLIPModel``, and as they are pulled."""
 
-    original: Any
-    tokenizer: Any
+    clip: Any
     models_dir: Path
+    known: Mapping[str, ModelDefinition]
+
+    @property
+    def original(self) -> Any:
+        return self.clip.original
 
     def original_text_vectors(self, texts: list[str]) -> Any:
-        ids = self.tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt")
-        hidden = self.original.text_model(**ids).pooler_output
+        hidden = self.original.text_model(**self.clip.tokens(texts)).pooler_output
         vectors = self.original.text_projection(hidden)
         return vectors / vectors.norm(dim=-1, keepdim=True)
 
@@ -60,13 +59,14 @@ class Both:
             _env_file=None,
             models_dir=self.models_dir,
             offline=True,
-            allow_random_weights=True,
             precision=precision,
             request_timeout_s=300,
         )
-        store, known, telemetry = Store.from_settings(settings), catalogue(), Telemetry()
-        engine = Engine(settings, known, store, telemetry)
-        async with Analyzer(settings, operations.catalogue(), known, engine, store, telemetry) as analyzer:
+        store, telemetry = Store.from_settings(settings), Telemetry()
+        engine = Engine(settings, self.known, store, telemetry)
+        async with Analyzer(
+            settings, operations.catalogue(), self.known, engine, store, telemetry
+        ) as analyzer:
             task = analyzer.bind(Task("it", "classify_zero_shot", params))
             (outcome,) = await analyzer.analyze(analyzer.open(photo), [task])
         assert outcome.status is Status.OK, outcome.error
@@ -75,37 +75,10 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
-    models_dir = tmp_path_factory.mktemp("store")
-    store, known = Store(models_dir, allow_random=True), catalogue()
-    towers: dict[bool, Any] = {}
-    tokenizer = None
-    for name in ("clip-vit-b-32", "clip-vit-b-32-text"):
-        tower = next(each for each in clip.TOWERS if each.name == name)
-        folder = tmp_path_factory.mktemp(name)
-        order = Order(model=name, weights="random", seed=20, size="full", output=folder)
-        export(order)
-        towers[tower.reads_text] = reference(tower, order)
-        if tower.reads_text:
-            tokenizer = transformers.PreTrainedTokenizerFast(
-                tokenizer_file=str(folder / "tokenizer.json"), pad_token="<|endoftext|>"
-            )
-        store.adopt(wanted(known[name]), folder, Provenance.RANDOM, "seed 20")
-    return Both(_joined(towers[False], towers[True]), tokenizer, models_dir)
-
-
-def _joined(looks: Any, reads: Any) -> Any:
-    """One ``CLIPModel`` of two towers, with the scale of the released weights."""
-    config = transformers.CLIPConfig(
-        vision_config=looks.config.to_dict(),
-        text_config=reads.config.to_dict(),
-        projection_dim=looks.config.projection_dim,
-    )
-    model = transformers.CLIPModel(config).eval()
-    model.vision_model, model.visual_projection = looks.vision_model, looks.visual_projection
-    model.text_model, model.text_projection = reads.text_model, reads.text_projection
-    model.logit_scale.data.fill_(math.log(clip.SIMILARITY_SCALE))
-    return model
+def both(hub: Any, clip_b_32: Any) -> Both:
+    pulled = {name: clip_b_32.pull(name) for name in ("clip-vit-b-32", "clip-vit-b-32-text")}
+    known = {**catalogue(), **{name: each.definition for name, each in pulled.items()}}
+    return Both(clip_b_32, hub.root, known)
 
 
 def photograph(name: str) -> tuple[bytes, Any]:
@@ -135,7 +108,7 @@ async def test_one_prompt_per_label(both: Both, photo: str) -> None:
     """As ``CLIPModel.forward`` does it: ``logits_per_image`` and a softmax."""
     file, pixels = photograph(photo)
     texts = [f"a photo of a {label}." for label in LABELS]
-    ids = both.tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt")
+    ids = both.clip.tokens(texts)
     with torch.no_grad():
         wanted_ = both.original(pixel_values=pixels, **ids).logits_per_image.softmax(-1)[0].numpy()
     check(await both.probabilities(file, "f32", {"labels": list(LABELS)}), wanted_, 1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -137,7 +138,8 @@ def test_a_damaged_record_counts_as_none(
 def test_a_record_of_other_weights_counts_as_none(installed: Installed, keep: Callable[..., None]) -> None:
     keep()
     path = drift_file(installed)
-    path.write_text(path.read_text().replace(installed.fingerprint, "0" * 16))
+    record = DriftRecord.from_json(path.read_bytes())
+    path.write_bytes(dataclasses.replace(record, fingerprint="0" * 16).to_json())
     choice = chosen(installed)
     assert choice.precision is Precision.F32
     assert "is of other weights" in (choice.complaint or "")

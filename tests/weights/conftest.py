@@ -36,6 +36,8 @@ class Fault:
     chunked: bool = False
     gzip: bool = False
     piece_delay_s: float = 0.0
+    times: int = -1
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -81,8 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.closing.wait(30)
             self.close_connection = True
             return
-        if fault.status:
-            self._head(seen, fault.status, {"Content-Length": "0"})
+        if fault.status and fault.times:
+            fault.times -= 1
+            self._head(seen, fault.status, {"Content-Length": "0", **fault.headers})
         elif self.path in hub.redirects:
             headers = {"Location": hub.redirects[self.path], "Content-Length": "0"}
             if self.path in hub.linked:
@@ -95,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, seen: Seen, data: bytes, fault: Fault) -> None:
         tag = f'"{hashlib.md5(data).hexdigest()}"'
-        headers = {"ETag": f"W/{tag}" if fault.weak else tag, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f"W/{tag}" if fault.weak else tag, "Accept-Ranges": "bytes", **fault.headers}
         start, status = 0, 200
         asked = re.fullmatch(r"bytes=(\d+)-", seen.headers.get("range", ""))
         if asked and not fault.no_ranges and seen.headers.get("if-range", tag) == tag:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import time
+from email.utils import formatdate
 
 import pytest
 
@@ -220,7 +221,7 @@ def test_the_hubs_announced_digest_is_checked(fetch, hub, place, start_hub, tmp_
     [
         (404, SourceMissing, r"no such file \(404\)"),
         (410, SourceMissing, r"no such file \(410\)"),
-        (401, SourceMissing, r"access refused \(401\): accept its licence there and set SIGHTLINE_HUB_TOKEN"),
+        (401, SourceMissing, r"access refused \(401\): accept the licence .* set SIGHTLINE_HUB_TOKEN"),
         (403, SourceMissing, "access refused"),
         (429, SourceUnreachable, "answered 429"),
         (503, SourceUnreachable, "answered 503"),
@@ -310,3 +311,120 @@ def test_messages_hold_no_credentials(tmp_path, closed_port, hasty):
         session.fetch(FILE, tmp_path / "file", Expected(), "x", silent)
     assert "hunter2" not in str(caught.value)
     assert "hf_secret" not in str(caught.value)
+
+
+PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+
+
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_a_web_page_is_not_a_file(fetch, hub, place, fault, tmp_path, content_type):
+    hub.files[place] = PAGE
+    hub.faults[place] = fault(headers={"Content-Type": content_type})
+    with pytest.raises(SourceMissing, match="web page instead of the file") as raised:
+        fetch()
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "file").exists()
+    hub.files[place], hub.faults = DATA, {}
+    fetch()
+
+
+def test_a_redirect_to_a_login_page_is_one_line(fetch, hub, place, start_hub):
+    other = start_hub()
+    other.files["/account/login?next=/model"] = PAGE
+    hub.redirects[place] = f"{other.url}/account/login?next=/model"
+    with pytest.raises(SourceMissing, match="may ask for a login"):
+        fetch()
+    assert "authorization" not in other.seen[0].headers
+
+
+def test_xml_that_is_a_file_is_fetched(fetch, hub, place, sha256):
+    hub.files[place] = b"<taxonomy/>"
+    assert fetch() == sha256(b"<taxonomy/>")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_file_says_how_to_get_it(fetch, hub, place, fault, status):
+    hub.faults[place] = fault(status=status, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(SourceMissing, match=rf"\({status}\).*licence.*SIGHTLINE_HUB_TOKEN"):
+        fetch()
+    assert len(hub.seen) == 1
+
+
+@pytest.mark.parametrize("code", ["RepoNotFound", "EntryNotFound", "RevisionNotFound"])
+def test_what_the_hub_does_not_have_is_not_called_gated(fetch, hub, place, fault, code):
+    hub.faults[place] = fault(status=401, headers={"X-Error-Code": code})
+    with pytest.raises(SourceMissing, match="no such file"):
+        fetch()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_server_asks_for_is_made(fetch, hub, place, fault, sha256, monkeypatch, status):
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    hub.faults[place] = fault(status=status, times=2, headers={"Retry-After": "7"})
+    assert fetch() == sha256(DATA)
+    assert pauses == [7.0, 7.0]
+
+
+def test_a_pause_may_be_asked_for_as_a_date(fetch, hub, place, fault, sha256, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    when = formatdate(time.time() + 30, usegmt=True)
+    hub.faults[place] = fault(status=429, times=1, headers={"Retry-After": when})
+    assert fetch() == sha256(DATA)
+    assert 0 < pauses[0] <= 30
+
+
+def test_a_longer_pause_is_said_and_not_made(fetch, hub, place, fault, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waited"))
+    hub.faults[place] = fault(status=429, headers={"Retry-After": "3600"})
+    with pytest.raises(SourceUnreachable, match=r"429 and asks to wait 3,600 s"):
+        fetch()
+    assert len(hub.seen) == 1
+
+
+def test_a_pause_that_cannot_be_read_is_our_own(fetch, hub, place, fault, sha256, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    hub.faults[place] = fault(status=429, times=1, headers={"Retry-After": "soon"})
+    assert fetch() == sha256(DATA)
+    assert pauses == [0.01]
+
+
+def test_another_file_is_noticed_before_it_is_downloaded(fetch, hub, place, start_hub, sha256):
+    storage = start_hub()
+    storage.files["/blob"] = DATA
+    hub.redirects[place], hub.linked[place] = f"{storage.url}/blob", "0" * 64
+    with pytest.raises(DigestMismatch, match="the hub has another file"):
+        fetch(expected=Expected(sha256(DATA)))
+    assert sum(request.sent for request in storage.seen) < len(DATA)
+
+
+def test_other_hosts_have_a_mirror(fetch, hub, hasty, start_hub, sha256):
+    mirror = start_hub()
+    mirror.files["/m/files.example:8443/a/b%20c.bin?download=1"] = DATA
+    with Downloads(
+        hub_endpoint=hub.url, hub_token="hf_secret", offline=False, mirror=f"{mirror.url}/m/", patience=hasty
+    ) as session:
+        digest = fetch(UrlFile("https://files.example:8443/a/b%20c.bin?download=1"), session=session)
+    assert digest == sha256(DATA)
+    assert "authorization" not in mirror.seen[0].headers
+    assert hub.seen == []
+
+
+def test_the_hub_has_no_other_mirror(fetch, hub, place, hasty, closed_port, sha256):
+    with Downloads(
+        hub_endpoint=hub.url, hub_token=None, offline=False, mirror=closed_port, patience=hasty
+    ) as session:
+        assert fetch(session=session) == sha256(DATA)
+
+
+@pytest.mark.parametrize("mirror", ["http://mirror.example", "ftp://127.0.0.1", "mirror.example", "http://"])
+def test_a_mirror_that_could_be_listened_to_is_refused(mirror):
+    with pytest.raises(ConfigurationError):
+        Downloads(hub_endpoint="https://hub.example", hub_token=None, offline=False, mirror=mirror)
+
+
+@pytest.mark.parametrize("mirror", ["https://mirror.example/x", "http://localhost:8081", "http://[::1]:80"])
+def test_a_mirror_on_this_machine_may_use_http(mirror):
+    Downloads(hub_endpoint="https://hub.example", hub_token=None, offline=False, mirror=mirror)

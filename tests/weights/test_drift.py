@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -106,10 +107,15 @@ def test_a_second_one_replaces_the_first(
     assert read_record(installed) == worse
 
 
-def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+def damaged(change: Callable[[dict[str, Any]], object], *, sealed: bool = True) -> Callable[[bytes], bytes]:
+    """Changes fields; with the digest that the changed record would have, unless not ``sealed``."""
+
     def apply(data: bytes) -> bytes:
         fields = json.loads(data)
         change(fields)
+        if sealed:
+            del fields["sha256"]
+            fields["sha256"] = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         return json.dumps(fields).encode()
 
     return apply
@@ -130,6 +136,9 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
         damaged(lambda fields: fields.update(more=1)),
         damaged(lambda fields: fields.update(f32_s=-1)),
         damaged(lambda fields: fields["figures"].update(both=1.5)),
+        damaged(lambda fields: fields.update(within_limits=False), sealed=False),
+        damaged(lambda fields: fields.update(f32_s=fields["f32_s"] * 2), sealed=False),
+        damaged(lambda fields: fields.pop("sha256"), sealed=False),
     ],
 )
 def test_a_damaged_record_says_so(kept: Path, installed: Installed, harm: Callable[[bytes], bytes]) -> None:

@@ -308,7 +308,7 @@ class TestAdopting:
 
     def test_random_weights_are_never_completed_from_the_network(self, store, card, folder, place, hub):
         (folder / "config.json").unlink()
-        with pytest.raises(SourceMissing, match="the exporter did not write it"):
+        with pytest.raises(SourceMissing, match="not used for random weights"):
             store.adopt(card, folder, Provenance.RANDOM, "seed 1")
         assert hub.seen == []
 

@@ -36,6 +36,8 @@ def doctor(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
 
     findings = []
     for finding in _findings(models_dir):
+        if finding.detail and not as_json:
+            continue
         findings.append(finding)
         if not as_json:
             _show(finding, new_area=len(findings) == 1 or findings[-2].area != finding.area)

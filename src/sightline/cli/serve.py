@@ -47,6 +47,10 @@ def serve(
             help="Allow a public address without an API key.",
         ),
     ] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="Answer everything with made-up models, without a download"),
+    ] = False,
     log_level: Annotated[
         LogLevel | None,
         typer.Option(show_default="SIGHTLINE_LOG_LEVEL or info", help="How much to log."),
@@ -63,6 +67,7 @@ def serve(
 
       [cyan]sightline serve[/]
       [cyan]sightline serve --preload all --offline[/]
+      [cyan]sightline serve --rehearse[/]
       [cyan]SIGHTLINE_API_KEYS=secret sightline serve --host 0.0.0.0 --port 80[/]
     """
     settings = settings_from(
@@ -72,6 +77,7 @@ def serve(
         models_dir=models_dir,
         offline=offline,
         insecure=insecure,
+        rehearse=rehearse or None,
         log_level=log_level.value if log_level else None,
     )
     from sightline.server.app import serve as run

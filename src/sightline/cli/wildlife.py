@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from sightline.jobs.wildlife.identification import Tally
     from sightline.jobs.wildlife.identifying import Identifier, Query
-    from sightline.jobs.wildlife.photos import PhotoFolder
-    from sightline.jobs.wildlife.places import Places
+    from sightline.jobs.wildlife.inputs import Inputs
     from sightline.settings import Settings
 
 
@@ -55,18 +54,46 @@ def wildlife(
             exists=True,
             dir_okay=False,
             show_default="none",
-            help="Places of single photos, which go before those above: JSON as speciesnet reads it, or CSV.",
+            help="Places of single photos, which take precedence: JSON as speciesnet reads it, or CSV.",
         ),
     ] = None,
+    filepaths: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="all photos",
+            help="Look only at the photos listed in this file, one path a line; [cyan]-[/] is stdin.",
+        ),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default="none",
+            help="Boxes of another detector, instead of looking for them: batch results of MegaDetector or "
+            "predictions of speciesnet.",
+        ),
+    ] = None,
+    ignore_unmatched: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-unmatched",
+            help="Continue if something in those files matches no photo, is contradictory or unknown.",
+        ),
+    ] = False,
     out: Annotated[
         Path, typer.Option(metavar="FILE", dir_okay=False, help="Where the predictions are written.")
     ] = Path("predictions.json"),
     predictions_format: Annotated[
         PredictionsFormat,
         typer.Option(
-            "--format", help="speciesnet-4 has one prediction per photo, speciesnet-5 one per animal."
+            "--format",
+            help="megadetector is what Timelapse reads. speciesnet-5 has a prediction per animal, "
+            "speciesnet-4 one per photo.",
         ),
-    ] = PredictionsFormat.SPECIESNET_4,
+    ] = PredictionsFormat.MEGADETECTOR,
     version: Annotated[
         str | None,
         typer.Option(metavar="NAME", show_default="the newest", help="Release of SpeciesNet."),
@@ -77,7 +104,15 @@ def wildlife(
             min=0,
             max=1,
             show_default="0.1",
-            help="Detections as sure as this are classified in speciesnet-5.",
+            help="Detections as sure as this are classified, except in speciesnet-4.",
+        ),
+    ] = None,
+    max_classifications: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            show_default="all",
+            help="Most detections of a photo that are classified, the surest first; not in speciesnet-4.",
         ),
     ] = None,
     recursive: Annotated[
@@ -111,45 +146,63 @@ def wildlife(
     import asyncio
 
     from sightline.jobs.wildlife.identifying import Query
+    from sightline.jobs.wildlife.inputs import read_inputs
     from sightline.jobs.wildlife.photos import PhotoFolder
-    from sightline.jobs.wildlife.places import Places, read_places
 
     place = Place(country, admin1_region, latitude, longitude)
-    asked = {"format": predictions_format.value, "version": version, "min_confidence": min_confidence}
+    asked = {
+        "format": predictions_format.asked,
+        "version": version,
+        "min_confidence": min_confidence,
+        "max_classifications": max_classifications,
+    }
     with quiet_log():
         settings = settings_from(models_dir=models_dir, offline=offline)
         query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
         query.about(place)
-        places = Places(place, read_places(instances, folder, query.about) if instances else {})
-        identifying = _identifying(settings, server, api_key, query, with_places=places.has_coordinates)
-        run = _run(
-            identifying, query, places, PhotoFolder(folder, recursive), out, force=force, at_once=concurrency
+        inputs = read_inputs(
+            PhotoFolder(folder, recursive),
+            place,
+            query,
+            filepaths=filepaths,
+            instances=instances,
+            detections=detections,
+            unmatched=_warn if ignore_unmatched else None,
         )
+        identifying = _identifying(settings, server, api_key, query, inputs)
+        run = _run(identifying, query, inputs, out, predictions_format, force=force, at_once=concurrency)
         tally = asyncio.run(run)
     if tally.failed:
         raise typer.Exit(FAILED)
 
 
+def _warn(problems: str) -> None:
+    stderr().print(printable(f"warning: {problems}"), style="yellow", markup=False, soft_wrap=True)
+
+
 def _identifying(
-    settings: Settings, server: str | None, api_key: str | None, query: Query, *, with_places: bool
+    settings: Settings, server: str | None, api_key: str | None, query: Query, inputs: Inputs
 ) -> AbstractAsyncContextManager[Identifier]:
+    with_places, with_detector = inputs.places.has_coordinates, inputs.needs_detector
     if server is None:
         from sightline.jobs.wildlife.identifying import identifying_here
 
-        return identifying_here(settings, query, with_places=with_places)
+        return identifying_here(settings, query, with_places=with_places, with_detector=with_detector)
     from sightline.imaging import ImageLimits
     from sightline.jobs.wildlife.remote import identifying_there
 
     limits = ImageLimits.from_settings(settings)
-    return identifying_there(server, query, limits, api_key, with_places=with_places)
+    return identifying_there(
+        server, query, limits, api_key, with_places=with_places, with_detector=with_detector
+    )
 
 
 async def _run(
     identifying: AbstractAsyncContextManager[Identifier],
     query: Query,
-    places: Places,
-    photos: PhotoFolder,
+    inputs: Inputs,
     out: Path,
+    predictions_format: PredictionsFormat,
     *,
     force: bool,
     at_once: int,
@@ -165,13 +218,13 @@ async def _run(
     watch = Watch()
     with checkpoint_beside(out) as checkpoint:
         async with identifying as identifier:
-            job = Identification(photos, places, query, identifier, checkpoint, watch, at_once=at_once)
+            job = Identification(inputs, query, identifier, checkpoint, watch, at_once=at_once)
             try:
                 with watch:
                     await job.prepare(out, force=force)
                     watch.begin(await job.count())
                     await job.run()
-                    job.write(out)
+                    job.write(out, predictions_format)
             except asyncio.CancelledError:
                 watch.end(job.tally)
                 _leave()
@@ -180,7 +233,6 @@ async def _run(
                     watch.end(job.tally)
                 raise
     watch.end(job.tally)
-    _tell_unmet(places)
     stderr().print(f"wrote {printable(str(out))}", style="dim", markup=False, soft_wrap=True)
     return job.tally
 
@@ -190,9 +242,3 @@ def _leave() -> None:
     stderr().print("interrupted; the same command, without --force, goes on from here", markup=False)
     sys.stdout.flush()
     os._exit(INTERRUPTED)
-
-
-def _tell_unmet(places: Places) -> None:
-    if unmet := places.unmet:
-        message = f"{len(unmet):,} of the instances are no photos of this folder, such as {unmet[0]}"
-        stderr().print(f"warning: {printable(message)}", style="yellow", markup=False, soft_wrap=True)

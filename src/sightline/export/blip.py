@@ -13,9 +13,9 @@ from transformers import BlipConfig, BlipForConditionalGeneration
 from sightline.errors import UnknownModel
 from sightline.export import Order, hub, onnx_file
 from sightline.export.blip_towers import DecoderStep, VisionTower
-from sightline.export.blip_vocabulary import stand_in
 from sightline.models.blip import CHECKPOINTS, SQUARE, TOKENIZER, Checkpoint
 from sightline.models.blip.captioner import BEGIN_TOKEN, END_TOKEN, VOCABULARY_SIZE
+from sightline.models.blip.vocabulary import stand_in
 from sightline.weights.sources import HubFile
 
 _log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from transformers import (
 from sightline.errors import UnknownModel
 from sightline.export import Order, hub, onnx_file
 from sightline.export.clip_towers import ImageTower, TextTower
-from sightline.export.clip_vocabulary import stand_in
 from sightline.models.clip import CONTEXT_TOKENS, END_TOKEN, SQUARE, TOKENIZER, TOWERS, Tower
+from sightline.models.clip_vocabulary import stand_in
 from sightline.weights.sources import HubFile
 
 _log = logging.getLogger(__name__)

@@ -172,6 +172,7 @@ class ModelDefinition:
     It raises ModelUnavailable, saying what to set, when nothing is configured. ``lacking`` says the same
     without connecting, for lists and for choosing between models: "set …", or None when nothing is missing.
     ``check`` raises ConfigurationError for what the settings name and is wrong, and is called once at start.
+    ``made_up`` connects to what stands in for the model in a rehearsal.
     """
 
     card: ModelCard
@@ -179,6 +180,7 @@ class ModelDefinition:
     connect: Callable[[Settings], Connection] | None = None
     lacking: Callable[[Settings], str | None] = lambda settings: None
     check: Callable[[Settings], None] = lambda settings: None
+    made_up: Callable[[Settings], Connection] | None = None
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.connect is None):

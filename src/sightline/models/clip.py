@@ -17,21 +17,22 @@ from numpy.typing import NDArray
 
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition
-from sightline.models.clip_backbone import SQUARE, VIT_L_14_BYTES, VIT_L_14_GRAPH, VIT_L_14_SHA256
+from sightline.models import clip_backbone as backbone
+from sightline.models.clip_backbone import CONTEXT_TOKENS, END_TOKEN, SQUARE
 from sightline.models.embedders import ImageTower, only_input, output_index, rows
+from sightline.networks import clip as networks
+from sightline.networks import graph_artifacts
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Exported, HubFile
+from sightline.weights.sources import Artifact, HubFile, Recipe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["CONTEXT_TOKENS", "END_TOKEN", "MODELS", "SQUARE", "TOKENIZER", "TOWERS", "Tower"]
 
-CONTEXT_TOKENS = 77
 # exp(logit_scale) of the released ViT-B/32 and ViT-L/14: both store 4.6052, the natural logarithm of 100, at
 # which training capped it (Radford et al. 2021, section 2.5).
 SIMILARITY_SCALE = 100.0
-END_TOKEN = 49407
 
 # Texts are padded to a multiple of this: a graph prepares itself anew for each length it has not seen, and
 # computing 77 tokens for a text of eight costs five times as much.
@@ -43,27 +44,37 @@ TokenIds = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """One half of a CLIP model: where its original weights lie and what is known of it."""
+    """One half of a CLIP model: its network, the checkpoint that holds it, and the facts of its card."""
 
     name: str
     space: str
-    dimensions: int
-    repo: str
-    revision: str
-    reads_text: bool
+    network: networks.ClipImage | networks.ClipText
+    checkpoint: Artifact
     parameters: int
     multiply_adds: int
     max_batch: int
-    graph: HubFile
-    graph_sha256: str
-    graph_bytes: int | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of a vector."""
+        return self.network.dimensions
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it reads texts rather than pictures."""
+        return isinstance(self.network, networks.ClipText)
 
     @property
     def graph_name(self) -> str:
+        """The name of its graph's file."""
         return "text.onnx" if self.reads_text else "image.onnx"
 
 
-_B32 = "Xenova/clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
+def _make_up_tokenizer(output: Path, recipe: Recipe) -> None:
+    from sightline.models.clip_vocabulary import stand_in
+
+    stand_in().save(str(output), pretty=False)
+
 
 # Both models read with the same byte-pair vocabulary.
 TOKENIZER = Artifact(
@@ -72,67 +83,48 @@ TOKENIZER = Artifact(
         HubFile(
             "openai/clip-vit-large-patch14", "tokenizer.json", "32bd64288804d66eefd0ccbe215aa642df71cc41"
         ),
-        Exported("clip"),
     ),
     sha256="a83e0809aa4c3af7208b2df632a7a69668c6d48775b3c3fe4e1b1199d1f8b8f4",
     size_bytes=2_224_003,
+    made_up=_make_up_tokenizer,
 )
 
 TOWERS = (
     Tower(
         name="clip-vit-b-32",
         space="clip-vit-b-32",
-        dimensions=512,
-        repo="openai/clip-vit-base-patch32",
-        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
-        reads_text=False,
+        network=backbone.VIT_B_32_IMAGE,
+        checkpoint=backbone.VIT_B_32_CHECKPOINT,
         parameters=87_849_216,
         multiply_adds=4_410_000_000,
         max_batch=16,
-        graph=HubFile(_B32[0], "onnx/vision_model.onnx", _B32[1]),
-        graph_sha256="fd6e1402a588279d1723c7534d4bcba5bc0b14b47dfab0e46f8c47b8270d7d40",
-        graph_bytes=351_685_709,
     ),
     Tower(
         name="clip-vit-b-32-text",
         space="clip-vit-b-32",
-        dimensions=512,
-        repo="openai/clip-vit-base-patch32",
-        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
-        reads_text=True,
+        network=backbone.VIT_B_32_TEXT,
+        checkpoint=backbone.VIT_B_32_CHECKPOINT,
         parameters=63_428_096,
         multiply_adds=2_980_000_000,
         max_batch=32,
-        graph=HubFile(_B32[0], "onnx/text_model.onnx", _B32[1]),
-        graph_sha256="3f6571f5bad13a97c469c1622e1cfc4d9aef78b79fdbfcff804ca357bfada8cc",
-        graph_bytes=254_058_553,
     ),
     Tower(
         name="clip-vit-l-14",
         space="clip-vit-l-14",
-        dimensions=768,
-        repo="openai/clip-vit-large-patch14",
-        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
-        reads_text=False,
+        network=backbone.VIT_L_14_IMAGE,
+        checkpoint=backbone.VIT_L_14_CHECKPOINT,
         parameters=303_966_208,
         multiply_adds=81_000_000_000,
         max_batch=4,
-        graph=VIT_L_14_GRAPH,
-        graph_sha256=VIT_L_14_SHA256,
-        graph_bytes=VIT_L_14_BYTES,
     ),
     Tower(
         name="clip-vit-l-14-text",
         space="clip-vit-l-14",
-        dimensions=768,
-        repo="openai/clip-vit-large-patch14",
-        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
-        reads_text=True,
+        network=backbone.VIT_L_14_TEXT,
+        checkpoint=backbone.VIT_L_14_CHECKPOINT,
         parameters=123_650_304,
         multiply_adds=6_650_000_000,
         max_batch=32,
-        graph=HubFile(VIT_L_14_GRAPH.repo, "onnx/text_model.onnx", VIT_L_14_GRAPH.revision),
-        graph_sha256="a86051a90491b97e2ea1d0351ef664926735bca7536034384f901915ee91fd69",
     ),
 )
 
@@ -212,12 +204,7 @@ def _load_text(files: Mapping[str, Path], graphs: GraphLoader) -> ClipText:
 
 
 def _definition(tower: Tower) -> ModelDefinition:
-    graph = Artifact(
-        name=tower.graph_name,
-        sources=(tower.graph, Exported("clip")),
-        sha256=tower.graph_sha256,
-        size_bytes=tower.graph_bytes,
-    )
+    files = (tower.checkpoint, *graph_artifacts(tower.network, tower.checkpoint.name))
     kind = "texts" if tower.reads_text else "pictures"
     card = ModelCard(
         name=tower.name,
@@ -230,11 +217,10 @@ def _definition(tower: Tower) -> ModelDefinition:
         preprocessing="clip-text-77" if tower.reads_text else "clip-224-bicubic-middle",
         parameters=tower.parameters,
         multiply_adds=tower.multiply_adds,
-        artifacts=(graph, TOKENIZER) if tower.reads_text else (graph,),
+        artifacts=(*files, TOKENIZER) if tower.reads_text else files,
         space=tower.space,
         similarity_scale=SIMILARITY_SCALE,
         max_batch=tower.max_batch,
-        exporter="clip",
     )
     return ModelDefinition(card, _load_text if tower.reads_text else _load_image)
 

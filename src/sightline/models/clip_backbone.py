@@ -1,12 +1,18 @@
-"""What models with a CLIP tower inside share. No model stands here: the families beside it build on this.
+"""CLIP's image input, published checkpoints and networks, for CLIP itself and models that contain it.
 
-The numbers are those of the reference preprocessing (github.com/openai/CLIP, ``clip.py``).
+No model is defined here. The numbers are those of the reference preprocessing (github.com/openai/CLIP,
+``clip.py``) and of the published config.json files.
 """
 
 from __future__ import annotations
 
 from sightline.models.embedders import Square
-from sightline.weights.sources import HubFile
+from sightline.networks.clip import ClipImage, ClipText
+from sightline.networks.transformer import Pixels
+from sightline.weights.sources import Artifact, HubFile
+
+CONTEXT_TOKENS = 77
+END_TOKEN = 49407
 
 SQUARE = Square(
     short_side=224,
@@ -14,10 +20,36 @@ SQUARE = Square(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
 )
-VIT_L_14_GRAPH = HubFile(
-    "Xenova/clip-vit-large-patch14",
-    "onnx/vision_model.onnx",
-    "c307790166907339eed5a9a53a249af534102536",
+
+# Each file holds both towers.
+VIT_B_32_CHECKPOINT = Artifact(
+    "pytorch_model.bin",
+    (
+        HubFile(
+            "openai/clip-vit-base-patch32", "pytorch_model.bin", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
+        ),
+    ),
+    sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+    size_bytes=605_247_071,
+    intermediate=True,
 )
-VIT_L_14_SHA256 = "ff49f8aa57c7abfd26e382eb083e4dbf988505223a9bd3767dbfd4e729206709"
-VIT_L_14_BYTES = 1_216_438_437
+VIT_L_14_CHECKPOINT = Artifact(
+    "model.safetensors",
+    (
+        HubFile(
+            "openai/clip-vit-large-patch14", "model.safetensors", "32bd64288804d66eefd0ccbe215aa642df71cc41"
+        ),
+    ),
+    sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+    size_bytes=1_710_540_580,
+    intermediate=True,
+)
+
+VIT_B_32_IMAGE = ClipImage(
+    pixels=Pixels(SQUARE.size, 32, SQUARE.mean, SQUARE.std), width=768, layers=12, heads=12, dimensions=512
+)
+VIT_B_32_TEXT = ClipText(width=512, layers=12, heads=8, dimensions=512)
+VIT_L_14_IMAGE = ClipImage(
+    pixels=Pixels(SQUARE.size, 14, SQUARE.mean, SQUARE.std), width=1024, layers=24, heads=16, dimensions=768
+)
+VIT_L_14_TEXT = ClipText(width=768, layers=12, heads=12, dimensions=768)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sightline.collections import Classifier, Collections
 from sightline.collections.collection import Signature
 from sightline.errors import CollectionDamaged, UnknownCollection
-from sightline.models import Connection, ModelCard, ModelDefinition, Runs
+from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.settings import Settings
 from sightline.types import Capability, Provenance
 
@@ -88,4 +88,4 @@ def connect(settings: Settings) -> Connection:
     return Connection(ServingClassifiers(collections), str(collections.root), Provenance.TRAINED)
 
 
-MODELS = (ModelDefinition(CARD, connect=connect),)
+MODELS = (ModelDefinition(CARD, connect=connect, made_up=made_up.classifiers),)

@@ -13,11 +13,23 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, Model, ModelCard, ModelDefinition
 from sightline.models.embedders import ImageTower, Square
+from sightline.networks import graph_artifacts
+from sightline.networks.dinov2 import Dinov2
+from sightline.networks.transformer import Pixels
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Exported
+from sightline.weights.sources import Artifact, HubFile
 
 DIMENSIONS = 768
 GRAPH_NAME = "image.onnx"
+_PATCH = 14
+
+CHECKPOINT = Artifact(
+    "model.safetensors",
+    (HubFile("facebook/dinov2-base", "model.safetensors", "f9e44c814b77203eaa57a6bdbbd535f21ede1415"),),
+    sha256="d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
+    size_bytes=346_345_912,
+    intermediate=True,
+)
 
 # ImageNet's, as in preprocessor_config.json of facebook/dinov2-base and in timm.
 _MEAN = (0.485, 0.456, 0.406)
@@ -61,7 +73,8 @@ def _definition(variant: Variant) -> ModelDefinition:
     def load(files: Mapping[str, Path], graphs: GraphLoader) -> Model:
         return ImageTower(graphs(files[GRAPH_NAME]), variant.square)
 
-    size = variant.square.size
+    square, size = variant.square, variant.square.size
+    network = Dinov2(pixels=Pixels(size, _PATCH, square.mean, square.std), width=DIMENSIONS)
     card = ModelCard(
         name=variant.name,
         capabilities=frozenset({Capability.IMAGE_EMBEDDING}),
@@ -71,12 +84,9 @@ def _definition(variant: Variant) -> ModelDefinition:
         preprocessing=variant.preprocessing,
         parameters=86_580_480,
         multiply_adds=variant.multiply_adds,
-        # The ONNX files on the hub do not match: those of Xenova interpolate the position embedding
-        # bilinearly (github.com/huggingface/optimum/pull/1580), the original does so bicubically.
-        artifacts=(Artifact(GRAPH_NAME, (Exported("dinov2"),)),),
+        artifacts=(CHECKPOINT, *graph_artifacts(network, CHECKPOINT.name)),
         space=variant.name,
         max_batch=variant.max_batch,
-        exporter="dinov2",
     )
     return ModelDefinition(card, load)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
-from sightline.models import Connection, ModelCard, ModelDefinition, Runs
+from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.models.answering import Answerer, Prompt, Said, Service, retry_after_s, uninstalled
 from sightline.settings import Settings
 from sightline.types import Capability, Provenance
@@ -194,4 +194,4 @@ def _retry_delay(error: APIError) -> str | None:
     return str(delays[0]).removesuffix("s") if delays else None
 
 
-MODELS = (ModelDefinition(CARD, connect=connect, lacking=lacking),)
+MODELS = (ModelDefinition(CARD, connect=connect, lacking=lacking, made_up=made_up.answers),)

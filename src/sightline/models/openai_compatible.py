@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
-from sightline.models import Connection, ModelCard, ModelDefinition, Runs
+from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.models.answering import (
     Answerer,
     Prompt,
@@ -164,4 +164,4 @@ def _reason(error: APIStatusError) -> str:
     return str(body or "")
 
 
-MODELS = (ModelDefinition(CARD, connect=connect, lacking=lacking),)
+MODELS = (ModelDefinition(CARD, connect=connect, lacking=lacking, made_up=made_up.answers),)

@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from sightline.errors import CheckpointInvalid
 from sightline.networks.builder import GraphBuilder
 from sightline.weights.checkpoints import read_checkpoint
 from sightline.weights.sources import Artifact, Built, Recipe, Report
-from sightline.weights.tensors import Checkpoint, Shape
+from sightline.weights.tensors import Checkpoint, Shape, Tensor
 
 Metadata = Mapping[str, str]
 
@@ -25,6 +27,11 @@ class Network(ABC):
 
     # Patterns (fnmatch) of tensors that a checkpoint may also hold and that no graph needs.
     ignored: tuple[str, ...] = ()
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """Tensors that a checkpoint may hold a second time: the copy's name to the original's."""
+        return {}
 
     @property
     @abstractmethod
@@ -57,9 +64,12 @@ def fitted(network: Network, checkpoint: Checkpoint) -> Checkpoint:
     """Return the tensors that ``network`` uses, in its own order.
 
     Raises:
-        CheckpointInvalid: a tensor is missing, unexpected or has another shape; the message names the first.
+        CheckpointInvalid: a tensor is missing, unexpected, has another shape or is a copy that differs; the
+            message names the first.
     """
     found = {network.published_name(name): tensor for name, tensor in checkpoint.items()}
+    for copy, original in network.copies.items():
+        _drop_copy(found, copy, original)
     expected = network.tensors
     for name, shape in expected.items():
         if name not in found:
@@ -72,6 +82,15 @@ def fitted(network: Network, checkpoint: Checkpoint) -> Checkpoint:
         if name not in expected and not any(fnmatchcase(name, pattern) for pattern in network.ignored):
             raise CheckpointInvalid(f"the checkpoint has a tensor {name} that this model does not have")
     return {name: found[name] for name in expected}
+
+
+def _drop_copy(found: dict[str, Tensor], copy: str, original: str) -> None:
+    if copy not in found:
+        return
+    tensor = found.pop(copy)
+    kept = found.setdefault(original, tensor)
+    if kept.shape != tensor.shape or not np.array_equal(kept.numpy(), tensor.numpy()):
+        raise CheckpointInvalid(f"tensor {copy} of the checkpoint differs from {original}; expected a copy")
 
 
 def graph_artifacts(network: Network, checkpoint: str) -> tuple[Artifact, ...]:

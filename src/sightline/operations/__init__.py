@@ -126,8 +126,10 @@ class Scene(Protocol):
         ...
 
     async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
-        """:meth:`infer` for many subjects, in their order. Only so many of a picture's are under way at once
-        that its tasks do not fill a lane among themselves."""
+        """:meth:`infer` for many subjects, in their order. Equal subjects are looked at once.
+
+        No more are under way than a request may have in a lane: the others follow one by one.
+        """
         ...
 
     def known(self, model: str, subject: Subject) -> Inference | None:
@@ -193,9 +195,11 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         name: what requests call it.
         description: one sentence, for people.
         needs: capabilities it may ask models for.
+        default_spaces: for a capability that several models have, the space that default parameters name.
         targets, default_target: parts of the picture it can work on; empty if it knows no targets.
         example: parameters for docs, OpenAPI and conformance tests.
         default_tasks: what a request that names no task gets from this operation.
+        purposes: other words for what it is for, by which its models are pulled; operations may share one.
         timing_group: what its time counts as in logs: detection, embedding, classification, description.
     """
 
@@ -206,10 +210,12 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     Result: type[ResultT]
     example: Mapping[str, Any]
     timing_group: str
+    default_spaces: Mapping[Capability, str] = {}
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None
     needs_picture: bool = True
     default_tasks: tuple[TaskTemplate, ...] = ()
+    purposes: tuple[str, ...] = ()
 
     @abstractmethod
     async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:

@@ -89,6 +89,7 @@ class Ask(Operation[AskParams, Asked]):
     Result = Asked
     example = {"prompt": "What is the person doing?"}
     timing_group = "description"
+    purposes = ("questions",)
 
     async def run(self, scene: Scene, params: AskParams, models: Models) -> Answer[Asked]:
         model = models.find(Capability.ANSWER, params.model)

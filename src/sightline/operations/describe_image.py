@@ -55,7 +55,9 @@ class DescribeImage(Operation[DescribeImageParams, Description]):
     Params = DescribeImageParams
     Result = Description
     example = {"target": "whole_image", "max_length": 50}
+    default_spaces = {Capability.CAPTION: DEFAULT_MODEL}
     timing_group = "description"
+    purposes = ("captions",)
 
     async def run(self, scene: Scene, params: DescribeImageParams, models: Models) -> Answer[Description]:
         model = models.find(Capability.CAPTION, params.model)

@@ -30,6 +30,7 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
     example = {"target": "prominent_face", "face_context": "whole_image"}
     default_tasks = (TaskTemplate("person"), TaskTemplate("face", {"target": "prominent_face"}))
     timing_group = "detection"
+    purposes = ("people",)
 
     async def run(self, scene: Scene, params: DetectBoundingBoxParams, models: Models) -> Answer[BoundingBox]:
         if params.target is Target.PROMINENT_FACE:

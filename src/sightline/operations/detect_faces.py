@@ -37,6 +37,7 @@ class DetectFaces(Operation[DetectFacesParams, Faces]):
     Result = Faces
     example = {"min_score": 0.9}
     timing_group = "detection"
+    purposes = ("faces", "people")
 
     async def run(self, scene: Scene, params: DetectFacesParams, models: Models) -> Answer[Faces]:
         model = models.find(Capability.FACE_BOXES)

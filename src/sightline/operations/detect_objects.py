@@ -59,6 +59,7 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
     Result = FoundObjects
     example = {"min_score": 0.5, "labels": ["person", "dog"]}
     timing_group = "detection"
+    purposes = ("objects",)
 
     async def run(self, scene: Scene, params: DetectObjectsParams, models: Models) -> Answer[FoundObjects]:
         inference = await scene.infer(models.find(Capability.OBJECT_BOXES), View(scene.picture))

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sightline.operations import TaskTemplate
 from sightline.operations.embedding import RegionEmbedding, RegionEmbeddingParams
+from sightline.types import Capability
 
 DEFAULT_SPACE = "clip-vit-b-32"
 
@@ -31,6 +32,7 @@ class EmbedClip(RegionEmbedding[EmbedClipParams]):
     description = "Embeds the image, person or face with the CLIP model named in 'model'."
     Params = EmbedClipParams
     example = {"model": DEFAULT_SPACE, "target": "whole_image"}
+    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE}
 
     def space(self, params: EmbedClipParams) -> str:
         return params.model
@@ -43,7 +45,9 @@ class EmbedClipVitB32(RegionEmbedding[EmbedClipVitB32Params]):
     description = "Embeds the image, person or face with CLIP ViT-B/32."
     Params = EmbedClipVitB32Params
     example = {"target": "whole_image"}
+    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE}
     default_tasks = (TaskTemplate("clip"),)
+    purposes = ("search",)
 
     def space(self, params: EmbedClipVitB32Params) -> str:
         return DEFAULT_SPACE

@@ -14,6 +14,8 @@ from sightline.operations import (
 )
 from sightline.types import Capability
 
+DEFAULT_SPACE = "clip-vit-b-32"
+
 
 class EmbedTextParams(EmbeddingStyle):
     """Parameters of ``embed_text``."""
@@ -22,7 +24,7 @@ class EmbedTextParams(EmbeddingStyle):
         min_length=1, max_length=2000, description="The text; CLIP reads 75 tokens of it at most."
     )
     model: str = Field(
-        "clip-vit-b-32", max_length=100, description="Embedding space, the same as of the pictures' vectors."
+        DEFAULT_SPACE, max_length=100, description="Embedding space, the same as of the pictures' vectors."
     )
 
 
@@ -34,9 +36,11 @@ class EmbedText(Operation[EmbedTextParams, EmbeddingResult]):
     needs = (Capability.TEXT_EMBEDDING,)
     Params = EmbedTextParams
     Result = EmbeddingResult
-    example = {"text": "a photo of a dog", "model": "clip-vit-b-32"}
+    example = {"text": "a photo of a dog", "model": DEFAULT_SPACE}
+    default_spaces = {Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
     needs_picture = False
     timing_group = "embedding"
+    purposes = ("search",)
 
     async def run(self, scene: Scene, params: EmbedTextParams, models: Models) -> Answer[EmbeddingResult]:
         model = models.find(Capability.TEXT_EMBEDDING, params.model)

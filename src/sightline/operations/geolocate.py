@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from pydantic import Field, field_validator
@@ -80,6 +79,7 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
     Result = GeolocateResult
     example = {"top_k": 5}
     timing_group = "classification"
+    purposes = ("geolocation",)
 
     async def run(self, scene: Scene, params: GeolocateParams, models: Models) -> Answer[GeolocateResult]:
         model = models.find(Capability.GEOLOCATION)
@@ -106,7 +106,7 @@ async def _places(
     """The label of each coordinate. Without names the answer still stands, so their lack is a warning."""
     try:
         model = models.find(Capability.PLACES)
-        inferences = await asyncio.gather(*(scene.infer(model, each) for each in coordinates))
+        inferences = await scene.infer_all(model, coordinates)
     except (ModelError, Overloaded) as error:
         return [None] * len(coordinates), (f"candidates have no place names: {error}",)
     places: list[Place] = [inference.output for inference in inferences]

@@ -25,6 +25,7 @@ from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
 from sightline.operations import Answer, Operation, Params
 from sightline.runtime.engine import Context, Engine, until
+from sightline.runtime.rehearsal import Rehearsal, rehearsed
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import Telemetry, Trace, begin_trace
 from sightline.settings import Settings
@@ -87,8 +88,10 @@ class Analyzer:
         engine: Engine,
         store: Store,
         telemetry: Telemetry,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.settings = settings
+        self._rehearsal = rehearsal
         self.operations = operations
         self.models = models
         self.engine = engine
@@ -106,10 +109,13 @@ class Analyzer:
         """
         telemetry = telemetry or Telemetry()
         known_models = models.catalogue(settings.plugins_dir)
+        rehearsal = Rehearsal(settings) if settings.rehearse else None
+        if rehearsal is not None:
+            settings, known_models = rehearsal.settings, rehearsed(known_models)
         known_operations = operations.catalogue(settings.plugins_dir)
         store = Store.from_settings(settings)
         engine = Engine(settings, known_models, store, telemetry)
-        return cls(settings, known_operations, known_models, engine, store, telemetry)
+        return cls(settings, known_operations, known_models, engine, store, telemetry, rehearsal)
 
     async def __aenter__(self) -> Analyzer:
         self.engine.start()
@@ -118,6 +124,8 @@ class Analyzer:
     async def __aexit__(self, *exception: object) -> None:
         await self._fetcher.aclose()
         await self.engine.close()
+        if self._rehearsal is not None:
+            self._rehearsal.close()
 
     # -- pictures ------------------------------------------------------------------------------------------
 

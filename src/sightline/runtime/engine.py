@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -22,14 +22,16 @@ from sightline.errors import (
     ConfigurationError,
     DeadlineExceeded,
     InferenceFailed,
-    ModelUnavailable,
     Overloaded,
     SightlineError,
     UnknownModel,
 )
-from sightline.models import Catalogue, Model, ModelCard, RemoteModel, Runs
+from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
+from sightline.runtime import intermediate
+from sightline.runtime.admission import OwnPlaces
 from sightline.runtime.cores import usable_cores
+from sightline.runtime.directory import Directory
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.recall import Readings, TextVectors
@@ -49,10 +51,14 @@ STUCK_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How long a request may take and how urgent it is. ``deadline`` is ``time.monotonic()`` seconds."""
+    """One request: how long it may take, how urgent it is, and what it holds in lanes.
+
+    ``deadline`` is ``time.monotonic()`` seconds.
+    """
 
     deadline: float
     priority: Priority = Priority.INTERACTIVE
+    places: OwnPlaces = field(default_factory=OwnPlaces, compare=False, repr=False)
 
     @classmethod
     def lasting(cls, timeout_s: float, priority: Priority = Priority.INTERACTIVE) -> Context:
@@ -74,7 +80,7 @@ class Engine:
             definition.check(settings)
         self._telemetry = telemetry or Telemetry()
         self._catalogue = catalogue
-        self._lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
+        self.directory = Directory(catalogue, settings)
         self._preload = _preload_names(settings, catalogue)
         self._workers = ThreadPoolExecutor(
             max_workers=settings.worker_threads or math.ceil(usable_cores()) + 2,
@@ -94,7 +100,7 @@ class Engine:
             self._slots.add(lane)
             if definition.card.runs is Runs.ELSEWHERE:
                 self._under_way[definition.name] = asyncio.Semaphore(definition.card.max_batch)
-        self._graphs = Graphs(settings, cache_dir=settings.models_dir / ".compiled")
+        self._graphs = Graphs(settings, cache_dir=intermediate.folder(settings.models_dir))
         self.residency = Residency(
             catalogue,
             store,
@@ -172,9 +178,11 @@ class Engine:
 
     async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
         try:
-            with lane.admitted(held_bytes(subject), context.priority) as place:
-                async with self.residency.using(lane.model, context.deadline) as resident:
-                    return await self._compute(lane, place, resident, subject, context)
+            async with (
+                context.places.place(lane, held_bytes(subject), context.priority, context.deadline) as place,
+                self.residency.using(lane.model, context.deadline) as resident,
+            ):
+                return await self._compute(lane, place, resident, subject, context)
         except Overloaded:
             self._telemetry.item_refused(lane.model)
             raise
@@ -303,39 +311,16 @@ class Engine:
     # -- what there is -------------------------------------------------------------------------------------
 
     def find(self, capability: Capability, space: str | None = None) -> str:
-        """Name of the first model with ``capability``, in ``space`` if given. See ``operations.Models``.
-
-        Raises:
-            UnknownModel: there is none in ``space``.
-            ModelUnavailable: there is none at all, or none that is configured; the message says what to set.
-        """
-        able = self._able(capability)
-        if able and space is None and (lacking := self.lacking(capability)):
-            raise ModelUnavailable(f"no model that gives {capability.value} is configured: {lacking}")
-        for card in able:
-            if space is None or (card.space or card.name) == space:
-                return card.name
-        if space is not None and able:
-            spaces = ", ".join(sorted({card.space or card.name for card in able}))
-            raise UnknownModel(f"no model {space!r} gives {capability.value}; these do: {spaces}")
-        raise ModelUnavailable(f"not available: no installed model gives {capability.value}")
+        """See ``Directory.find``."""
+        return self.directory.find(capability, space)
 
     def similarity_scale(self, model: str) -> float | None:
-        """Of the card of ``model``; None where it has none."""
-        return self._catalogue[model].card.similarity_scale
+        """See ``Directory.similarity_scale``."""
+        return self.directory.similarity_scale(model)
 
     def lacking(self, capability: Capability) -> str | None:
-        """What has to be set before any model gives ``capability``; None when one needs nothing set."""
-        names = [card.name for card in self._able(capability)]
-        missing = [f"{text} for {name}" for name in names if (text := self._lacking[name])]
-        if len(missing) < len(names):
-            return None
-        return ", or ".join(missing) or f"install a model that gives {capability.value}"
-
-    def _able(self, capability: Capability) -> list[ModelCard]:
-        """Cards of the models with ``capability``, those last that nobody has configured."""
-        able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
-        return sorted(able, key=lambda card: self._lacking[card.name] is not None)
+        """See ``Directory.lacking``."""
+        return self.directory.lacking(capability)
 
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""
@@ -343,7 +328,8 @@ class Engine:
         return resident.ref if resident else None
 
     def has(self, capability: Capability) -> bool:
-        return any(capability in definition.card.capabilities for definition in self._catalogue.values())
+        """See ``Directory.has``."""
+        return self.directory.has(capability)
 
     def loads(self) -> Mapping[str, LaneLoad]:
         """How full each model's lane is."""

@@ -10,7 +10,9 @@ import queue
 import threading
 from collections.abc import Collection, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,9 +114,7 @@ class Graphs:
         """Runtime, its version and the device: what decides how numbers are rounded besides the precision."""
         chosen, device = self._place(None)
         if chosen is not GraphRuntime.OPENVINO:
-            import onnxruntime
-
-            return f"ONNX Runtime {onnxruntime.__version__}, {device}"
+            return f"ONNX Runtime {_onnxruntime().__version__}, {device}"
         core, name = _openvino_core(), device.upper()
         version = next(iter(core.get_versions(name.partition(".")[0].partition(":")[0]).values()))
         try:
@@ -180,12 +180,10 @@ def _openvino_usual(device: str) -> Precision | None:
 
 def devices() -> dict[str, list[str]]:
     """Devices by runtime, as each runtime names them."""
-    import onnxruntime
-
     return {
         "openvino": list(_openvino_core().available_devices),
         "onnxruntime": [
-            name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
+            name.removesuffix("ExecutionProvider") for name in _onnxruntime().get_available_providers()
         ],
     }
 
@@ -282,12 +280,20 @@ def _openvino_spec(port: Any) -> TensorSpec:
     return TensorSpec(port.any_name, dtype, shape)
 
 
+@cache
+def _onnxruntime() -> ModuleType:
+    runtime = import_module("onnxruntime")
+    # ``sightline/__init__.py`` has set a variable for this. The runtime overlooks it where it was imported
+    # before that, and in builds for Windows apps.
+    runtime.disable_telemetry_events()
+    return runtime
+
+
 class OnnxRuntimeGraph:
     """A graph in an ONNX Runtime session on the providers that belong to ``device``."""
 
     def __init__(self, path: Path, *, device: str, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = _onnxruntime()
         providers = _onnxruntime_providers(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -308,10 +314,8 @@ class OnnxRuntimeGraph:
 
 def _onnxruntime_providers(device: str) -> list[str]:
     """Providers of ``device`` that are here, best first; the CPU's takes what the others cannot compute."""
-    import onnxruntime
-
     wanted = ONNXRUNTIME_PROVIDERS.get(device)
-    here = onnxruntime.get_available_providers()
+    here = _onnxruntime().get_available_providers()
     if wanted is None or wanted[0] not in here:
         raise ConfigurationError(
             f"ONNX Runtime has no device {device!r} here; it has {', '.join(here)}. "

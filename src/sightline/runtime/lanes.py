@@ -64,8 +64,8 @@ class LaneLoad:
 
 
 @dataclass(slots=True)
-class _Held:
-    """Places taken in a lane."""
+class Held:
+    """Places taken in a lane, of those that may be taken."""
 
     max_items: int
     max_bytes: int
@@ -86,7 +86,7 @@ class _Held:
 class Place:
     """One item's place in a lane, while it has one."""
 
-    def __init__(self, held: tuple[_Held, ...], lock: threading.Lock, num_bytes: int) -> None:
+    def __init__(self, held: tuple[Held, ...], lock: threading.Lock, num_bytes: int) -> None:
         self._held = held
         self._lock = lock
         self._num_bytes = num_bytes
@@ -110,25 +110,37 @@ class Lane:
     def __init__(self, model: str, *, max_batch: int, max_items: int, max_bytes: int) -> None:
         self.model = model
         self.max_batch = max_batch
-        self._all = _Held(max_items, max_bytes)
-        self._bulk = _Held(max(1, int(max_items * BULK_SHARE)), int(max_bytes * BULK_SHARE))
+        self._all = Held(max_items, max_bytes)
+        self._bulk = self.share(BULK_SHARE)
         self._lock = threading.Lock()
         self._done: deque[tuple[float, int]] = deque()
         self._busy_since = 0.0
         self._rate_per_s: float | None = None
         self.queues: Mapping[Priority, deque[Work]] = {priority: deque() for priority in Priority}
 
+    def share(self, part: float) -> Held:
+        """A bound of that part of the lane, with nothing taken, to be given to :meth:`admit`."""
+        return Held(max(1, int(self._all.max_items * part)), int(self._all.max_bytes * part))
+
     @contextmanager
     def admitted(self, num_bytes: int, priority: Priority = Priority.INTERACTIVE) -> Iterator[Place]:
-        """Hold a place for one item that keeps ``num_bytes`` of memory now, and may keep more once decoded.
+        """:meth:`admit` for the block."""
+        place = self.admit(num_bytes, priority)
+        try:
+            yield place
+        finally:
+            place.give_back()
+
+    def admit(self, num_bytes: int, priority: Priority, *more: Held) -> Place:
+        """Take a place for one item that keeps ``num_bytes`` of memory now, and may keep more once decoded.
 
         Bulk work gets ``BULK_SHARE`` of the places and of the bytes at most. A lone item larger than the
-        whole byte budget is let in when nothing else waits.
+        whole byte budget is let in when nothing else waits. ``more`` are further bounds that it counts in.
 
         Raises:
             Overloaded: the lane is full; ``retry_after_s`` comes from the measured drain rate.
         """
-        held = (self._all, self._bulk) if priority is Priority.BULK else (self._all,)
+        held = (self._all, self._bulk, *more) if priority is Priority.BULK else (self._all, *more)
         with self._lock:
             if not all(places.has_room(num_bytes) for places in held):
                 raise Overloaded(f"{self.model} has all the work it can queue", self._retry_after_s())
@@ -136,11 +148,7 @@ class Lane:
                 self._busy_since = time.monotonic()
             for places in held:
                 places.take(1, num_bytes)
-        place = Place(held, self._lock, num_bytes)
-        try:
-            yield place
-        finally:
-            place.give_back()
+        return Place(held, self._lock, num_bytes)
 
     @property
     def load(self) -> LaneLoad:

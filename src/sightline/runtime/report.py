@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from sightline.errors import Overloaded, SightlineError
+from sightline.errors import ModelLoading, Overloaded, SightlineError
 from sightline.imaging import Picture
 from sightline.operations import Operation
 from sightline.runtime.analyzer import Outcome
@@ -83,7 +83,7 @@ def operation_report(operation: Operation[Any, Any]) -> dict[str, Any]:
 
 def error_report(error: SightlineError) -> dict[str, Any]:
     report: dict[str, Any] = {"code": error.code, "message": str(error)}
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | ModelLoading):
         report["retry_after_s"] = error.retry_after_s
     return report
 

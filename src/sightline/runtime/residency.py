@@ -28,7 +28,9 @@ from sightline.errors import (
     WeightsError,
 )
 from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
+from sightline.runtime.installing import Installing, Progress
 from sightline.runtime.precision import allow, choose
+from sightline.runtime.rehearsal import RECIPE
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, DetectorPrecision, Settings
 from sightline.types import ModelRef, Provenance
@@ -111,6 +113,7 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[Resident]] = {}
         self._failures: dict[str, Failure] = {}
+        self._installing: dict[str, Installing] = {}
         self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
         self._complained: set[str] = set()
@@ -167,7 +170,7 @@ class Residency:
         definition = self._catalogue[name]
         if definition.connect is not None:
             return definition.lacking(self._settings) is None
-        comes_by_itself = self._settings.auto_pull and not self._settings.offline
+        comes_by_itself = self._settings.rehearse or (self._settings.auto_pull and not self._settings.offline)
         return comes_by_itself or self._store.installed(wanted(definition)) is not None
 
     def _failed_lately(self, name: str) -> Failure | None:
@@ -207,13 +210,29 @@ class Residency:
         try:
             resident = await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - started))
         except TimeoutError:
-            raise ModelLoading(f"{name} is still being loaded; try again shortly") from None
+            raise self._still_loading(name) from None
         except asyncio.CancelledError:
             if self._closed and task.cancelled():
                 raise SightlineError("the engine was shut down") from None
             raise
         current_trace().steps.add(Step(load_ms=(time.monotonic() - started) * 1000))
         return resident
+
+    def _still_loading(self, name: str) -> ModelLoading:
+        coming = self.progress(name)
+        if coming is None:
+            return ModelLoading(f"{name} is still being loaded; try again shortly")
+        total = "an unknown size" if coming.total_bytes is None else f"{coming.total_bytes / 1e6:,.0f} MB"
+        return ModelLoading(
+            f"{name} is being downloaded: {coming.done_bytes / 1e6:,.0f} MB of {total} at "
+            f"{coming.bytes_per_s / 1e6:,.1f} MB/s; try again in {coming.retry_after_s} s",
+            coming.retry_after_s,
+        )
+
+    def progress(self, name: str) -> Progress | None:
+        """Return how far the download of a model's files is, or None if none is under way."""
+        installing = self._installing.get(name)
+        return installing.progress() if installing else None
 
     def _start_loading(self, name: str) -> asyncio.Task[Resident]:
         task = self._loading.get(name)
@@ -292,8 +311,10 @@ class Residency:
         want = wanted(definition)
         try:
             installed = self._store.installed(want, verify=True)
-            if installed is None and self._settings.auto_pull:
-                installed = self._store.pull(want, self._go_on)
+            if installed is None and self._settings.rehearse:
+                installed = self._store.make_up(want, RECIPE)
+            elif installed is None and self._settings.auto_pull:
+                installed = self._pulled(want)
         except WeightsError as error:
             raise ModelUnavailable(str(error)) from error
         if installed is None:
@@ -302,10 +323,26 @@ class Residency:
             )
         return installed
 
-    def _go_on(self, label: str, done: int, total: int | None) -> None:
-        """A download's report; ends it when nobody will use the model any more. It resumes next time."""
-        if self._closed:
-            raise SightlineError("the engine was shut down")
+    def _pulled(self, want: Wanted) -> Installed:
+        """The store's pull, logged at its start and end; its failure is logged where every failed load is."""
+        installing = Installing(want)
+
+        def report(label: str, done: int, total: int | None) -> None:
+            if self._closed:  # nobody will use the model any more; the download resumes next time
+                raise SightlineError("the engine was shut down")
+            installing(label, done, total)
+
+        total = installing.progress().total_bytes
+        size = "size unknown" if total is None else f"{total / 1e6:,.0f} MB"
+        _log.info("installing %s (%s)", want.model, size)
+        started = time.monotonic()
+        self._installing[want.model] = installing
+        try:
+            installed = self._store.pull(want, report)
+        finally:
+            del self._installing[want.model]
+        _log.info("installed %s in %.1f s", want.model, time.monotonic() - started)
+        return installed
 
     # -- unloading -----------------------------------------------------------------------------------------
 

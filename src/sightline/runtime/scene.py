@@ -25,7 +25,7 @@ from sightline.types import (
 
 ValueT = TypeVar("ValueT")
 
-# Of lists of subjects, such as the texts of labels: a batch of the text models, and half of a usual lane.
+# Tasks for a list of subjects, such as the texts of labels: as many as a request may have in a usual lane.
 _MANY_AT_ONCE = 32
 
 
@@ -37,7 +37,6 @@ class Scene:
         self.context = context
         self._picture = picture
         self._found: dict[Hashable, asyncio.Future[tuple[Any, Trace]]] = {}
-        self._of_many = asyncio.Semaphore(_MANY_AT_ONCE)
 
     async def __aenter__(self) -> Scene:
         return self
@@ -93,8 +92,7 @@ class Scene:
 
         async def work() -> None:
             for subject in remaining:
-                async with self._of_many:
-                    answers[subject] = await self.infer(model, subject)
+                answers[subject] = await self.infer(model, subject)
 
         unknown = sum(answer is None for answer in answers.values())
         await asyncio.gather(*(work() for _ in range(min(unknown, _MANY_AT_ONCE))))

@@ -28,6 +28,7 @@ from sightline.collections import Collections
 from sightline.errors import ConfigurationError
 from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
+from sightline.runtime.readiness import Readiness, readiness, summary
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.csrf import CsrfTokens
@@ -70,7 +71,9 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics()
     analyzer = Analyzer.create(settings, metrics)
     metrics.attach(analyzer.engine, analyzer.operations)
-    trainings = Trainings(analyzer, Collections.from_settings(settings), max_jobs=settings.train_max_jobs)
+    # The analyzer's settings: a rehearsal must not touch the user's collections.
+    kept = Collections.from_settings(analyzer.settings)
+    trainings = Trainings(analyzer, kept, max_jobs=settings.train_max_jobs)
     lookout = Lookout()
 
     @asynccontextmanager
@@ -199,7 +202,16 @@ def serve(settings: Settings) -> None:
         _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
+    if settings.rehearse:
+        _log.warning("rehearsal: every answer is made up and says so; nothing is downloaded")
+    else:
+        for line in summary(_readiness(app.state.analyzer)):
+            _log.info("%s", line)
     _Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+
+
+def _readiness(analyzer: Analyzer) -> list[Readiness]:
+    return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
 
 
 class _Server(uvicorn.Server):

@@ -48,7 +48,6 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.ArchiveError: 502,
     errors.ExtraMissing: 501,
 }
-LOADING_RETRY_AFTER_S = 5
 # What HTTP itself refuses before any of our errors could arise: code and meaning.
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "an API key is needed, or the one given is wrong"),
@@ -65,10 +64,8 @@ def status_of(error: SightlineError) -> int:
 
 def headers_of(error: SightlineError) -> dict[str, str]:
     """Headers an error brings along: ``Retry-After`` where trying again helps."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | errors.ModelLoading):
         return {"Retry-After": str(error.retry_after_s)}
-    if isinstance(error, errors.ModelLoading):
-        return {"Retry-After": str(LOADING_RETRY_AFTER_S)}
     return {}
 
 

@@ -18,7 +18,8 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -26,7 +27,7 @@ from typing import Any, BinaryIO, Self
 from sightline.errors import BundleInvalid, DigestMismatch, WeightsError
 from sightline.types import Provenance
 from sightline.weights.manifest import Manifest
-from sightline.weights.wanted import Installed
+from sightline.weights.wanted import Installed, Wanted
 
 _INDEX = "sightline-bundle.json"
 _LICENCES = "LICENCES.txt"
@@ -243,3 +244,24 @@ class _Hashing(io.RawIOBase):
         self.digest.update(chunk)
         self.num_bytes += len(chunk)
         return chunk
+
+
+def require_known(manifest: Manifest, known: Mapping[str, Wanted]) -> None:
+    """Raises BundleInvalid unless the manifest is of a card in ``known``, with its files."""
+    wanted = known.get(manifest.model)
+    if wanted is None:
+        raise BundleInvalid(f"the bundle holds {manifest.model}, which no card here describes")
+    names = {artifact.name for artifact in wanted.kept}
+    if set(manifest.files) != names:
+        raise BundleInvalid(f"the bundle's files of {manifest.model} are not those of its card here")
+    for name, record in manifest.files.items():
+        if manifest.provenance is not Provenance.RANDOM and not wanted.accepts(name, record):
+            raise BundleInvalid(f"{name} of {manifest.model} in the bundle is not the file its card pins")
+
+
+def imported(manifest: Manifest) -> Manifest:
+    """Return the manifest as it is installed: imported, or random as before."""
+    random = manifest.provenance is Provenance.RANDOM
+    provenance = Provenance.RANDOM if random else Provenance.IMPORTED
+    prefix = "" if manifest.origin.startswith("bundle; ") else "bundle; "
+    return replace(manifest, provenance=provenance, origin=f"{prefix}{manifest.origin}")

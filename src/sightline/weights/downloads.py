@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -37,12 +39,16 @@ _RETRIED_STATUSES = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a server may keep us waiting. ``attempts`` counts tries in a row that bring no new byte."""
+    """How long a server may keep us waiting. ``attempts`` counts tries in a row that bring no new byte.
+
+    A server may ask for a pause of up to ``longest_pause_s`` (Retry-After) before each of them.
+    """
 
     connect_timeout_s: float = 4.0
     read_timeout_s: float = 20.0
     attempts: int = 3
     pause_s: float = 0.4
+    longest_pause_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +70,25 @@ class Expected:
 class Downloads:
     """One session of downloads. The hub's token goes to the hub's origin and nowhere else.
 
+    ``mirror`` stands in for all other hosts: https://host/path is fetched from {mirror}/host/path.
+
     An origin that cannot be reached is asked once per session: a card with five files on it fails as fast
     as a card with one.
     """
 
     def __init__(
-        self, *, hub_endpoint: str, hub_token: str | None, offline: bool, patience: Patience | None = None
+        self,
+        *,
+        hub_endpoint: str,
+        hub_token: str | None,
+        offline: bool,
+        mirror: str | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._hub = hub_endpoint.rstrip("/")
         self._hub_origin = _origin(_parse(self._hub))
         self._hub_token = hub_token
+        self._mirror = None if mirror is None else _trusted(mirror)
         self.offline = offline
         self._patience = patience or Patience()
         self._silent_origins: set[str] = set()
@@ -107,7 +122,7 @@ class Downloads:
         require_space(destination.parent, max(0, (expected.size_bytes or 0) - part.size))
         for last in (False, True):
             resumed = part.size > 0
-            announced = self._transfer_patiently(url, part, label, report, source)
+            announced = self._transfer_patiently(url, part, label, report, source, expected)
             digest, size = sha256_of(part.path), part.size
             try:
                 Expected(expected.sha256 or announced, expected.size_bytes).check(digest, size)
@@ -123,11 +138,17 @@ class Downloads:
 
     def _url(self, source: HubFile | UrlFile) -> str:
         if isinstance(source, UrlFile):
-            return source.url
+            return source.url if self._mirror is None else mirrored(source.url, self._mirror)
         return f"{self._hub}/{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.path)}"
 
     def _transfer_patiently(
-        self, url: httpx2.URL, part: Part, label: str, report: Report, source: HubFile | UrlFile
+        self,
+        url: httpx2.URL,
+        part: Part,
+        label: str,
+        report: Report,
+        source: HubFile | UrlFile,
+        expected: Expected,
     ) -> str | None:
         """Retry until the part is complete. Returns the sha256 the hub announced for the file, if any."""
         if _origin(url) in self._silent_origins:
@@ -136,7 +157,9 @@ class Downloads:
         while True:
             before = part.size
             try:
-                return self._transfer(url, part, label, report, use_token=isinstance(source, HubFile))
+                return self._transfer(
+                    url, part, label, report, expected, use_token=isinstance(source, HubFile)
+                )
             except (httpx2.RequestError, _TryAgain, Unusable) as error:
                 fruitless = 1 if part.size > before else fruitless + 1
                 silent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
@@ -145,15 +168,40 @@ class Downloads:
                     if silent:
                         self._silent_origins.add(_origin(url))
                     raise SourceUnreachable(_reason(url, error)) from error
-                time.sleep(self._patience.pause_s * 2 ** (fruitless - 1))
+                time.sleep(self._pause_s(url, error, fruitless))
+
+    def _pause_s(self, url: httpx2.URL, error: Exception, fruitless: int) -> float:
+        """Seconds until the next try: what the server asks for, else a little longer each time.
+
+        Raises:
+            SourceUnreachable: the server asks for more than a person would wait.
+        """
+        pause_s: float = self._patience.pause_s * 2 ** (fruitless - 1)
+        asked_s = error.retry_after_s if isinstance(error, _TryAgain) else None
+        if asked_s is None:
+            return pause_s
+        if asked_s > self._patience.longest_pause_s:
+            raise SourceUnreachable(
+                f"{_reason(url, error)} and asks to wait {asked_s:,.0f} s before the next try"
+            ) from error
+        return max(pause_s, asked_s)
 
     def _transfer(
-        self, url: httpx2.URL, part: Part, label: str, report: Report, *, use_token: bool
+        self,
+        url: httpx2.URL,
+        part: Part,
+        label: str,
+        report: Report,
+        expected: Expected,
+        *,
+        use_token: bool,
     ) -> str | None:
         if part.is_complete:
             return part.announced
         with self._answer(url, part.request_headers(), use_token=use_token) as (response, announced):
             self._check_status(response, part)
+            if announced is not None and expected.sha256 not in (None, announced):
+                raise DigestMismatch(f"the hub has another file: its sha256 is {announced[:16]}…")
             with part.open(response, announced) as file:
                 if part.total is not None:
                     require_space(part.path.parent, part.total - part.size)
@@ -193,10 +241,13 @@ class Downloads:
         if status == 416:
             part.discard()
         if status in _RETRIED_STATUSES:
-            raise _TryAgain(f"answered {status}")
-        if status in (401, 403):
+            raise _TryAgain(f"answered {status}", _retry_after_s(response))
+        # The hub answers 401 to requests without a token for repositories that it does not have.
+        absent = response.headers.get("x-error-code", "").endswith("NotFound")
+        if status in (401, 403) and not absent:
             raise SourceMissing(
-                f"access refused ({status}): accept its licence there and set SIGHTLINE_HUB_TOKEN"
+                f"access refused ({status}): accept the licence on the model's page at "
+                f"{_name(response.url)} and set SIGHTLINE_HUB_TOKEN"
                 if _origin(response.url) == self._hub_origin
                 else f"access refused ({status})"
             )
@@ -213,12 +264,20 @@ class Downloads:
 
 
 class _TryAgain(Exception):
-    """The server answered, in a way that another try may cure."""
+    """The server answered, in a way that another try may cure; it may have said when."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 def _copy(response: httpx2.Response, file: BinaryIO, part: Part, label: str, report: Report) -> None:
     done = part.size
     for chunk in response.iter_raw():
+        if done == 0 and _is_page(chunk, response):
+            raise SourceMissing(
+                f"{_name(response.url)} answered with a web page instead of the file; it may ask for a login"
+            )
         file.write(chunk)
         done += len(chunk)
         report(label, done, part.total)
@@ -232,6 +291,44 @@ def _reason(url: httpx2.URL, error: Exception) -> str:
     if isinstance(error, httpx2.TimeoutException | httpx2.ConnectError):
         return f"{_name(url)} did not answer"
     return f"the connection to {_name(url)} breaks off"
+
+
+def _is_page(beginning: bytes, response: httpx2.Response) -> bool:
+    text = beginning.lstrip()[:20].lower()
+    says_so = response.headers.get("content-type", "").startswith("text/html")
+    return text.startswith((b"<!doctype html", b"<html")) or (says_so and text.startswith(b"<"))
+
+
+def _retry_after_s(response: httpx2.Response) -> float | None:
+    """Seconds that the server asks to wait (RFC 9110, 10.2.3), None if it names none that can be read."""
+    text = response.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _trusted(mirror: str) -> str:
+    """Raises ConfigurationError for a mirror whose answers anybody on the way could change."""
+    parsed = _parse(mirror)
+    if parsed.scheme == "http" and not _is_loopback(parsed.host):
+        raise ConfigurationError("SIGHTLINE_DOWNLOAD_MIRROR: expected https; http is for this machine only")
+    return mirror.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """Return where a mirror has the file of ``url``: under the name of its host."""
+    parsed = _parse(url)
+    return f"{mirror}/{_name(parsed)}{parsed.raw_path.decode('ascii')}"
 
 
 def _redirect_target(url: httpx2.URL, response: httpx2.Response) -> httpx2.URL:

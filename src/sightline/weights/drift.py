@@ -6,9 +6,11 @@ machine's arithmetic and of one user's photos.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -122,18 +124,29 @@ class DriftRecord:
         )
 
     def to_json(self) -> bytes:
-        return _ADAPTER.dump_json(self, indent=2) + b"\n"
+        """Return the record with the digest of its fields: a changed figure could change how it is served."""
+        fields = _ADAPTER.dump_python(self, mode="json")
+        return json.dumps({**fields, "sha256": _digest(fields)}, indent=2).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> DriftRecord:
-        """Raises ValueError unless ``data`` is a record with every field well formed and no other."""
+        """Raises ValueError unless ``data`` is what :meth:`to_json` wrote, with every field well formed."""
         try:
-            return _ADAPTER.validate_json(data)
+            fields = json.loads(data)
+            if not isinstance(fields, dict) or fields.pop("sha256", None) != _digest(fields):
+                raise ValueError("not a record of drift: its digest is wrong")
+            return _ADAPTER.validate_json(json.dumps(fields))
         except ValidationError as error:
             raise ValueError(f"not a record of drift: {error.error_count()} fields are wrong") from error
+        except RecursionError:
+            raise ValueError("not a record of drift: nested too deeply") from None
 
 
 _ADAPTER = TypeAdapter(DriftRecord)
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def digests_of(manifest: Manifest) -> dict[str, str]:

@@ -6,6 +6,7 @@
     <root>/<model>@random/     the same with random weights
     <root>/.locks/             one lock file per model
     <root>/.partial/<model>/   downloads under way, kept for the next attempt
+    <root>/.partial/@shared/   those of files that several models are made of: see ``weights.shared_files``
     <root>/.staging/           a model about to appear, or one about to vanish
     <root>/.old/               for an instant, the model that is being replaced
 
@@ -44,8 +45,16 @@ class Folders:
             raise UnknownModel(f"{model!r} is not a model's name")
         return self.root / (model + _RANDOM if random else model)
 
+    @property
+    def partials(self) -> Path:
+        return self.root / ".partial"
+
+    @property
+    def shared(self) -> Path:
+        return self.partials / "@shared"
+
     def partial(self, model: str, *, random: bool = False) -> Path:
-        return self.root / ".partial" / self.model(model, random=random).name
+        return self.partials / self.model(model, random=random).name
 
     def staging(self, model: str, *, random: bool = False) -> Path:
         """An empty folder in which a model is put together; ``publish`` makes it visible."""
@@ -57,29 +66,39 @@ class Folders:
     @contextmanager
     def lock(self, model: str, report: Report = silent) -> Iterator[None]:
         """Hold the model alone, among all threads and processes; repairs what a killed process left."""
-        path = self.root / ".locks" / f"{self.model(model).name}.lock"
+        waiting = f"waiting for another process to install {model}"
+        with self.locked(self.model(model).name, waiting, report):
+            for random in (False, True):
+                self._recover(self.model(model, random=random))
+            yield
+
+    @contextmanager
+    def locked(self, name: str, waiting: str, report: Report) -> Iterator[None]:
+        """Hold the lock of that name; ``waiting`` is reported while another thread or process has it."""
+        path = self.lock_path(name)
         lock = FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout:
-            report(f"waiting for another process to install {model}", 0, None)
+            report(waiting, 0, None)
             lock.acquire()
         except OSError as error:
             raise WeightsError("the folder for models (SIGHTLINE_MODELS_DIR) cannot be written") from error
         try:
-            for random in (False, True):
-                self._recover(self.model(model, random=random))
             yield
         finally:
             lock.release()
+
+    def lock_path(self, name: str) -> Path:
+        return self.root / ".locks" / f"{name}.lock"
 
     def publish(self, staged: Path, manifest: Manifest, *, random: bool) -> Path:
         """Write the manifest beside the staged files and let them replace the model as a whole."""
         (staged / MANIFEST_NAME).write_bytes(manifest.to_json())
         for path in staged.iterdir():
-            _sync(path)
-        _sync(staged)
+            sync(path)
+        sync(staged)
         final = self.model(manifest.model, random=random)
         old = self._old(final)
         shutil.rmtree(old, ignore_errors=True)
@@ -89,7 +108,7 @@ class Folders:
             old.parent.mkdir(exist_ok=True)
             final.replace(old)
         staged.replace(final)
-        _sync(self.root)
+        sync(self.root)
         shutil.rmtree(old, ignore_errors=True)
         return final
 
@@ -100,9 +119,9 @@ class Folders:
         draft.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.write_bytes(data)
-            _sync(draft)
+            sync(draft)
             draft.replace(folder / name)
-            _sync(folder)
+            sync(folder)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -167,7 +186,7 @@ def _megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.1f} MB"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the disk has it. Folders cannot be opened for that on Windows."""
     if path.is_dir() and os.name == "nt":
         return

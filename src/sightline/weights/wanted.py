@@ -16,6 +16,7 @@ from sightline.weights.manifest import (
     MODEL_NAME,
     FileRecord,
     Manifest,
+    now,
 )
 from sightline.weights.sources import Artifact, Exported
 
@@ -99,6 +100,21 @@ class Installed:
     @property
     def provenance(self) -> Provenance:
         return self.manifest.provenance
+
+
+def built_in(wanted: Wanted) -> Installed:
+    """Return a model that needs no files, which is always installed."""
+    manifest = Manifest(
+        model=wanted.model,
+        provenance=Provenance.BUILT_IN,
+        origin="part of sightline",
+        licence=wanted.licence,
+        homepage=wanted.homepage,
+        preprocessing=wanted.preprocessing,
+        files={},
+        created_at=now(),
+    )
+    return Installed(wanted.model, {}, manifest)
 
 
 def _only_exported(artifact: Artifact) -> bool:

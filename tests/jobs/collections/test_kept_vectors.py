@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -62,6 +63,33 @@ def test_a_damaged_file_costs_time_and_nothing_else(collections: Collections, ca
     assert kept.find([ONE]) == {}
     assert "embedded anew" in caplog.text
     kept.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "vector = substr(vector, 1, length(vector) - 1) || x'00'",
+        "vector = substr(vector, 1, length(vector) - 4)",
+        "vector = x'0000803f'",  # as versions without digests wrote it
+        "vector = 'text'",
+        "vector = 1",
+        "sha256 = '%s'" % ("c" * 64),  # the vector of another picture
+    ],
+)
+def test_a_damaged_vector_is_made_anew(kept: KeptVectors, collections: Collections, damage: str) -> None:
+    kept.keep({ONE: vector(1, 2), TWO: vector(3)})
+    kept.close()
+    database = sqlite3.connect(collections.root / FILE_NAME)
+    with database:
+        database.execute(f"UPDATE vectors SET {damage} WHERE sha256 = ?", (ONE[1],))
+    database.close()
+    third = ("maker", "c" * 64)
+    assert kept.find([ONE, TWO, third]).keys() == {TWO}
+    kept.keep({ONE: vector(1, 2), third: vector(5)})
+    assert {key: found.tolist() for key, found in kept.find([ONE, third]).items()} == {
+        ONE: [1, 2],
+        third: [5],
+    }
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog) -> None:

@@ -17,11 +17,14 @@ import pytest
 from sightline import operations
 from sightline.errors import InvalidImage, InvalidRequest, ModelUnavailable
 from sightline.jobs.describing import RunEnded
+from sightline.jobs.wildlife.boxes import Boxes
 from sightline.jobs.wildlife.checkpoint import checkpoint_beside, checkpoint_path
 from sightline.jobs.wildlife.identification import Identification, PhotoEnd, PhotoStatus, Tally
 from sightline.jobs.wildlife.identifying import Identified, Query
+from sightline.jobs.wildlife.inputs import Inputs
 from sightline.jobs.wildlife.photos import Photo, PhotoFolder, Unreadable
 from sightline.jobs.wildlife.places import Place, Places
+from sightline.jobs.wildlife.predictions import PredictionsFormat
 
 QUERY = Query(operations.catalogue(), {"version": "v4.0.3a", "format": "speciesnet-4", "min_confidence": 0.1})
 
@@ -44,7 +47,7 @@ class Scripted:
     async def load(self) -> Mapping[str, str]:
         return self.models
 
-    async def identify(self, photo: Path, place: Place) -> Identified:
+    async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
         self.asked.append(photo.name)
         self.places.append(place)
         self.under_way += 1
@@ -99,17 +102,23 @@ def run(folder: Path, tmp_path: Path) -> Callable[..., Any]:
         *,
         query: Query = QUERY,
         force: bool = False,
+        boxes: Mapping[str, Boxes] | None = None,
         **more: Any,
     ) -> Done:
         out, reported = tmp_path / "predictions.json", []
         photos = PhotoFolder(more.pop("folder", folder), more.pop("recursive", True))
         with checkpoint_beside(out) as checkpoint:
             job = Identification(
-                photos, places or Places(), query, identifier, checkpoint, reported.append, **more
+                Inputs(photos, places or Places(), boxes or {}),
+                query,
+                identifier,
+                checkpoint,
+                reported.append,
+                **more,
             )
             await job.prepare(out, force=force)
             await job.run()
-            job.write(out)
+            job.write(out, PredictionsFormat(query.params["format"]))
         return Done(job.tally, reported, out)
 
     return run
@@ -151,7 +160,7 @@ async def test_only_what_no_run_has_found_is_counted_beforehand(run, folder: Pat
     touch(folder, "new.jpg")
     with checkpoint_beside(tmp_path / "predictions.json") as checkpoint:
         checkpoint.resume()
-        job = Identification(PhotoFolder(folder), Places(), QUERY, Scripted(), checkpoint, print)
+        job = Identification(Inputs(PhotoFolder(folder), Places()), QUERY, Scripted(), checkpoint, print)
         assert await job.count() == 2
 
 
@@ -281,7 +290,9 @@ async def test_a_cancelled_run_leaves_what_it_found_and_the_next_gives_the_same_
                 identifier.gate.clear()
                 enough.set()
 
-        job = Identification(PhotoFolder(folder), Places(), QUERY, identifier, checkpoint, hold, at_once=3)
+        job = Identification(
+            Inputs(PhotoFolder(folder), Places()), QUERY, identifier, checkpoint, hold, at_once=3
+        )
         await job.prepare(out)
         running = asyncio.create_task(job.run())
         await enough.wait()
@@ -328,7 +339,9 @@ async def test_a_folder_below_that_cannot_be_read_is_told(folder: Path, tmp_path
             yield Unreadable(folder / "locked", PermissionError(errno.EACCES, "Permission denied"))
 
     with checkpoint_beside(tmp_path / "predictions.json") as checkpoint:
-        job = Identification(Locked(folder), Places(), QUERY, Scripted(), checkpoint, lambda end: None)
+        job = Identification(
+            Inputs(Locked(folder), Places()), QUERY, Scripted(), checkpoint, lambda end: None
+        )
         await job.prepare(tmp_path / "predictions.json")
         await job.run()
     (failure,) = job.tally.failures
@@ -340,7 +353,7 @@ async def test_answers_are_not_held_in_memory(run, tmp_path: Path) -> None:
     folder = touch(tmp_path / "many", *(f"{number:03}.jpg" for number in range(400)))
 
     class Wordy(Scripted):
-        async def identify(self, photo: Path, place: Place) -> Identified:
+        async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
             return Identified({"filepath": "", "prediction": photo.stem * 33_000})
 
     tracemalloc.start()

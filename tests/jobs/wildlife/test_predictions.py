@@ -8,17 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.jobs.wildlife.megadetector_results import common_name
 from sightline.jobs.wildlife.places import Place
 from sightline.jobs.wildlife.predictions import PredictionsFormat, as_json, failed_entry, write_predictions
 
+CONVERTED = Path(__file__).parent / "converted"
 V4, V5 = PredictionsFormat.SPECIESNET_4, PredictionsFormat.SPECIESNET_5
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_files_of_both_generations(tmp_path: Path, count: int) -> None:
     entries = [{"filepath": f"{number}.jpg", "detections": []} for number in range(count)]
-    write_predictions(tmp_path / "4.json", iter(entries), V4)
-    write_predictions(tmp_path / "5.json", iter(entries), V5)
+    write_predictions(tmp_path / "4.json", iter(entries), V4, {})
+    write_predictions(tmp_path / "5.json", iter(entries), V5, {})
     assert json.loads((tmp_path / "4.json").read_text()) == {"predictions": entries}
     assert json.loads((tmp_path / "5.json").read_text()) == {
         "info": {"format_version": "20261015"}, "predictions": entries,
@@ -26,12 +28,29 @@ def test_files_of_both_generations(tmp_path: Path, count: int) -> None:
     assert len((tmp_path / "5.json").read_text().splitlines()) == count + 2
 
 
+def test_the_file_of_megadetector_is_what_its_converter_makes_of_speciesnets(tmp_path: Path) -> None:
+    """``megadetector`` 10.0.28 wrote the expected file; its tests are in ``tests/parity``."""
+    entries = json.loads((CONVERTED / "entries.json").read_text())
+    write_predictions(tmp_path / "p.json", entries, PredictionsFormat.MEGADETECTOR, {"b": "2", "a": "1"})
+    written = json.loads((tmp_path / "p.json").read_text())
+    info = written.pop("info")
+    assert (info["format_version"], info["detector"]) == ("1.6", "a, b")
+    assert info["sightline"]["models"] == {"a": "1", "b": "2"}
+    assert written == json.loads((CONVERTED / "megadetector-10.0.28.json").read_text())
+
+
+def test_labels_of_another_classifier_keep_their_words() -> None:
+    assert common_name("red fox") == "red fox"
+    assert common_name(" ") == "unknown"
+    assert common_name("u;;;;;;") == "u;;;;;;"
+
+
 def test_numbers_have_four_decimals_wherever_they_are(tmp_path: Path) -> None:
     entry = {
         "latitude": -1.28612345, "detections": [{"conf": 2 / 3, "bbox": [0.0, 0.123449, 1, 0.00004]}],
         "classifications": {"classes": ["a"], "scores": [0.99996]}, "country": "KEN",
     }  # fmt: skip
-    write_predictions(tmp_path / "p.json", [entry], V4)
+    write_predictions(tmp_path / "p.json", [entry], V4, {})
     assert json.loads((tmp_path / "p.json").read_text())["predictions"] == [
         {
             "latitude": -1.2861, "detections": [{"conf": 0.6667, "bbox": [0.0, 0.1234, 1, 0.0]}],
@@ -49,7 +68,7 @@ def test_a_failure_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        write_predictions(path, entries(), V4)
+        write_predictions(path, entries(), V4, {})
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -20,8 +20,10 @@ from sightline.jobs.describing import RunEnded
 from sightline.jobs.wildlife.checkpoint import checkpoint_beside
 from sightline.jobs.wildlife.identification import Identification, PhotoStatus, Tally
 from sightline.jobs.wildlife.identifying import Identifier, Query, identifying_here
+from sightline.jobs.wildlife.inputs import Inputs
 from sightline.jobs.wildlife.photos import PhotoFolder
 from sightline.jobs.wildlife.places import Place, Places
+from sightline.jobs.wildlife.predictions import PredictionsFormat
 from sightline.jobs.wildlife.remote import identifying_there
 from sightline.settings import Settings
 
@@ -71,11 +73,15 @@ async def run(
     with checkpoint_beside(out) as checkpoint:
         async with identifying as identifier:
             job = Identification(
-                PhotoFolder(folder), places or Places(), query, identifier, checkpoint, lambda end: None
+                Inputs(PhotoFolder(folder), places or Places()),
+                query,
+                identifier,
+                checkpoint,
+                lambda end: None,
             )
             await job.prepare(out)
             await job.run()
-            job.write(out)
+            job.write(out, PredictionsFormat(query.params["format"]))
     return job.tally
 
 

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sightline.export.blip_vocabulary import stand_in
 from sightline.models.blip.beam_search import log_softmax
 from sightline.models.blip.captioner import BEGIN_TOKEN, END_TOKEN, VOCABULARY_SIZE
+from sightline.models.blip.vocabulary import stand_in
 
 WIDTH = 8
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sightline.errors import ExportFailed
+from sightline.errors import CheckpointInvalid
 from sightline.models.geoclip.location_encoder import (
     COORDINATES_FILE,
     ENCODER_FILE,
@@ -20,14 +20,14 @@ from sightline.models.geoclip.location_encoder import (
     normalised,
     read_coordinates,
 )
-from sightline.weights.torch_files import read_weights
+from sightline.weights.checkpoints import read_arrays
 
 EDGES = np.array([[0, 0], [90, 0], [-90, 180], [51.5, -180.0], [-16.8, 179.99], [1e-9, -1e-9]])
 
 
 @pytest.fixture(scope="module")
 def encoder(released: Mapping[str, Path]) -> LocationEncoder:
-    return LocationEncoder(read_weights(released[ENCODER_FILE]))
+    return LocationEncoder(read_arrays(released[ENCODER_FILE]))
 
 
 def encoded_by_hand(weights: Mapping[str, NDArray[np.float32]], degrees: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def encoded_by_hand(weights: Mapping[str, NDArray[np.float32]], degrees: np.ndar
 def test_the_formulas(encoder: LocationEncoder, released: Mapping[str, Path]) -> None:
     degrees = np.concatenate([EDGES, read_coordinates(released[COORDINATES_FILE])[:4]])
     found = encoder.encode(degrees)
-    wanted = encoded_by_hand(read_weights(released[ENCODER_FILE]), degrees)
+    wanted = encoded_by_hand(read_arrays(released[ENCODER_FILE]), degrees)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=2e-5 * np.abs(wanted).max())
 
@@ -124,10 +124,10 @@ def test_a_gallery_of_unit_vectors_with_progress(
 def test_what_is_no_table_of_coordinates_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / COORDINATES_FILE
     path.write_text(text)
-    with pytest.raises(ExportFailed, match="is not a table of coordinates"):
+    with pytest.raises(CheckpointInvalid, match="is not a table of coordinates"):
         read_coordinates(path)
 
 
 def test_another_networks_weights_are_refused() -> None:
-    with pytest.raises(ExportFailed, match="does not hold a location encoder"):
+    with pytest.raises(CheckpointInvalid, match="does not hold a location encoder"):
         LocationEncoder({"0.weight": np.ones((2, 2), np.float32)})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sightline.errors import ExportFailed, ModelBroken
+from sightline.errors import CheckpointInvalid, ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
 from sightline.models.geoclip import CARD, load
@@ -166,13 +166,13 @@ def test_the_released_head(released: Mapping[str, Path], tmp_path: Path) -> None
 
 
 def test_the_heads_of_something_else_are_refused(released: Mapping[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ExportFailed, match="not those of GeoCLIP"):
+    with pytest.raises(CheckpointInvalid, match="not those of GeoCLIP"):
         build_head({**released, MLP_FILE: released[SCALE_FILE]}, tmp_path / "head.npz", lambda *_: None)
 
 
 def test_the_card_counts_what_the_wheel_holds(released: Mapping[str, Path]) -> None:
-    from sightline.weights.torch_files import read_weights
+    from sightline.weights.checkpoints import read_arrays
 
-    heads = [read_weights(path) for name, path in released.items() if name.endswith(".pth")]
+    heads = [read_arrays(path) for name, path in released.items() if name.endswith(".pth")]
     numbers = sum(array.size for head in heads for array in head.values())
     assert CARD.parameters == 303_966_208 + numbers

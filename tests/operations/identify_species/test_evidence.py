@@ -39,7 +39,7 @@ def test_a_box_is_normalised_to_parts_of_the_picture() -> None:
 
 def test_a_pixel_is_lost_where_the_reference_loses_it() -> None:
     """29 / 100 is not a number of float32; a hundred times it is less than 29."""
-    assert crop_of(Box(0, 0, 29, 100), 100, 100) == PixelBox(0, 0, 28, 100)
+    assert crop_of(normalised(Box(0, 0, 29, 100), 100, 100), 100, 100) == PixelBox(0, 0, 28, 100)
 
 
 side = st.integers(1, 10_000)
@@ -49,7 +49,7 @@ side = st.integers(1, 10_000)
 def test_a_crop_is_inside_the_box_but_for_a_pixel_and_never_empty(width: int, height: int, data: Any) -> None:
     x_min, x_max = sorted(data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2)))
     y_min, y_max = sorted(data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2)))
-    crop = crop_of(Box(x_min, y_min, x_max, y_max), width, height)
+    crop = crop_of(normalised(Box(x_min, y_min, x_max, y_max), width, height), width, height)
     assert crop.width >= 1
     assert crop.height >= 1
     assert 0 <= crop.x_min < width

@@ -129,13 +129,25 @@ async def test_a_country_without_a_code_of_three_letters_is_not_guessed() -> Non
     assert "XK, which has no ISO 3166-1 alpha-3 code" in found.warnings[0]
 
 
-@pytest.mark.parametrize(("distance_km", "warned"), [(100.0, False), (100.1, True)])
-async def test_a_town_far_away_is_doubtful(distance_km: float, warned: bool) -> None:
-    found = await origin(town("KE", "", distance_km), **HERE)
-    assert found.country == "KEN"
-    assert bool(found.warnings) is warned
-    if warned:
-        assert "100 km away" in found.warnings[0]
+@pytest.mark.parametrize(
+    ("distance_km", "given", "expected"),
+    [
+        (100.0, {}, ("USA", "from_coordinates", "CA", "from_coordinates")),
+        (100.1, {}, (None, "none", None, "none")),
+        (3000.0, {}, (None, "none", None, "none")),
+        (100.1, {"country": "USA"}, ("USA", "given", None, "none")),
+        (3000.0, {"country": "NOR"}, ("NOR", "given", None, "none")),
+        (3000.0, {"country": "USA", "admin1_region": "TX"}, ("USA", "given", "TX", "given")),
+    ],
+)
+async def test_a_town_over_100_km_away_tells_neither_country_nor_state(
+    distance_km: float, given: dict[str, str], expected: tuple[str | None, ...]
+) -> None:
+    place = town("US", "California", distance_km)
+    found = await origin(place, **HERE, **given)
+    assert known(found) == expected
+    assert found.place == place
+    assert len(found.warnings) == (distance_km > 100)
 
 
 @pytest.mark.parametrize("failure", [ModelUnavailable("no towns here"), Overloaded("busy", 1)])

@@ -177,6 +177,46 @@ def test_a_box_at_the_edge_of_the_photo_is_cut_like_any_other(ask: Ask, photo) -
     assert [each["prediction"]["name"] for each in data["detections"]] == ["Panthera leo", "Panthera leo"]
 
 
+def test_given_detections_take_the_detectors_place(ask: Ask, photo) -> None:
+    """The lion in the picture would be found; only the given box counts, and comes back as written."""
+    lion = {"label": "animal", "conf": 0.4, "bbox": [0.123456789, 0.25, 0.25, 0.5]}
+    person = {"label": "human", "conf": 0.75, "bbox": [0.0, 0.0, 0.0, 1.0]}
+    image = photo(LION_BOX)
+    result = ask(image, detections=[lion, person], format="speciesnet-5")
+    assert [each["bbox"] for each in result["data"]["detections"]] == [person["bbox"], lion["bbox"]]
+    assert "megadetector-v5a" not in [each["name"] for each in result["models"]]
+    data = ask(image, detections=[lion])["data"]
+    assert [each["prediction"]["name"] for each in data["detections"]] == ["Panthera leo"]
+    assert data["detections"][0]["box"] == [7, 8, 23, 24]
+    assert ask(image, detections=[])["data"]["detections"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"label": "bird"},
+        {"conf": 1.1},
+        {"conf": "NaN"},
+        {"bbox": [0, 0, 1]},
+        {"bbox": [0, 0, 1, 1.5]},
+        {"bbox": [-0.1, 0, 1, 1]},
+        {"more": 1},
+    ],
+)
+def test_given_detections_are_checked(client: httpx2.Client, photo, wrong: dict[str, Any]) -> None:
+    box = {"label": "animal", "conf": 0.4, "bbox": [0, 0, 1, 1]} | wrong
+    response = post(client, photo(), detections=[box])
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid_parameters"
+
+
+@pytest.mark.parametrize(("most", "listed"), [(None, 2), (0, 0), (1, 1), (5, 2)])
+def test_the_surest_detections_are_classified_up_to_a_number(ask: Ask, photo, most, listed) -> None:
+    data = ask(photo(MAMMAL_BOX, LION_BOX), max_classifications=most)["data"]
+    assert len(data["detections"]) == listed
+    assert data["prediction"]["release_label"] == LION
+
+
 # -- where it was taken ------------------------------------------------------------------------------------
 
 

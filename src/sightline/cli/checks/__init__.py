@@ -16,10 +16,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``fix`` is a command or an instruction, where something can be done."""
+    """One thing that was looked at. ``fix`` is a command or an instruction, where something can be done.
+
+    A ``detail`` is summed up by another finding: JSON has it, the page for people leaves it out.
+    """
 
     area: str
     subject: str
     state: State
     text: str
     fix: str | None = None
+    detail: bool = False

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from sightline.cli.checks import Finding, State
+from sightline.cli.console import megabytes
 from sightline.cli.models.choosing import catalogue, is_random, open_store, store_of_any_weights, wanted
 from sightline.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sightline.models import ModelDefinition
+    from sightline.models import Catalogue, ModelDefinition
+    from sightline.operations import Operation
     from sightline.settings import Settings
     from sightline.weights.store import Installed
 
@@ -21,21 +23,40 @@ def check(settings: Settings) -> Iterator[Finding]:
     from sightline import operations
 
     try:
-        definitions = catalogue(settings).values()
+        known = catalogue(settings)
+        definitions = known.values()
         asked = operations.catalogue(settings.plugins_dir)
     except ConfigurationError as error:
         yield Finding(_AREA, "plug-ins", State.BROKEN, str(error), "correct or remove the plug-in")
         return
     for definition in definitions:
         yield _model(settings, definition)
-    given = {capability for definition in definitions for capability in definition.card.capabilities}
-    for operation in asked.values():
-        if operation.needs and not given.intersection(operation.needs):
-            needs = " or ".join(capability.value for capability in operation.needs)
-            yield Finding(
-                _AREA, operation.name, State.NOTICE, f"needs {needs}, which no model here gives",
-                "install or plug in a model that does",
-            )  # fmt: skip
+    yield from _operations(settings, asked.values(), known)
+
+
+def _operations(
+    settings: Settings, asked: Iterable[Operation[Any, Any]], known: Catalogue
+) -> Iterator[Finding]:
+    """What answers now, what downloads first, what needs a setting: one finding for each."""
+    from sightline.runtime.readiness import download_bytes, operations_with_size, readiness
+
+    entries = readiness(asked, known, open_store(settings), settings)
+    if ready := [entry.operation for entry in entries if entry.ready]:
+        yield Finding(_AREA, "answer now", State.OK, ", ".join(ready))
+    coming = [entry for entry in entries if entry.missing and entry.lacking is None]
+    if coming:
+        missing = list(dict.fromkeys(name for entry in coming for name in entry.missing))
+        total = download_bytes(known, missing)
+        size = "size unknown" if total is None else megabytes(total)
+        text = f"{operations_with_size(coming)}; together {size}"
+        names = " ".join(missing)
+        fix = f"sightline models pull {names}"
+        if settings.offline:
+            fix = f"sightline models import M.tar, made by: sightline models bundle M.tar {names}"
+        yield Finding(_AREA, "download first", State.NOTICE, text, fix)
+    for entry in entries:
+        if entry.lacking is not None:
+            yield Finding(_AREA, entry.operation, State.NOTICE, "needs a setting", entry.lacking)
 
 
 def _model(settings: Settings, definition: ModelDefinition) -> Finding:
@@ -43,14 +64,14 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
     get = _way_in(settings, definition)
     if definition.connect is not None:
         if lacking := definition.lacking(settings):
-            return Finding(_AREA, name, State.NOTICE, "not configured", lacking)
+            return Finding(_AREA, name, State.NOTICE, "not configured", lacking, detail=True)
         try:
             definition.check(settings)
         except ConfigurationError as error:
             return Finding(_AREA, name, State.BROKEN, str(error), "correct what the setting names")
-        return Finding(_AREA, name, State.OK, "configured")
+        return Finding(_AREA, name, State.OK, "configured", detail=True)
     if not definition.card.artifacts:
-        return Finding(_AREA, name, State.OK, "ready; needs no files")
+        return Finding(_AREA, name, State.OK, "ready; needs no files", detail=True)
     installed = open_store(settings).installed(want)
     if is_random(installed):
         return Finding(_AREA, name, State.NOTICE, "random weights: its answers mean nothing", get)
@@ -61,7 +82,7 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
             _AREA, name, State.NOTICE, "missing; random weights are here and may not be loaded",
             f"{get} (or, for a test: SIGHTLINE_ALLOW_RANDOM_WEIGHTS=1)",
         )  # fmt: skip
-    return Finding(_AREA, name, State.NOTICE, "missing", get)
+    return Finding(_AREA, name, State.NOTICE, "missing", get, detail=True)
 
 
 def _ready(settings: Settings, definition: ModelDefinition, installed: Installed) -> Finding:
@@ -70,11 +91,11 @@ def _ready(settings: Settings, definition: ModelDefinition, installed: Installed
 
     text = f"ready; {installed.provenance.value}, fingerprint {installed.fingerprint}"
     if not obeys_choice(definition.card):
-        return Finding(_AREA, definition.name, State.OK, text)
+        return Finding(_AREA, definition.name, State.OK, text, detail=True)
     choice = choose(settings, installed)
     text = f"{text}; computes in {choice.precision.value}: {choice.why}"
     if choice.complaint is None:
-        return Finding(_AREA, definition.name, State.OK, text)
+        return Finding(_AREA, definition.name, State.OK, text, detail=True)
     fix = f"sightline models drift {definition.name} PHOTOS --keep"
     return Finding(_AREA, definition.name, State.NOTICE, text, fix)
 

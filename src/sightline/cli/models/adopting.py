@@ -65,7 +65,7 @@ def adopt(
         names = ", ".join(printable(path.name).replace("\n", " ") for path in given.values())
         with Bars(want) as bars:
             installed = store.adopt(
-                want, Path(folder), Provenance.IMPORTED, f"files of the user's: {names}"[:2000], bars
+                want, Path(folder), Provenance.IMPORTED, f"files of the user's: {names}"[:2000], bars.of(want)
             )
     if not complete:
         _require_loads(settings, definition, installed.files, "it is installed all the same")

@@ -14,22 +14,28 @@ from rich.progress import (
 from rich.text import Text
 
 from sightline.cli.console import megabytes, stderr
-from sightline.weights.sources import Built
+from sightline.weights.sources import Artifact, Built, Report
 from sightline.weights.store import Wanted
 
 
 class Bars:
-    """A ``Report`` that draws one bar per file on stderr, in bytes; steps of building are in points."""
+    """Draws one bar per file on stderr, in bytes; steps of building are in points.
 
-    def __init__(self, want: Wanted) -> None:
-        self._model = want.model
-        # What is built here reports points under its own name.
-        self._files = {
-            artifact.name
+    ``coming``: the models that will be downloaded. Of several there is a bar of all downloads too, in which
+    files that they share count once.
+    """
+
+    def __init__(self, *coming: Wanted) -> None:
+        self._bars: dict[tuple[str, str], TaskID] = {}
+        # By what a file is: how much of it has arrived, and its size where that is known.
+        self._done: dict[str, int] = {}
+        self._sizes = {
+            _identity(artifact): artifact.size_bytes
+            for want in coming
             for artifact in want.artifacts
-            if not any(isinstance(source, Built) for source in artifact.sources)
+            if _is_downloaded(artifact)
         }
-        self._bars: dict[str, TaskID] = {}
+        self._total: TaskID | None = None
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -40,6 +46,9 @@ class Bars:
             disable=not stderr().is_terminal,
         )
 
+        if len(coming) > 1:
+            self._total = self._progress.add_task("all downloads", total=self._size(), in_bytes=True)
+
     def __enter__(self) -> Bars:
         self._progress.start()
         return self
@@ -47,15 +56,43 @@ class Bars:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def __call__(self, label: str, done: int, total: int | None) -> None:
-        bar = self._bars.get(label)
-        if bar is None:
-            # A file that goes on from where it stopped must not count what was there as speed.
-            bar = self._progress.add_task(
-                f"{self._model}  {label}", total=total, completed=done, in_bytes=label in self._files
-            )
-            self._bars[label] = bar
-        self._progress.update(bar, completed=done, total=total)
+    def of(self, want: Wanted) -> Report:
+        """Return what draws the progress of one of the models."""
+        # What is built here reports points under its own name.
+        files = {artifact.name: artifact for artifact in want.artifacts if _is_downloaded(artifact)}
+
+        def report(label: str, done: int, total: int | None) -> None:
+            bar = self._bars.get((want.model, label))
+            if bar is None:
+                # A file that goes on from where it stopped must not count what was there as speed.
+                bar = self._progress.add_task(
+                    f"{want.model}  {label}", total=total, completed=done, in_bytes=label in files
+                )
+                self._bars[want.model, label] = bar
+            self._progress.update(bar, completed=done, total=total)
+            if label in files:
+                self._add(_identity(files[label]), done, total)
+
+        return report
+
+    def _add(self, identity: str, done: int, total: int | None) -> None:
+        self._done[identity] = max(done, self._done.get(identity, 0))
+        if total is not None:
+            self._sizes[identity] = total
+        if self._total is not None:
+            self._progress.update(self._total, completed=sum(self._done.values()), total=self._size())
+
+    def _size(self) -> int | None:
+        known = [size for size in self._sizes.values() if size is not None]
+        return sum(known) if len(known) == len(self._sizes) else None
+
+
+def _is_downloaded(artifact: Artifact) -> bool:
+    return bool(artifact.sources) and not isinstance(artifact.sources[0], Built)
+
+
+def _identity(artifact: Artifact) -> str:
+    return artifact.sha256 or str(artifact.sources[0])
 
 
 class _Done(ProgressColumn):

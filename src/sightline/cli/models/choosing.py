@@ -21,6 +21,14 @@ Names = Annotated[
         metavar="NAME", show_default=False, help="Models, as [cyan]sightline models list[/] names them."
     ),
 ]
+NamesOrPurposes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME",
+        show_default=False,
+        help="Models, or what they are for: an operation or a word such as wildlife",
+    ),
+]
 EveryModel = Annotated[bool, typer.Option("--all", help="Every model there is.")]
 
 
@@ -30,8 +38,10 @@ def catalogue(settings: Settings) -> Catalogue:
     return models.catalogue(settings.plugins_dir)
 
 
-def chosen(settings: Settings, names: Sequence[str], *, everything: bool) -> list[ModelDefinition]:
-    """The models named, or all of them.
+def chosen(
+    settings: Settings, names: Sequence[str], *, everything: bool, by_purpose: bool = False
+) -> list[ModelDefinition]:
+    """The models named, or all of them. With ``by_purpose``, names may be what models are for.
 
     Raises:
         UnknownModel: no model has that name; the message says which come close.
@@ -44,12 +54,25 @@ def chosen(settings: Settings, names: Sequence[str], *, everything: bool) -> lis
         return list(known.values())
     if not names:
         raise InvalidRequest(f"which models? Name some of {', '.join(known)}, or say --all")
+    models: dict[str, tuple[str, ...]] = {name: (name,) for name in known}
+    if by_purpose and not known.keys() >= set(names):
+        models = {**_purposes(settings, known), **models}
+    found: dict[str, None] = {}
     for name in names:
-        if name not in known:
-            close = get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+        word = name if name in models else name.replace("-", "_")
+        if word not in models:
+            close = get_close_matches(name, models, n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(models)}"
             raise UnknownModel(f"there is no model {name!r}; {hint}")
-    return [known[name] for name in dict.fromkeys(names)]
+        found.update(dict.fromkeys(models[word]))
+    return [known[name] for name in found]
+
+
+def _purposes(settings: Settings, known: Catalogue) -> dict[str, tuple[str, ...]]:
+    from sightline import operations
+    from sightline.runtime.readiness import purposes
+
+    return purposes(operations.catalogue(settings.plugins_dir).values(), known, settings)
 
 
 def wanted(definition: ModelDefinition) -> Wanted:

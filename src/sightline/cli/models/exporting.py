@@ -147,6 +147,6 @@ def _export(settings: Settings, definition: ModelDefinition, order: _Order) -> N
         )
         want = wanted(definition)
         with Bars(want) as bars:
-            installed = open_store(settings).adopt(want, Path(folder), provenance, origin, bars)
+            installed = open_store(settings).adopt(want, Path(folder), provenance, origin, bars.of(want))
     marked = " [bold red]random weights[/]" if provenance is Provenance.RANDOM else ""
     stdout().print(f"{escape(installed.model)} is here: fingerprint {installed.fingerprint}{marked}")

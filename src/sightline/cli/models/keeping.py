@@ -22,7 +22,8 @@ def verify(
 ) -> None:
     """Read installed models again and compare every file with its recorded digest.
 
-    What is damaged is named, nothing is changed, and the exit code is 1.
+    The copies that the server keeps of their graphs are compared too. Damaged files are named, nothing is
+    changed, and the exit code is 1.
 
     [bold]Examples[/]
 
@@ -30,9 +31,11 @@ def verify(
       [cyan]sightline models verify clip-vit-b-32[/]
     """
     from sightline.errors import WeightsError
+    from sightline.runtime import intermediate
 
     settings = settings_from(models_dir=models_dir)
     store = store_of_any_weights(settings)
+    copies = intermediate.folder(settings.models_dir)
     failed = False
     for definition in chosen(settings, names or (), everything=not names):
         if not definition.card.artifacts:
@@ -44,7 +47,15 @@ def verify(
             say(str(error))
             continue
         if installed is not None:
-            stdout().print(Text(f"{definition.name} is intact: {len(installed.files)} files"))
+            damaged = intermediate.damaged(copies, installed.files.values())
+            failed = failed or bool(damaged)
+            for path in damaged:
+                say(
+                    f"{definition.name}: the compiled copy of {path.name} is damaged; "
+                    "the next load makes it anew"
+                )
+            if not damaged:
+                stdout().print(Text(f"{definition.name} is intact: {len(installed.files)} files"))
         elif names:
             failed = True
             say(f"{definition.name} is not installed; get it with: sightline models pull {definition.name}")

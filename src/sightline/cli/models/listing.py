@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.text import Text
 
 from sightline.cli.console import megabytes, stdout, table
@@ -12,34 +13,92 @@ from sightline.cli.models.choosing import catalogue, is_random, open_store, stor
 from sightline.cli.options import AsJson, ModelsDir, settings_from
 
 if TYPE_CHECKING:
-    from sightline.models import ModelDefinition
+    from sightline.models import Catalogue, ModelDefinition
+    from sightline.runtime.readiness import Readiness
     from sightline.settings import Settings
 
 _STYLES = {
     "installed": "green",
     "built in": "green",
     "configured": "green",
+    "ready": "green",
     "missing": "yellow",
     "not configured": "yellow",
+    "setting": "yellow",
 }
 
 
-def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
-    """List all models: what they give, whether they are here, what they weigh, who may use them.
+def list_(
+    long: Annotated[
+        bool, typer.Option("--long", "-l", help="One row per model, with licence and fingerprint")
+    ] = False,
+    as_json: AsJson = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """List the models by the operations that use them, what is missing, and the size of its download.
 
-    What is missing comes with [cyan]sightline models pull[/], or with [cyan]sightline models export[/] where
-    weights have to be converted here.
+    Missing models are downloaded by the first request that needs them, or by
+    [cyan]sightline models pull[/].
 
     [bold]Examples[/]
 
       [cyan]sightline models list[/]
+      [cyan]sightline models list --long[/]
       [cyan]sightline models list --json | jq '.[] | select(.state == "missing") | .name'[/]
     """
     settings = settings_from(models_dir=models_dir)
-    rows = [_row(settings, definition) for definition in catalogue(settings).values()]
+    known = catalogue(settings)
+    rows = [_row(settings, definition) for definition in known.values()]
     if as_json:
         stdout().print_json(json.dumps(rows))
-        return
+    elif long:
+        _print_models(rows)
+    else:
+        _print_operations(settings, known, rows)
+
+
+def _print_operations(settings: Settings, known: Catalogue, rows: list[dict[str, Any]]) -> None:
+    from sightline import operations
+    from sightline.runtime.readiness import download_bytes, readiness
+
+    asked = operations.catalogue(settings.plugins_dir).values()
+    entries = readiness(asked, known, open_store(settings), settings)
+    shown = table(("Operation", "State", "Download", "Models"), numbers=("Download",))
+    for entry in entries:
+        state = "setting" if entry.lacking else "ready" if entry.ready else "missing"
+        shown.add_row(
+            Text(entry.operation, style="bold"),
+            Text(state, style=_STYLES[state]),
+            Text(_download(entry), style="dim"),
+            Text(entry.lacking or ", ".join(entry.models)),
+        )
+    stdout().print(shown, end="")
+    used = {name for entry in entries for name in entry.models}
+    if others := [_other(row) for row in rows if row["name"] not in used]:
+        stdout().print(
+            Text("Chosen by parameters: ", style="bold").append(", ".join(others), style="default")
+        )
+    missing = list(dict.fromkeys(name for entry in entries for name in entry.missing))
+    if missing:
+        total = download_bytes(known, missing)
+        size = "size unknown" if total is None else megabytes(total)
+        stdout().print(f"\nEverything that is missing above ({size}):")
+        stdout().print(Text(f"  sightline models pull {' '.join(missing)}", style="cyan"))
+
+
+def _download(entry: Readiness) -> str:
+    if not entry.missing:
+        return "–"
+    return "?" if entry.download_bytes is None else megabytes(entry.download_bytes)
+
+
+def _other(row: dict[str, Any]) -> str:
+    state = row["state"]
+    size = f", {megabytes(row['download_bytes'])}" if state == "missing" and row["download_bytes"] else ""
+    return f"{row['name']} ({state}{size})"
+
+
+def _print_models(rows: list[dict[str, Any]]) -> None:
     shown = table(
         ("Model", "Gives", "State", "On disk", "Licence", "Provenance", "Fingerprint"), numbers=("On disk",)
     )
@@ -58,15 +117,11 @@ def list_(as_json: AsJson = False, models_dir: ModelsDir = None) -> None:
             Text(row["fingerprint"] or "–"),
         )
     stdout().print(shown)
-    if any(row["state"] == "missing" for row in rows):
-        stdout().print(
-            "Missing models come with [cyan]sightline models pull NAME[/], those that are made here with "
-            "[cyan]sightline models export NAME[/]."
-        )
 
 
 def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
     from sightline.runtime.precision import choose, obeys_choice
+    from sightline.runtime.readiness import download_bytes
 
     card, want, store = definition.card, wanted(definition), open_store(settings)
     installed = store.installed(want)
@@ -79,17 +134,16 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         state = "random, not allowed" if installed else "missing"
     elif is_random(installed):
         state = "random"
-    # What stands on settings has weights elsewhere; its answers say which.
+    # A model that is reached by settings has its weights elsewhere; its answers name them.
     weights = None if definition.connect is not None else installed
     choice = choose(settings, weights) if weights and obeys_choice(card) else None
-    sizes = [artifact.size_bytes for artifact in card.artifacts]
     return {
         "name": card.name,
         "gives": sorted(capability.value for capability in card.capabilities),
         "state": state,
         "lacking": lacking,
         "disk_bytes": store.disk_bytes(card.name),
-        "download_bytes": None if None in sizes else sum(size or 0 for size in sizes),
+        "download_bytes": download_bytes({card.name: definition}, [card.name]),
         "licence": card.licence,
         "homepage": card.homepage,
         "provenance": weights.provenance.value if weights else None,

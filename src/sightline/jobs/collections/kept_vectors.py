@@ -6,6 +6,7 @@ kept costs time and nothing else, so whatever goes wrong with it is said in the 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -36,8 +37,9 @@ CREATE TABLE IF NOT EXISTS vectors (
     UNIQUE (maker, sha256)
 )
 """
-_FIND = "SELECT vector FROM vectors WHERE maker = ? AND sha256 = ?"
+_FIND = "SELECT CAST(vector AS BLOB) FROM vectors WHERE maker = ? AND sha256 = ?"
 _ADD = "INSERT OR IGNORE INTO vectors (maker, sha256, vector) VALUES (?, ?, ?)"
+_DROP = "DELETE FROM vectors WHERE maker = ? AND sha256 = ?"
 _PRUNE = "DELETE FROM vectors WHERE number <= (SELECT max(number) - ? FROM vectors)"
 
 
@@ -51,15 +53,21 @@ class KeptVectors:
         self._database: sqlite3.Connection | None = None
 
     def find(self, keys: Sequence[Key]) -> dict[Key, Vector]:
-        """Those that are kept, float32 [dimensions]."""
+        """Those that are kept, float32 [dimensions]. A damaged one is dropped, so that it is made anew."""
         try:
             with self._lock:
                 database = self._opened()
                 found = {}
                 for key in keys:
                     row = database.execute(_FIND, key).fetchone()
-                    if row is not None:
-                        found[key] = np.frombuffer(row[0], "<f4").astype(np.float32)
+                    if row is None:
+                        continue
+                    vector = _unsealed(key, row[0])
+                    if vector is None:
+                        with database:
+                            database.execute(_DROP, key)
+                    else:
+                        found[key] = vector
                 return found
         except _TROUBLE as error:
             self._report(error)
@@ -67,7 +75,7 @@ class KeptVectors:
 
     def keep(self, vectors: Mapping[Key, Vector]) -> None:
         """Add these; those that are kept already stay as they are."""
-        rows = [(*key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
+        rows = [(*key, _sealed(key, vector)) for key, vector in vectors.items()]
         try:
             with self._lock, self._opened() as database:  # one transaction
                 database.executemany(_ADD, rows)
@@ -96,3 +104,22 @@ class KeptVectors:
 
     def _report(self, error: Exception) -> None:
         _log.warning("vectors cannot be kept in %s (%s): pictures are embedded anew", self._path, error)
+
+
+def _sealed(key: Key, vector: Vector) -> bytes:
+    """The numbers behind the digest of them and of their key."""
+    numbers = vector.astype("<f4").tobytes()
+    return _seal(key, numbers) + numbers
+
+
+def _unsealed(key: Key, blob: bytes) -> Vector | None:
+    """None for anything but what :func:`_sealed` gave for this key."""
+    size = hashlib.sha256().digest_size
+    numbers = blob[size:]
+    if not numbers or blob[:size] != _seal(key, numbers):
+        return None
+    return np.frombuffer(numbers, "<f4").astype(np.float32)
+
+
+def _seal(key: Key, numbers: bytes) -> bytes:
+    return hashlib.sha256("\0".join(key).encode() + b"\0" + numbers).digest()

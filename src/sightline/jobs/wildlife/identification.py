@@ -15,10 +15,11 @@ from typing import Any
 
 from sightline.errors import InvalidRequest, SightlineError
 from sightline.jobs.describing import RunEnded
+from sightline.jobs.wildlife.boxes import digest_of
 from sightline.jobs.wildlife.checkpoint import Checkpoint
 from sightline.jobs.wildlife.identifying import Identifier, Query
-from sightline.jobs.wildlife.photos import Photo, PhotoFolder, Unreadable
-from sightline.jobs.wildlife.places import Places
+from sightline.jobs.wildlife.inputs import Inputs
+from sightline.jobs.wildlife.photos import Photo, Unreadable
 from sightline.jobs.wildlife.predictions import PredictionsFormat, failed_entry, write_predictions
 
 _log = logging.getLogger(__name__)
@@ -80,8 +81,7 @@ class Identification:
 
     def __init__(
         self,
-        photos: PhotoFolder,
-        places: Places,
+        inputs: Inputs,
         query: Query,
         identifier: Identifier,
         checkpoint: Checkpoint,
@@ -89,14 +89,16 @@ class Identification:
         *,
         at_once: int = USUAL_CONCURRENCY,
     ) -> None:
-        self._photos = photos
-        self._places = places
+        self._photos = inputs.photos
+        self._places = inputs.places
+        self._boxes = inputs.boxes
         self._query = query
         self._identifier = identifier
         self._checkpoint = checkpoint
         self._report = report
         self._at_once = at_once
         self._positions: dict[str, int] = {}
+        self._models: Mapping[str, str] = {}
         self.tally = Tally()
 
     async def prepare(self, out: Path, *, force: bool = False) -> None:
@@ -108,8 +110,8 @@ class Identification:
                 somebody else's; and not ``force``.
             RunEnded: nothing can be written.
         """
-        models = dict(await self._identifier.load())
-        await asyncio.to_thread(self._begin, models, out, force)
+        self._models = dict(await self._identifier.load())
+        await asyncio.to_thread(self._begin, self._models, out, force)
 
     def _begin(self, models: Mapping[str, str], out: Path, force: bool) -> None:
         begun_with = {
@@ -166,7 +168,7 @@ class Identification:
                 first = group.exceptions[0]
                 raise first from first.__cause__
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Path, predictions_format: PredictionsFormat) -> None:
         """Write the predictions of all photos that were met, ordered by path.
 
         Raises:
@@ -174,7 +176,7 @@ class Identification:
         """
         ordered = sorted(self._positions, key=lambda name: name.split("/"))
         entries = self._checkpoint.entries(self._positions[name] for name in ordered)
-        write_predictions(out, entries, PredictionsFormat(self._query.params["format"]))
+        write_predictions(out, entries, predictions_format, self._models)
 
     async def _to_look_at(self) -> AsyncGenerator[tuple[Photo, dict[str, Any]], None]:
         """Every photo that no earlier run was asked the same about, and what is asked. Others are noted."""
@@ -185,6 +187,8 @@ class Identification:
                     self._note_unreadable(each)
                     continue
                 asked = state | self._places.of(each.name).known()
+                if each.name in self._boxes:
+                    asked |= {"detections": digest_of(self._boxes[each.name])}
                 position = self._checkpoint.recall(each.name, asked)
                 if position is None:
                     yield each, asked
@@ -197,7 +201,7 @@ class Identification:
         warnings: tuple[str, ...] = ()
         reason: str | None = None
         try:
-            identified = await self._identifier.identify(photo.path, place)
+            identified = await self._identifier.identify(photo.path, place, self._boxes.get(photo.name))
             # The first of its fields, by the name it has here.
             entry, warnings = identified.entry | {"filepath": photo.name}, identified.warnings
         except RunEnded:

@@ -13,6 +13,7 @@ from sightline import operations
 from sightline.errors import ModelUnavailable
 from sightline.jobs.describing import answered
 from sightline.jobs.looking import look, unrefused
+from sightline.jobs.wildlife.boxes import Boxes
 from sightline.jobs.wildlife.places import Place
 from sightline.operations import Operation
 from sightline.runtime.analyzer import Analyzer, BoundTask, Task, bind
@@ -24,12 +25,13 @@ OPERATION = "identify_species"
 _TASK_ID = "animals"
 # Nobody waits for a single photo.
 _TIMEOUT_S = 3600.0
+_SHARED = ("version", "format", "min_confidence", "max_classifications")
 _OF_A_RELEASE = (Capability.SPECIES, Capability.SPECIES_ENSEMBLE)
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of every photo; only the place may differ."""
+    """What is asked of every photo; only the place and given detections may differ."""
 
     catalogue: Mapping[str, Operation[Any, Any]]
     params: Mapping[str, Any]
@@ -44,15 +46,18 @@ class Query:
         """
         catalogue = operations.catalogue(settings.plugins_dir)
         known = bind(catalogue, Task(_TASK_ID, OPERATION, params)).params.model_dump(mode="json")
-        return cls(catalogue, {name: known[name] for name in ("version", "format", "min_confidence")})
+        return cls(catalogue, {name: known[name] for name in _SHARED})
 
-    def about(self, place: Place) -> BoundTask:
-        """Raises InvalidParameters: there is no such place."""
-        return bind(self.catalogue, self.task(place))
+    def about(self, place: Place, boxes: Boxes | None = None) -> BoundTask:
+        """Raises InvalidParameters: there is no such place, or a detection is wrong."""
+        return bind(self.catalogue, self.task(place, boxes))
 
-    def task(self, place: Place) -> Task:
+    def task(self, place: Place, boxes: Boxes | None = None) -> Task:
         """The question as a server is sent it."""
-        return Task(_TASK_ID, OPERATION, {**self.params, **place.known()})
+        # A parameter without a value is left out: an older server does not know it.
+        params = {name: value for name, value in self.params.items() if value is not None}
+        given = {} if boxes is None else {"detections": list(boxes)}
+        return Task(_TASK_ID, OPERATION, {**params, **place.known(), **given})
 
     @property
     def version(self) -> str:
@@ -81,8 +86,8 @@ class Identifier(Protocol):
         """
         ...
 
-    async def identify(self, photo: Path, place: Place) -> Identified:
-        """What the file shows.
+    async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
+        """What the file shows. With ``boxes`` no detector is asked.
 
         Raises:
             RunEnded: no photo can be looked at.
@@ -93,30 +98,31 @@ class Identifier(Protocol):
 
 @asynccontextmanager
 async def identifying_here(
-    settings: Settings, query: Query, *, with_places: bool
+    settings: Settings, query: Query, *, with_places: bool, with_detector: bool = True
 ) -> AsyncIterator[Identifier]:
     """An identifier that computes in this process, as bulk work. ``with_places``: countries are to be looked
-    up by coordinates.
+    up by coordinates. ``with_detector``: some photos come without boxes.
 
     Raises:
         ConfigurationError: a setting or a plug-in is wrong.
     """
     async with Analyzer.create(unrefused(settings)) as analyzer:
-        yield _Here(analyzer, query, with_places)
+        unneeded = {Capability.PLACES: with_places, Capability.ANIMAL_BOXES: with_detector}
+        yield _Here(analyzer, query, {need for need, wanted in unneeded.items() if not wanted})
 
 
 class _Here:
-    def __init__(self, analyzer: Analyzer, query: Query, with_places: bool) -> None:
+    def __init__(self, analyzer: Analyzer, query: Query, unneeded: set[Capability]) -> None:
         self._analyzer = analyzer
         self._query = query
-        self._with_places = with_places
+        self._unneeded = unneeded
 
     async def load(self) -> Mapping[str, str]:
         engine = self._analyzer.engine
         names = [
             engine.find(need, self._query.version if need in _OF_A_RELEASE else None)
             for need in self._analyzer.operations[OPERATION].needs
-            if self._with_places or need is not Capability.PLACES
+            if need not in self._unneeded
         ]
         ends = await asyncio.gather(*map(engine.residency.preload, names), return_exceptions=True)
         missing = [str(error) for error in ends if isinstance(error, ModelUnavailable)]
@@ -128,8 +134,8 @@ class _Here:
         refs = [engine.ref(name) for name in names]
         return {ref.name: ref.fingerprint for ref in refs if ref is not None}
 
-    async def identify(self, photo: Path, place: Place) -> Identified:
-        task = self._query.about(place)
+    async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
+        task = self._query.about(place, boxes)
         seen = await look(self._analyzer, str(photo), [task], _TIMEOUT_S, priority=Priority.BULK)
         outcome, data = answered(seen)
         return Identified(data.model_dump(mode="json"), tuple(warnings_of(outcome)))

@@ -38,10 +38,11 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class PhotoFolder:
-    """Where the photos are; ``recursive``: in the folders below as well."""
+    """Where the photos are; ``recursive``: in the folders below as well; ``only``: no others than these."""
 
     root: Path
     recursive: bool = True
+    only: frozenset[str] | None = None
 
     def __iter__(self) -> Iterator[Photo | Unreadable]:
         for listing in listings(self.root, recursive=self.recursive):
@@ -49,4 +50,10 @@ class PhotoFolder:
                 yield Unreadable(listing.folder, listing.error)
             for name in listing.names:
                 path = listing.folder / name
-                yield Photo(path, path.relative_to(self.root).as_posix())
+                photo = Photo(path, path.relative_to(self.root).as_posix())
+                if self.only is None or photo.name in self.only:
+                    yield photo
+
+    def names(self) -> Iterator[str]:
+        """What the photos are called. Folders that cannot be read have none."""
+        return (each.name for each in self if isinstance(each, Photo))

@@ -23,6 +23,7 @@ from sightline.jobs.asking import ask_about
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.looking import read_image
 from sightline.jobs.server import Server, said, server_at
+from sightline.jobs.wildlife.boxes import Boxes
 from sightline.jobs.wildlife.identifying import Identified, Identifier, Query
 from sightline.jobs.wildlife.places import Place
 from sightline.jobs.wildlife.predictions import PredictionsFormat
@@ -39,10 +40,16 @@ _HOPELESS = frozenset(kind.code for kind in (ConfigurationError, ModelBroken, Mo
 
 @asynccontextmanager
 async def identifying_there(
-    url: str, query: Query, limits: ImageLimits, api_key: str | None = None, *, with_places: bool
+    url: str,
+    query: Query,
+    limits: ImageLimits,
+    api_key: str | None = None,
+    *,
+    with_places: bool,
+    with_detector: bool = True,
 ) -> AsyncIterator[Identifier]:
     """An identifier that asks the server at ``url``. ``with_places``: countries are to be looked up by
-    coordinates.
+    coordinates. ``with_detector``: some photos come without boxes.
 
     A busy server is asked again when it said so, or ever more slowly. Files longer than the limits say are
     not sent. That the server's weights change meanwhile ends the run: answers are not mixed.
@@ -51,15 +58,18 @@ async def identifying_there(
         InvalidRequest: the URL or the key cannot be used.
     """
     async with server_at(url, api_key) as server:
-        yield _There(server, query, limits, with_places)
+        yield _There(server, query, limits, with_places=with_places, with_detector=with_detector)
 
 
 class _There:
-    def __init__(self, server: Server, query: Query, limits: ImageLimits, with_places: bool) -> None:
+    def __init__(
+        self, server: Server, query: Query, limits: ImageLimits, *, with_places: bool, with_detector: bool
+    ) -> None:
         self._server = server
         self._query = query
         self._limits = limits
         self._with_places = with_places
+        self._with_detector = with_detector
         self._models: Mapping[str, str] = {}
         self._gazetteer: str | None = None
 
@@ -70,7 +80,7 @@ class _There:
             self._gazetteer = await self._find_gazetteer()
         place = _SOMEWHERE if self._with_places else Place()
         all_models = {**self._query.params, "format": PredictionsFormat.SPECIESNET_4.value}
-        task = replace(self._query, params=all_models).task(place)
+        task = replace(self._query, params=all_models).task(place, None if self._with_detector else ())
         blank = encode_png(np.full((_BLANK_SIDE, _BLANK_SIDE, 3), _GREY, np.uint8))
         try:
             _, models = await self._ask(task, "blank.png", blank, place)
@@ -86,11 +96,11 @@ class _There:
         self._models = models
         return models
 
-    async def identify(self, photo: Path, place: Place) -> Identified:
+    async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
         """See ``Identifier``."""
         data = await asyncio.to_thread(read_image, str(photo), self._limits.max_bytes)
         self._limits.check_bytes(len(data))
-        identified, models = await self._ask(self._query.task(place), photo.name, data, place)
+        identified, models = await self._ask(self._query.task(place, boxes), photo.name, data, place)
         for name, fingerprint in models.items():
             if self._models.get(name) != fingerprint:
                 raise RunEnded(
@@ -107,6 +117,8 @@ class _There:
         try:
             warnings = tuple(map(str, result.get("warnings", ())))
             used = result.get("models") or [result["model"]]
+            if used == [None] and task.params.get("detections") == []:
+                used = []  # nothing was detected, so no model had a say
             models = {str(each["name"]): str(each["fingerprint"]) for each in used}
             identified = Identified({**result["data"]}, warnings)
         except (LookupError, TypeError):

@@ -47,7 +47,7 @@ class Item:
 class Captioner:
     """Captions in English, as ``str``.
 
-    ``vision`` and ``decoder`` are the graphs of ``export.blip_towers``: ``VisionTower`` and ``DecoderStep``.
+    ``vision`` and ``decoder`` are the graphs of ``networks.blip``.
     """
 
     def __init__(self, square: Square, vision: Graph, decoder: Graph, tokenizer: Tokenizer) -> None:
@@ -132,4 +132,4 @@ class Captioner:
 
 def _require(graph: Graph, name: str, inputs: set[str], outputs: list[str]) -> None:
     if {spec.name for spec in graph.inputs} != inputs or [spec.name for spec in graph.outputs] != outputs:
-        raise ModelBroken(f"{name} is not a graph of the BLIP exporter")
+        raise ModelBroken(f"{name} is not a graph of BLIP: its inputs and outputs are others")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sightline.errors import ModelBroken
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
-from sightline.models.clip_backbone import SQUARE, VIT_L_14_BYTES, VIT_L_14_GRAPH, VIT_L_14_SHA256
+from sightline.models.clip_backbone import SQUARE, VIT_L_14_CHECKPOINT, VIT_L_14_IMAGE
 from sightline.models.embedders import ImageTower
 from sightline.models.geoclip.head import MLP_FILE, SCALE_FILE, build_head, read_head
 from sightline.models.geoclip.location_encoder import (
@@ -28,10 +28,12 @@ from sightline.models.geoclip.location_encoder import (
     build_coordinates,
     build_gallery,
 )
+from sightline.models.geoclip.made_up import make_up_coordinates, make_up_gallery, make_up_head
 from sightline.models.geoclip.posterior import Points
 from sightline.models.geoclip.prediction import GeoClip
+from sightline.networks import graph_artifacts
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Built, Exported, WheelFile
+from sightline.weights.sources import Artifact, Built, WheelFile
 
 
 def _released(name: str, folder: str, sha256: str, size_bytes: int) -> Artifact:
@@ -51,12 +53,8 @@ CARD = ModelCard(
     # Backbone, head, and 512 for each of the 100,000 points.
     multiply_adds=81_000_000_000 + 983_040 + 51_200_000,
     artifacts=(
-        Artifact(
-            "image.onnx",
-            (VIT_L_14_GRAPH, Exported("clip")),
-            sha256=VIT_L_14_SHA256,
-            size_bytes=VIT_L_14_BYTES,
-        ),
+        VIT_L_14_CHECKPOINT,
+        *graph_artifacts(VIT_L_14_IMAGE, VIT_L_14_CHECKPOINT.name),
         _released(
             MLP_FILE,
             "weights",
@@ -78,12 +76,15 @@ CARD = ModelCard(
             "3a00b1ba58f13443db726533b6399b39609e292df09d4e58792fa5949d1838b1",
             2_024_065,
         ),
-        Artifact("head.npz", (Built((MLP_FILE, SCALE_FILE), build_head),)),
-        Artifact("coordinates.npy", (Built((COORDINATES_FILE,), build_coordinates),)),
-        Artifact("gallery.npy", (Built((ENCODER_FILE, COORDINATES_FILE), build_gallery),)),
+        Artifact("head.npz", (Built((MLP_FILE, SCALE_FILE), build_head),), made_up=make_up_head),
+        Artifact(
+            "coordinates.npy", (Built((COORDINATES_FILE,), build_coordinates),), made_up=make_up_coordinates
+        ),
+        Artifact(
+            "gallery.npy", (Built((ENCODER_FILE, COORDINATES_FILE), build_gallery),), made_up=make_up_gallery
+        ),
     ),
     max_batch=4,
-    exporter="clip",
 )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.errors import ExportFailed, ModelBroken
+from sightline.errors import CheckpointInvalid, ModelBroken
 from sightline.models.geoclip.location_encoder import normalised
+from sightline.weights.checkpoints import read_arrays
 from sightline.weights.sources import Report
-from sightline.weights.torch_files import read_weights
 
 MLP_FILE = "image_encoder_mlp_weights.pth"
 SCALE_FILE = "logit_scale_weights.pth"
@@ -49,9 +49,9 @@ def build_head(inputs: Mapping[str, Path], output: Path, report: Report) -> None
     """Write ``head.npz`` from the published weights. The published scale is a logarithm, the kept one is not.
 
     Raises:
-        ExportFailed: a file does not hold what it should.
+        CheckpointInvalid: a file does not hold what it should.
     """
-    mlp, scale = read_weights(inputs[MLP_FILE]), read_weights(inputs[SCALE_FILE])
+    mlp, scale = read_arrays(inputs[MLP_FILE]), read_arrays(inputs[SCALE_FILE])
     try:
         np.savez(
             output,
@@ -62,7 +62,7 @@ def build_head(inputs: Mapping[str, Path], output: Path, report: Report) -> None
             scale=np.exp(scale[""]),
         )
     except KeyError as error:
-        raise ExportFailed(f"the weights of the head are not those of GeoCLIP: no {error}") from error
+        raise CheckpointInvalid(f"the weights of the head are not those of GeoCLIP: no {error}") from error
     report("head", 1, 1)
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.errors import ExportFailed
+from sightline.errors import CheckpointInvalid
+from sightline.weights.checkpoints import Arrays, read_arrays
 from sightline.weights.sources import Report
-from sightline.weights.torch_files import Weights, read_weights
 
 DIMENSIONS = 512
 ENCODER_FILE = "location_encoder_weights.pth"
@@ -59,14 +59,14 @@ class LocationEncoder:
     """The encoder with the weights of one file.
 
     Raises:
-        ExportFailed: the file does not hold the weights of this encoder.
+        CheckpointInvalid: the file does not hold the weights of this encoder.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Arrays) -> None:
         try:
             self._capsules = tuple(_capsule(weights, number) for number in range(_NUM_CAPSULES))
         except KeyError as error:
-            raise ExportFailed(f"{ENCODER_FILE} does not hold a location encoder: no {error}") from error
+            raise CheckpointInvalid(f"{ENCODER_FILE} does not hold a location encoder: no {error}") from error
 
     def encode(self, degrees: NDArray[np.float64]) -> Floats:
         """Latitude and longitude [M, 2] to float32 [M, 512], not normalised.
@@ -101,7 +101,7 @@ def build_coordinates(inputs: Mapping[str, Path], output: Path, report: Report) 
     """Write ``coordinates.npy``, float64 [M, 2], degrees of latitude and longitude, from the published table.
 
     Raises:
-        ExportFailed: the table is not one of coordinates.
+        CheckpointInvalid: the table is not one of coordinates.
     """
     coordinates = read_coordinates(inputs[COORDINATES_FILE])
     np.save(output, coordinates)
@@ -112,9 +112,9 @@ def build_gallery(inputs: Mapping[str, Path], output: Path, report: Report) -> N
     """Write ``gallery.npy``, float32 [M, 512]: the encoder's vector of each coordinate, of length 1.
 
     Raises:
-        ExportFailed: a file does not hold what it should.
+        CheckpointInvalid: a file does not hold what it should.
     """
-    encoder = LocationEncoder(read_weights(inputs[ENCODER_FILE]))
+    encoder = LocationEncoder(read_arrays(inputs[ENCODER_FILE]))
     coordinates = read_coordinates(inputs[COORDINATES_FILE])
     total = len(coordinates)
     # On disk from the start: 205 MB that need not be in memory at once.
@@ -131,22 +131,24 @@ def read_coordinates(path: Path) -> NDArray[np.float64]:
     """The published table, float64 [M, 2]: a line ``LAT,LON``, then decimal degrees.
 
     Raises:
-        ExportFailed: it is something else.
+        CheckpointInvalid: it is something else.
     """
     with path.open(encoding="ascii", errors="replace") as lines:
         if lines.readline().strip() != "LAT,LON":
-            raise ExportFailed(f"{path.name} is not a table of coordinates: its first line is not LAT,LON")
+            raise CheckpointInvalid(
+                f"{path.name} is not a table of coordinates: its first line is not LAT,LON"
+            )
         try:
             coordinates = np.loadtxt(lines, delimiter=",", ndmin=2)
         except ValueError as error:
-            raise ExportFailed(f"{path.name} is not a table of coordinates: {error}") from error
+            raise CheckpointInvalid(f"{path.name} is not a table of coordinates: {error}") from error
     on_earth = coordinates.shape[1:] == (2,) and bool(np.all(np.abs(coordinates) <= (90, 180)))
     if not on_earth or not len(coordinates):
-        raise ExportFailed(f"{path.name} is not a table of coordinates: not all of it lies on Earth")
+        raise CheckpointInvalid(f"{path.name} is not a table of coordinates: not all of it lies on Earth")
     return coordinates
 
 
-def _capsule(weights: Weights, number: int) -> _Capsule:
+def _capsule(weights: Arrays, number: int) -> _Capsule:
     prefix = f"LocEnc{number}."
     return _Capsule(
         weights[f"{prefix}capsule.0.b"].astype(np.float64),

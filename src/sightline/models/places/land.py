@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,14 @@ def build_land(inputs: Mapping[str, Path], output: Path, report: Report) -> None
     Holes are kept as outlines like any other: each of them is another country, and land as well.
     """
     rings = list(_rings(inputs["land.shp"].read_bytes()))
+    write_land(output, rings)
+    report(LAND_FILE, len(rings), len(rings))
+
+
+def write_land(output: Path, rings: Sequence[NDArray[np.floating]]) -> None:
+    """Write closed outlines, each [points, 2] in degrees (longitude, latitude), for :func:`read_land`."""
     starts = np.cumsum([0, *(len(ring) for ring in rings[:-1])]).astype(np.int32)
     np.savez(output, points=np.concatenate(rings).astype(np.float32), starts=starts)
-    report(LAND_FILE, len(rings), len(rings))
 
 
 def read_land(path: Path) -> list[NDArray[np.float32]]:

@@ -53,27 +53,44 @@ def build_towns(inputs: Mapping[str, Path], output: Path, report: Report) -> Non
     with gzip.open(inputs["geocode.gz"]) as file:
         records = json.load(file)
     report("towns.npz", 0, len(records))
-    degrees = np.array([(record["latitude"], record["longitude"]) for record in records], np.float64)
+    write_towns(
+        output,
+        np.array([(record["latitude"], record["longitude"]) for record in records], np.float64),
+        np.array([record["population"] for record in records], np.int64),
+        [_tidy(record["city"]) for record in records],
+        [(_tidy(record.get("state", "")), record["country_code"]) for record in records],
+    )
+    report("towns.npz", len(records), len(records))
+
+
+def write_towns(
+    output: Path,
+    degrees: NDArray[np.float64],
+    populations: NDArray[np.int64],
+    names: Sequence[str],
+    places: Sequence[tuple[str, str]],
+) -> None:
+    """Write towns for :meth:`Towns.read`, in any order. ``places`` are (region, country code).
+
+    Raises:
+        ValueError: a latitude or longitude is out of range.
+    """
     if not np.all(np.abs(degrees) <= (90, 180)):
         raise ValueError("a town is at no place on Earth")
     vectors = unit_vectors(degrees)
-    populations = np.array([record["population"] for record in records], np.int64)
     order = np.lexsort((-populations, vectors[:, 2]))
-    names = [_tidy(records[index]["city"]) for index in order]
     areas: dict[str, int] = {}
-    area_of = np.empty(len(records), np.uint16)
+    area_of = np.empty(len(names), np.uint16)
     for town, index in enumerate(order):
-        region, country_code = _tidy(records[index].get("state", "")), records[index]["country_code"]
-        area = f"{region}{_BETWEEN_REGION_AND_COUNTRY}{country_code}"
+        area = _BETWEEN_REGION_AND_COUNTRY.join(places[index])
         area_of[town] = areas.setdefault(area, len(areas))
     np.savez(
         output,
         vectors=vectors[order],
-        names=_packed(names),
+        names=_packed([names[index] for index in order]),
         areas=_packed(list(areas)),
         area_of=area_of,
     )
-    report("towns.npz", len(records), len(records))
 
 
 def _tidy(name: str) -> str:

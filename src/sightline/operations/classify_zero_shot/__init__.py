@@ -19,6 +19,7 @@ from sightline.errors import InvalidParameters, UnknownModel
 from sightline.operations import Answer, Models, Operation, Result, Scene
 from sightline.operations.classify_zero_shot.label_vectors import LabelVectors, Vectors, units
 from sightline.operations.classify_zero_shot.params import (
+    DEFAULT_SPACE,
     DEFAULT_TEMPLATE,
     ClassifyZeroShotParams,
     unfit_threshold,
@@ -53,7 +54,9 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
     Params = ClassifyZeroShotParams
     Result = ZeroShotClasses
     example = {"labels": ["map", "portrait", "landscape"], "thresholds": {"map": 0.5}}
+    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE, Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
     timing_group = "classification"
+    purposes = ("labels", "search")
 
     def __init__(self) -> None:
         self._label_vectors = LabelVectors()

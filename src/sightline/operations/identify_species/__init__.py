@@ -20,7 +20,7 @@ from sightline.operations.identify_species.formats import (
     speciesnet_5,
 )
 from sightline.operations.identify_species.origin import Origin, find_origin
-from sightline.operations.identify_species.params import Format, IdentifySpeciesParams
+from sightline.operations.identify_species.params import NEWEST, Format, IdentifySpeciesParams
 from sightline.operations.identify_species.report import SpeciesReport, species_report
 from sightline.subjects import Sighting
 from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
@@ -39,13 +39,17 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     Params = IdentifySpeciesParams
     Result = IdentifySpeciesResult
     example = {"country": "KEN"}
+    default_spaces = {Capability.SPECIES: NEWEST, Capability.SPECIES_ENSEMBLE: NEWEST}
     timing_group = "classification"
+    purposes = ("wildlife", "animals")
 
     async def run(
         self, scene: Scene, params: IdentifySpeciesParams, models: Models
     ) -> Answer[IdentifySpeciesResult]:
         looking = Looking(scene, models, params.version)
-        detections, origin = await asyncio.gather(looking.detect(), find_origin(scene, params, models))
+        detections, origin = await asyncio.gather(
+            looking.detect(params.detections), find_origin(scene, params, models)
+        )
         result: SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction
         size = (scene.picture.width, scene.picture.height)
         place = place_fields(params.filepath or scene.picture.facts.sha256, origin, _coordinate(params))
@@ -57,11 +61,11 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
                 )
                 result = speciesnet_4(place, params.version, found, overall, size)
             case Format.SPECIESNET_5:
-                found = await _each(looking, detections, origin, params.min_confidence)
+                found = await _each(looking, detections, origin, params)
                 result = speciesnet_5(place, params.version, found, size)
             case Format.SIGHTLINE:
                 found, overall = await asyncio.gather(
-                    _each(looking, detections, origin, params.min_confidence),
+                    _each(looking, detections, origin, params),
                     _overall(looking, detections, origin),
                 )
                 result = species_report(params.version, found, overall, origin)
@@ -70,10 +74,11 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
 
 
 async def _each(
-    looking: Looking, detections: list[Detection], origin: Origin, min_confidence: float
+    looking: Looking, detections: list[Detection], origin: Origin, params: IdentifySpeciesParams
 ) -> list[Found]:
-    """All detections; those of ``min_confidence`` or more with scores and verdict."""
-    chosen = [each for each in detections if each.score >= min_confidence]
+    """All detections, the surest first; the first that are sure enough with scores and verdict."""
+    chosen = [each for each in detections if each.score >= params.min_confidence]
+    chosen = chosen[: params.max_classifications]
     scores = await looking.classify(chosen)
     sightings = [Sighting(each.label, each.score, its) for each, its in zip(chosen, scores, strict=True)]
     verdicts = await looking.decide(sightings, origin.country, origin.admin1_region)

@@ -10,6 +10,7 @@ import numpy as np
 
 from sightline.imaging import View
 from sightline.operations import Models, Scene
+from sightline.operations.identify_species.params import GivenDetection
 from sightline.subjects import Sighting, SightingsRequest
 from sightline.types import (
     Box,
@@ -24,6 +25,13 @@ from sightline.types import (
 # Crops of one photo in the classifier's lane at a time: enough for full batches, and a herd leaves places
 # in the queue to others.
 MOST_CROPS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Detection):
+    """A detection that came with the question. ``parts`` are its box as it was written."""
+
+    parts: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +63,36 @@ def normalised(box: Box, width: int, height: int) -> tuple[float, float, float, 
     return middle_x - box_width / 2.0, middle_y - box_height / 2.0, box_width, box_height
 
 
-def crop_of(box: Box, width: int, height: int) -> PixelBox:
+def parts_of(detection: Detection, width: int, height: int) -> tuple[float, float, float, float]:
+    """(x_min, y_min, width, height) as parts of the picture: as given, or else :func:`normalised`."""
+    return detection.parts if isinstance(detection, Given) else normalised(detection.box, width, height)
+
+
+def given_detections(detections: Sequence[GivenDetection], width: int, height: int) -> list[Detection]:
+    """Those of the question, the surest first."""
+    found: list[Detection] = []
+    for each in sorted(detections, key=lambda each: -each.conf):
+        x_min, y_min, box_width, box_height = each.bbox
+        box = Box(
+            x_min * width,
+            y_min * height,
+            min(x_min + box_width, 1.0) * width,
+            min(y_min + box_height, 1.0) * height,
+        )
+        found.append(Given(box, each.conf, each.label, parts=each.bbox))
+    return found
+
+
+def crop_of(parts: tuple[float, float, float, float], width: int, height: int) -> PixelBox:
     """The pixels that are classified: the normalised box times the size, cut to whole numbers.
 
     Rounding can lose a pixel on the way, and does so in the reference too. A box that would lose its last one
     keeps it here, where the reference fails.
     """
-    x_min, y_min, box_width, box_height = normalised(box, width, height)
+    x_min, y_min, box_width, box_height = parts
     left, top = min(int(x_min * width), width - 1), min(int(y_min * height), height - 1)
-    return PixelBox(left, top, left + max(int(box_width * width), 1), top + max(int(box_height * height), 1))
+    right = min(left + max(int(box_width * width), 1), width)
+    return PixelBox(left, top, right, min(top + max(int(box_height * height), 1), height))
 
 
 class Looking:
@@ -72,15 +101,22 @@ class Looking:
     def __init__(self, scene: Scene, models: Models, version: str) -> None:
         """Raises UnknownModel when there is no such release, ModelUnavailable when there is none at all."""
         self._scene = scene
-        self._detector = models.find(Capability.ANIMAL_BOXES)
+        self._models = models
         self._classifier = models.find(Capability.SPECIES, version)
         self._ensemble = models.find(Capability.SPECIES_ENSEMBLE, version)
         self._crops = asyncio.Semaphore(MOST_CROPS_AT_ONCE)
         self.used: dict[Capability, ModelRef] = {}
 
-    async def detect(self) -> list[Detection]:
-        """Everything the detector reports, the surest first."""
-        inference = await self._scene.infer(self._detector, View(self._scene.picture))
+    async def detect(self, given: Sequence[GivenDetection] | None) -> list[Detection]:
+        """What is given, or everything the detector reports, the surest first.
+
+        Raises:
+            ModelUnavailable: nothing is given and there is no detector.
+        """
+        if given is not None:
+            return given_detections(given, self._scene.picture.width, self._scene.picture.height)
+        detector = self._models.find(Capability.ANIMAL_BOXES)
+        inference = await self._scene.infer(detector, View(self._scene.picture))
         self.used[Capability.ANIMAL_BOXES] = inference.model
         found: list[Detection] = inference.output
         return sorted(found, key=lambda each: -each.score)
@@ -96,7 +132,8 @@ class Looking:
 
     async def _classify_crop(self, detection: Detection) -> SpeciesScores:
         picture = self._scene.picture
-        crop = crop_of(detection.box, picture.width, picture.height)
+        size = picture.width, picture.height
+        crop = crop_of(parts_of(detection, *size), *size)
         async with self._crops:
             return await self._classify(View(picture, crop))
 

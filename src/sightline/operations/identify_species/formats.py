@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import ConfigDict, Field
 
 from sightline.operations import Result
-from sightline.operations.identify_species.evidence import Found, Overall, normalised
+from sightline.operations.identify_species.evidence import Found, Overall, parts_of
 from sightline.operations.identify_species.origin import Origin
 from sightline.types import Coordinate, Detection, SpeciesScores
 
@@ -151,5 +151,5 @@ def _detection(found: Detection, size: tuple[int, int]) -> dict[str, object]:
         "category": CATEGORIES[found.label],
         "label": found.label,
         "conf": found.score,
-        "bbox": list(normalised(found.box, *size)),
+        "bbox": list(parts_of(found, *size)),
     }

@@ -19,8 +19,8 @@ from sightline.types import Capability, Coordinate, Place
 
 Source = Literal["given", "from_coordinates", "none"]
 
-# Farther from the nearest town than this, another country may be nearer than that town's.
-DOUBTFUL_KM = 100.0
+# Farther from the nearest town than this, the town does not tell the country: it may be across a sea.
+FARTHEST_KM = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ async def find_origin(scene: Scene, params: IdentifySpeciesParams, models: Model
     except (ModelError, Overloaded) as error:
         without = "" if params.country else ", so no country is known and none was ruled out"
         return _given(params, warnings=(f"coordinates were not looked up{without}: {error}",))
+    if place.distance_km > FARTHEST_KM:
+        return _given(params, place, (_too_far(params, place),))
     return _located(params, place) if params.country is None else _compared(params, params.country, place)
 
 
@@ -64,6 +66,11 @@ def _given(
     )
 
 
+def _too_far(params: IdentifySpeciesParams, place: Place) -> str:
+    used = f"{params.country} was used unchecked" if params.country else "no country was used"
+    return f"the nearest town, {place.label}, is {place.distance_km:.0f} km from the coordinates: {used}"
+
+
 def _located(params: IdentifySpeciesParams, place: Place) -> Origin:
     country = alpha_3(place.country_code)
     if country is None:
@@ -73,19 +80,12 @@ def _located(params: IdentifySpeciesParams, place: Place) -> Origin:
         )
         return _given(params, place, (warning,))
     state = state_code(place.region) if country == USA else None
-    warnings: tuple[str, ...] = ()
-    if place.distance_km > DOUBTFUL_KM:
-        warnings = (
-            f"the nearest town, {place.label}, is {place.distance_km:.0f} km away: "
-            f"give the country if it is not {country}",
-        )
     return Origin(
         country=country,
         country_source="from_coordinates",
         admin1_region=state,
         admin1_source="from_coordinates" if state else "none",
         place=place,
-        warnings=warnings,
     )
 
 

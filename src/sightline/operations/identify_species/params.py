@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,8 @@ from sightline.operations.identify_species.countries import checked_country, che
 NEWEST = "v4.0.3a"
 # The least confidence of a detection that speciesnet 5.0.6 classifies.
 CLASSIFIED_CONFIDENCE = 0.1
+# Detectors report 300 at most: the limit of MegaDetector's non-maximum suppression. Twice that, and some.
+MOST_DETECTIONS = 1000
 
 
 class Format(StrEnum):
@@ -21,6 +23,19 @@ class Format(StrEnum):
     SIGHTLINE = "sightline"
     SPECIESNET_4 = "speciesnet-4"
     SPECIESNET_5 = "speciesnet-5"
+
+
+Part = Annotated[float, Field(ge=0, le=1)]
+
+
+class GivenDetection(Params):
+    """One thing that another detector found."""
+
+    label: Literal["animal", "human", "vehicle"]
+    conf: float = Field(ge=0, le=1, description="That detector's confidence.")
+    bbox: tuple[Part, Part, Part, Part] = Field(
+        description="[x_min, y_min, width, height] as parts of the upright picture's width and height."
+    )
 
 
 class IdentifySpeciesParams(Params):
@@ -49,6 +64,16 @@ class IdentifySpeciesParams(Params):
         ge=0,
         le=1,
         description="Least confidence of the detector in what is classified; it gives nothing below 0.01.",
+    )
+    max_classifications: int | None = Field(
+        None,
+        ge=0,
+        description="Most detections of a photo that are classified, the surest first. Null: all of them.",
+    )
+    detections: tuple[GivenDetection, ...] | None = Field(
+        None,
+        max_length=MOST_DETECTIONS,
+        description="What another detector found in the picture. Null: the detector here looks for itself.",
     )
     format: Format = Field(
         Format.SIGHTLINE,

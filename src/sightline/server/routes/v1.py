@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pydantic_core
@@ -178,6 +179,7 @@ def _model(analyzer: Analyzer, name: str) -> dict[str, Any]:
         "space": card.space,
         "state": residency.state(name).value,
         "problem": residency.failure(name),
+        "download": asdict(progress) if (progress := residency.progress(name)) else None,
         "licence": card.licence,
         "homepage": card.homepage,
         "parameters": card.parameters,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from sightline.export.clip_vocabulary import stand_in
+from sightline.models.clip_vocabulary import stand_in
 
 
 @pytest.fixture(scope="module")

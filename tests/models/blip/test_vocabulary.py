@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from sightline.export.blip_vocabulary import stand_in
+from sightline.models.blip.vocabulary import stand_in
 
 
 @pytest.fixture(scope="module")

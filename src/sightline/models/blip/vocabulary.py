@@ -13,7 +13,7 @@ from itertools import chain, islice, product
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from sightline.errors import ExportFailed
+from sightline.errors import WeightsError
 from sightline.models.blip.captioner import BEGIN_TOKEN, END_TOKEN
 
 _PREFIX = "##"
@@ -26,7 +26,7 @@ def stand_in() -> Tokenizer:
     """Always the same tokenizer."""
     vocabulary = {entry: number for number, entry in enumerate(islice(_entries(), BEGIN_TOKEN))}
     if vocabulary["[SEP]"] != END_TOKEN or len(vocabulary) != BEGIN_TOKEN:
-        raise ExportFailed("the stand-in vocabulary is not laid out like BERT's")
+        raise WeightsError("the stand-in vocabulary is not laid out like BERT's")
     tokenizer = Tokenizer(
         models.WordPiece(
             vocab=vocabulary,

@@ -14,8 +14,8 @@ from string import ascii_lowercase
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from sightline.errors import ExportFailed
-from sightline.models.clip import END_TOKEN
+from sightline.errors import WeightsError
+from sightline.models.clip_backbone import END_TOKEN
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
@@ -61,7 +61,7 @@ def stand_in() -> Tokenizer:
     )
     tokenizer.add_special_tokens([START, END])
     if vocabulary[END] != END_TOKEN:
-        raise ExportFailed(f"the stand-in vocabulary ends at {vocabulary[END]} instead of {END_TOKEN}")
+        raise WeightsError(f"the stand-in vocabulary ends at {vocabulary[END]} instead of {END_TOKEN}")
     return tokenizer
 
 

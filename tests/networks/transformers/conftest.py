@@ -1,0 +1,8 @@
+"""Makes ``plain`` importable: the same layers in numpy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
