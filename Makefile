@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
-LOCK := uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url
+LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
 .PHONY: serve rehearse extras test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same we
 docs: $(VENV)/.dev  ## renew the generated pages of docs/
 	$(BIN)/python docs/tables.py
 
-lock:  ## renew the locked requirements
+lock: $(VENV)/bin/uv  ## renew the locked requirements
 	$(LOCK) pyproject.toml -o requirements/base.txt
 	$(LOCK) pyproject.toml --all-extras -o requirements/extras.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt

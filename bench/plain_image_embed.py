@@ -1,5 +1,7 @@
 """The image-embed service as it was: torchvision, facenet-pytorch and transformers in f32.
 
+Its models are those of December 2025: DINOv2 at 518 pixels, prepared as timm does, and BLIP large.
+
 One request at a time, and boxes found for one task are reused by the next, as that service does. Weights are
 random, from the same seed as ours; the face detector's are real.
 Run: ``python -m bench.plain_image_embed PORT SEED``.
@@ -27,6 +29,8 @@ from sightline.models.clip import TOWERS
 
 PERSON = 1
 CAPTION_TOKENS = 20
+DINO, DINO_SIZE = "dinov2-base-518", 518
+CAPTIONER = "blip-large"
 
 
 class Models:
@@ -40,13 +44,13 @@ class Models:
         self.faces = MTCNN(keep_all=True)
         tower = next(tower for tower in TOWERS if tower.name == "clip-vit-b-32")
         self.clip = clip.reference(tower, order(tower.name))
-        self.dino = dinov2.reference(order("dinov2-base"))
-        checkpoint = next(each for each in CHECKPOINTS if each.name == "blip-base")
+        self.dino = dinov2.reference(order(DINO))
+        checkpoint = next(each for each in CHECKPOINTS if each.name == CAPTIONER)
         self.blip = blip.reference(checkpoint, order(checkpoint.name))
         self.clip_pixels = CLIPImageProcessorPil()
         self.dino_pixels = BitImageProcessorPil(
-            size={"shortest_edge": 256},
-            crop_size={"height": 224, "width": 224},
+            size={"shortest_edge": DINO_SIZE},
+            crop_size={"height": DINO_SIZE, "width": DINO_SIZE},
             image_mean=[0.485, 0.456, 0.406],
             image_std=[0.229, 0.224, 0.225],
         )

@@ -10,11 +10,11 @@ from typing import Any
 
 from bench import photos, random_models
 from bench.load import Measured, Target, measure, once
-from bench.plain_image_embed import CAPTION_TOKENS
+from bench.plain_image_embed import CAPTION_TOKENS, CAPTIONER, DINO, DINO_SIZE
 from bench.servers import free_port, resident_mib, running, sightline
 
 SECONDS = 20.0
-MODELS = ("fasterrcnn-resnet50-fpn", "mtcnn", "clip-vit-b-32", "dinov2-base", "blip-base")
+MODELS = ("fasterrcnn-resnet50-fpn", "mtcnn", "clip-vit-b-32", DINO, CAPTIONER)
 CLIENTS = {"1 client": 1, "8 clients": 8}
 TASKS = [
     {"id": "person", "operation": "detect_bounding_box", "params": {"target": "prominent_person"}},
@@ -22,8 +22,12 @@ TASKS = [
     {"id": "clip", "operation": "embed_clip_vit_b_32"},
     {"id": "clip_person", "operation": "embed_clip_vit_b_32", "params": {"target": "prominent_person"}},
     {"id": "clip_face", "operation": "embed_clip_vit_b_32", "params": {"target": "prominent_face"}},
-    {"id": "dino", "operation": "embed_dino_v2"},
-    {"id": "caption", "operation": "describe_image", "params": {"max_length": CAPTION_TOKENS}},
+    {"id": "dino", "operation": "embed_dino_v2", "params": {"size": DINO_SIZE}},
+    {
+        "id": "caption",
+        "operation": "describe_image",
+        "params": {"model": CAPTIONER, "max_length": CAPTION_TOKENS},
+    },
 ]
 
 

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from sightline.models import clip, mtcnn, places
 from sightline.runtime.residency import wanted
-from sightline.server.app import create_app, wrapped
+from sightline.server.app import create_app, server_config
 from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights.store import Installed, Store
@@ -439,7 +439,9 @@ def grey_image() -> Callable[..., Path]:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
-    with listening(wrapped(create_app(settings), settings)) as url:
+    config = server_config(create_app(settings), settings)
+    config.port = 0
+    with running(uvicorn.Server(config)) as url:
         yield url
 
 
@@ -454,7 +456,13 @@ def listening(app: object) -> Iterator[str]:
         server_header=False,
         proxy_headers=False,
     )
-    server = uvicorn.Server(config)
+    with running(uvicorn.Server(config)) as url:
+        yield url
+
+
+@contextmanager
+def running(server: uvicorn.Server) -> Iterator[str]:
+    """The base URL of a server in a thread."""
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -511,6 +519,15 @@ def listening_to() -> Iterator[Callable[[object], str]]:
 
     with ExitStack() as stack:
         yield lambda app: stack.enter_context(listening(app))
+
+
+@pytest.fixture
+def running_with() -> Iterator[Callable[[uvicorn.Config], str]]:
+    """``running_with(config)`` starts a server and gives its base URL."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda config: stack.enter_context(running(uvicorn.Server(config)))
 
 
 # -- services of others ------------------------------------------------------------------------------------

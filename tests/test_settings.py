@@ -12,10 +12,11 @@ import sightline
 from sightline.settings import (
     DetectorPrecision,
     GraphRuntime,
+    ImageEmbedModels,
     Precision,
     Settings,
     described,
-    unknown_variables,
+    unused_variables,
 )
 
 SOURCE = Path(sightline.__file__).parent
@@ -59,6 +60,11 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "label_sets": ("/sets.toml", Path("/sets.toml")),
     "offline": ("true", True),
     "auto_pull": ("0", False),
+    "protected_routes": ("/api, /v1", ("/api", "/v1")),
+    "v1_origins": ("https://a.example, *", ("https://a.example", "*")),
+    "rate_limits": ("/v1=100/minute, 5/second", ("/v1=100/minute", "5/second")),
+    "key_rate_limits": ("1000/day", ("1000/day",)),
+    "image_embed_models": ("small", ImageEmbedModels.SMALL),
     "allow_random_weights": ("1", True),
     "hub_endpoint": ("https://mirror.example", "https://mirror.example"),
     "hub_token": ("hf_x", SecretStr("hf_x")),
@@ -268,4 +274,19 @@ def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.M
 
 def test_misspelt_variables_are_found() -> None:
     given = {"SIGHTLINE_PORT": "1", "SIGHTLINE_PROT": "1", "PORT": "1", "HOME": "/", "SIGHTLINE_": ""}
-    assert unknown_variables(given) == ["SIGHTLINE_", "SIGHTLINE_PROT"]
+    empty, misspelt = unused_variables(given)
+    assert empty.startswith("SIGHTLINE_ ")
+    assert misspelt.startswith("SIGHTLINE_PROT ")
+    assert "SIGHTLINE_PORT?" in misspelt
+    assert unused_variables({"SIGHTLINE_API_KEY": "the command line's", "API_KEY": "k"}) == []
+
+
+def test_variables_of_replaced_services_without_effect_are_named() -> None:
+    found = unused_variables({"MODEL_NAME_CLIP": "RN50x16", "FLASK_ENV": "development", "API_KEY": ""})
+    assert [each.split()[0] for each in found] == ["API_KEY", "FLASK_ENV", "MODEL_NAME_CLIP"]
+
+
+def test_misspelt_variables_of_the_env_file_are_found_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SIGHTLINE_THREDS=3\nSIGHTLINE_PORT=8123\nOTHER=1\n")
+    (complaint,) = unused_variables()
+    assert complaint.startswith("SIGHTLINE_THREDS ")

@@ -32,6 +32,7 @@
     │   └── AnswerRefused             the model declined to answer this question about this image
     ├── Overloaded                    the queue is full; carries retry_after_s
     │   └── QuotaExceeded             the service that runs the model takes no more questions for now
+    ├── InsufficientStorage           the temporary folder cannot take the upload
     ├── DeadlineExceeded              the request's time ran out
     ├── WeightsError
     │   ├── SourceUnreachable         a hub, index or URL did not answer
@@ -212,6 +213,10 @@ class QuotaExceeded(Overloaded):
 
 class DeadlineExceeded(SightlineError):
     code = "deadline_exceeded"
+
+
+class InsufficientStorage(SightlineError):
+    code = "insufficient_storage"
 
 
 class WeightsError(SightlineError):

@@ -6,6 +6,7 @@ that name is accepted too. A ``.env`` file in the working directory is read when
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic.functional_validators import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -38,6 +40,13 @@ class DetectorPrecision(StrEnum):
     F16 = "f16"
 
 
+class ImageEmbedModels(StrEnum):
+    """Which models answer on the image-embed service's routes where a task names none."""
+
+    CONTRACT = "contract"
+    SMALL = "small"
+
+
 class GraphRuntime(StrEnum):
     """Which library runs ONNX graphs. ``AUTO`` is OpenVINO on CPUs and ONNX Runtime on anything else."""
 
@@ -58,6 +67,8 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 
+# Of ``allowed_origins``: what is safe where the server listens.
+AUTO = ("auto",)
 MIB = 1024 * 1024
 
 
@@ -87,6 +98,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SIGHTLINE_API_KEYS", "API_KEY"),
         description="Keys accepted in X-API-Key or as a bearer token, comma-separated. Empty: no key asked.",
     )
+    protected_routes: Names = Field(
+        ("/",),
+        description="Paths that need a key, each with all below it, e.g. /api,/v1; /: all. Probes and /docs "
+        "never do.",
+    )
     insecure: bool = Field(False, description="Allow a public address without an API key.")
     csrf_secrets: Secrets = Field(
         (),
@@ -98,9 +114,16 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SIGHTLINE_CORS_ORIGINS", "NEXTJS_DOMAIN"),
         description="Origins whose pages may call /api, e.g. https://example.org, comma-separated.",
     )
+    v1_origins: Names = Field((), description="Origins whose pages may call /v1, comma-separated; *: any.")
     trusted_proxies: Networks = Field(
         (), description="Proxies (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
+    rate_limits: Names = Field(
+        (),
+        description="Requests per client to a path and all below it, comma-separated, e.g. "
+        "/v1=100/minute,/v1/analyze=5/second; without a path: all routes together.",
+    )
+    key_rate_limits: Names = Field((), description="The same per API key.")
     api_limits: Names = Field(
         ("50/hour", "200/day"), description="Requests to /api per client, all routes together; off: no limit."
     )
@@ -108,9 +131,10 @@ class Settings(BaseSettings):
         ("10/minute",), description="Requests to /api/geolocate per client; off: no limit."
     )
     allowed_origins: Names = Field(
-        ("*",),
+        AUTO,
         validation_alias=AliasChoices("SIGHTLINE_ALLOWED_ORIGINS", "ALLOWED_ORIGINS"),
-        description="Origins whose pages may call the atlas-backend's routes; *: any.",
+        description="Origins whose pages may call the atlas-backend's routes; *: any. auto: any, but none "
+        "while only a loopback address protects them (no API key).",
     )
     rate_limit_requests: int = Field(
         60,
@@ -128,6 +152,12 @@ class Settings(BaseSettings):
         None,
         description="Release of SpeciesNet on the atlas-backend's routes, e.g. v4.0.1a. None: the newest.",
     )
+    image_embed_models: ImageEmbedModels = Field(
+        ImageEmbedModels.CONTRACT,
+        description="Models of /analyze_image/ and /analyze_image_upload/ where a task names none. contract: "
+        "those which that service ran, so that vectors can be compared with stored ones. small: the faster "
+        "defaults of /v1.",
+    )
     allowed_hosts: Names = Field(
         (),
         validation_alias=AliasChoices("SIGHTLINE_ALLOWED_HOSTS", "ALLOWED_HOSTS"),
@@ -142,10 +172,28 @@ class Settings(BaseSettings):
     enable_docs: bool = Field(
         True,
         validation_alias=AliasChoices("SIGHTLINE_ENABLE_DOCS", "ENABLE_API_DOCS"),
-        description="Serve /docs and /openapi.json.",
+        description="Serve /docs, /redoc and /openapi.json, without a key.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
+    max_connections: int = Field(
+        1000, ge=1, description="Connections open at the same time; health checks get 32 more."
+    )
+    max_connections_per_address: int = Field(
+        250, ge=0, description="The same for one client address that is not a trusted proxy. 0: no limit."
+    )
+    header_max_bytes: int = Field(
+        32 * 1024, ge=1024, description="Bytes of a request line and its headers together."
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="Time in which a request line and its headers must arrive."
+    )
+    write_timeout_s: float = Field(
+        30.0, gt=0, description="How long a client may read nothing of its response."
+    )
+    keep_alive_s: float = Field(
+        5.0, gt=0, description="How long an idle connection is kept for the next request."
+    )
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long requests under way may still take.")
     lame_duck_s: float = Field(5.0, ge=0, description="Serve on after SIGTERM, not ready, this long.")
 
@@ -265,8 +313,17 @@ class Settings(BaseSettings):
     image_max_bytes: int = Field(25 * MIB, ge=1, description="Bytes of one image.")
     image_max_pixels: int = Field(50_000_000, ge=1, description="Width × height of one image.")
     image_max_side: int = Field(30_000, ge=1, description="Longer side of one image, in pixels.")
+    image_tiff: bool = Field(True, description="Accept TIFF images. Off: they are refused unread.")
+    image_avif: bool = Field(True, description="Accept AVIF images. Off: they are refused unread.")
+    image_heic: bool = Field(True, description="Accept HEIC images. Off: they are refused unread.")
     classify_max_bytes: int = Field(50 * MIB, ge=1, description="Bytes of one image sent to /classify.")
     request_max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of one request body.")
+    request_min_bytes_per_s: int = Field(
+        16 * 1024, ge=1, description="Slowest rate at which a request body may arrive."
+    )
+    request_bodies_mib: int = Field(
+        512, ge=1, description="Megabytes of request bodies under way at the same time."
+    )
     request_max_images: int = Field(16, ge=1, description="Images in one request.")
     request_max_tasks: int = Field(64, ge=1, description="Tasks in one request.")
 
@@ -343,14 +400,47 @@ def described(settings: Settings) -> list[Described]:
     ]
 
 
-def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """``SIGHTLINE_*`` variables that are no setting: misspelt, most likely."""
-    known = {
+# Variables of replaced services that change nothing here, and what to do instead.
+REPLACED_VARIABLES: Mapping[str, str] = {
+    "FLASK_ENV": "there is no development mode; SIGHTLINE_LOG_LEVEL=debug logs more",
+    "MODEL_NAME_CLIP": "a request chooses the model: parameter 'model' of embed_clip",
+}
+# Variables that only the command line reads.
+CLIENT_VARIABLES = frozenset({"SIGHTLINE_API_KEY"})
+
+
+def unused_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """What is wrong with variables that look like settings and are not used, a sentence each.
+
+    ``environment``: by default that of the process and the ``.env`` file, which Settings reads too.
+    """
+    if environment is None:
+        environment = {**_env_file(), **os.environ}
+    known = CLIENT_VARIABLES | {
         variable
         for name, field in Settings.model_fields.items()
         for variable in _variables(name, field.validation_alias)
     }
-    return sorted(name for name in environment if name.startswith("SIGHTLINE_") and name not in known)
+    found = []
+    for name in sorted(environment):
+        if name.startswith("SIGHTLINE_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else "; `sightline settings` lists them"
+            found.append(f"{name} is not a setting and changes nothing{hint}")
+        elif name in REPLACED_VARIABLES:
+            found.append(f"{name} changes nothing here: {REPLACED_VARIABLES[name]}")
+        elif name in ("SIGHTLINE_API_KEYS", "API_KEY") and not environment[name].strip(" ,"):
+            found.append(f"{name} is empty: no key is asked for")
+    return found
+
+
+def _env_file() -> dict[str, str]:
+    path = Path(str(Settings.model_config.get("env_file")))
+    return (
+        {name: value or "" for name, value in dotenv_values(path, encoding="utf-8").items()}
+        if path.is_file()
+        else {}
+    )
 
 
 def _variables(name: str, alias: Any) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def test_values_become_what_the_parameters_are(sightline, photo) -> None:
     [
         ("brighness", "there is no operation 'brighness'; there are "),
         ("brightness:above=much", "above: Input should be a valid number"),
-        ("brightness:colour=red", "colour: Extra inputs are not permitted"),
+        ("brightness:colour=red", "colour: is not a parameter; there are above"),
         ("brightness:above", "write OPERATION:key=value"),
     ],
 )

@@ -122,6 +122,8 @@ def test_a_photo_that_does_not_open_stops_no_other(
         (["--labels", "only,,"], "give at least two labels"),
         (["--labels", " , "], "give at least two labels"),
         (["--labels", ""], "give at least two labels"),
+        (["--labels", "dog,Dog"], "nothing tells them apart"),
+        (["--labels", "map,dog", "--labels", "cat"], "expected one --labels with all"),
         (["--labels", "a,b", "--label-set", "map-or-aerial"], "either labels or label_set"),
         (["--labels", "a,b", "--template", "none"], "needs {}"),
         (["--labels", "a,b", "--target", "feet"], "Unsupported target"),
@@ -161,7 +163,7 @@ def test_photos_before_the_one_that_ended_the_run_are_told_of(
 
 
 def test_labels_may_be_given_one_by_one(sightline: Any, picture: Any) -> None:
-    options = ("--labels", "map, dog,", "--labels", "aerial", "--labels", "logo", "--json")
+    options = ("--labels", "map", "--labels", "dog", "--labels", "aerial", "--labels", "logo", "--json")
     done = sightline("classify", picture("a.png"), *options)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["results"]["class"]["data"]["probabilities"]

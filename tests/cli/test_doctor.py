@@ -19,7 +19,7 @@ def test_a_machine_without_weights_is_not_broken(started) -> None:
     for words in ("software", "machine", "images", "models", "settings"):
         assert f"\n{words}\n" in stdout
     assert "download first" in stdout
-    assert "sightline models pull " in stdout
+    assert "fix: sightline models pull\n" in stdout
     assert "weighed" not in stdout  # no operation uses it by default
     assert "Nothing is broken" in stdout
 

@@ -85,8 +85,7 @@ def test_list_goes_by_operation_and_ends_with_the_command_that_brings_everything
     rows = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert rows["embed_clip"][1] == "missing"
     assert rows["ask"][1] == "setting"
-    command = next(line for line in lines if line.strip().startswith("sightline models pull "))
-    assert {"clip-vit-b-32", "geoclip", "places"} <= set(command.split())
+    assert lines[-1].strip() == "sightline models pull"
     assert len(lines) <= 40
 
 
@@ -118,8 +117,9 @@ def test_pull_offline_says_what_else_would_do(sightline) -> None:
 
 @pytest.mark.parametrize("command", ["pull", "export", "remove"])
 def test_names_are_asked_for_and_checked(sightline, command: str) -> None:
-    none = sightline("models", command)
-    assert (none.exit_code, "say --all" in none.stderr) == (2, True)
+    if command != "pull":  # which takes what the operations use by default
+        none = sightline("models", command)
+        assert (none.exit_code, "say --all" in none.stderr) == (2, True)
     both = sightline("models", command, "weighed", "--all")
     assert (both.exit_code, "not both" in both.stderr) == (2, True)
     wrong = sightline("models", command, "wieghed")

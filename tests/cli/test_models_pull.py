@@ -26,6 +26,13 @@ def state(sightline, name: str = "weighed") -> str:
     return next(row["state"] for row in rows if row["name"] == name)
 
 
+def test_without_a_name_the_models_come_that_operations_use_by_default(sightline) -> None:
+    result = sightline("models", "pull", "--random", "--size", "tiny")
+    named = result.stdout + result.stderr
+    assert "clip-vit-b-32" in named
+    assert "blip-large" not in named
+
+
 def test_every_operation_and_capability_is_a_purpose() -> None:
     known = operations.catalogue()
     catalogue = models.catalogue()

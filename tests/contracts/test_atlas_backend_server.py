@@ -77,13 +77,24 @@ def test_no_limit_is_a_setting(serve: Callable[..., httpx2.Client]) -> None:
     assert {client.post("/uploadfile/").status_code for _ in range(70)} == {422}
 
 
-def test_any_page_may_call_by_default(client: httpx2.Client) -> None:
-    preflight = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
+PREFLIGHT = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
+
+
+@pytest.mark.parametrize("changes", [{"api_keys": (SecretStr("k"),)}, {"allowed_origins": ("*",)}])
+def test_any_page_may_call_with_a_key_or_when_told(
+    serve: Callable[..., httpx2.Client], changes: dict[str, object]
+) -> None:
+    client = serve(**changes)
     for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/", "/healthz", "/"):
-        response = client.options(path, headers=preflight)
+        response = client.options(path, headers=PREFLIGHT)
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == "*"
-    assert "access-control-allow-origin" not in client.options("/v1/analyze", headers=preflight).headers
+    assert "access-control-allow-origin" not in client.options("/v1/analyze", headers=PREFLIGHT).headers
+
+
+def test_no_page_may_call_while_only_loopback_protects(client: httpx2.Client) -> None:
+    for path in ("/uploadfile/", "/analyze/", "/gemini/analyze/"):
+        assert "access-control-allow-origin" not in client.options(path, headers=PREFLIGHT).headers
 
 
 def test_or_only_those_of_the_settings(serve: Callable[..., httpx2.Client]) -> None:
@@ -91,6 +102,7 @@ def test_or_only_those_of_the_settings(serve: Callable[..., httpx2.Client]) -> N
     allowed = client.post("/uploadfile/", headers={"Origin": "https://app.example"})
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
     other = client.post("/uploadfile/", headers={"Origin": "https://other.example"})
+    assert other.status_code == 403
     assert "access-control-allow-origin" not in other.headers
 
 

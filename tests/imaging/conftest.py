@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,49 @@ def files(photo: Image.Image, encode: Encode) -> dict[str, bytes]:
         "avif": encode(photo, "avif", quality=95),
         "heif": encode(photo, "heif", quality=95),
     }
+
+
+@pytest.fixture(scope="session")
+def tiff_file() -> Callable[..., bytes]:
+    """``tiff_file({tag: [values]}, body, *more)``: a TIFF whose directories have one strip of ``body`` each.
+
+    Values are 16-bit, or text where they are bytes. ``sub`` are the tags of a directory below the first one.
+    """
+
+    def directory(tags: dict[int, Any], at: int) -> tuple[bytes, bytes]:
+        entries, values = b"", b""
+        behind = at + 2 + 12 * len(tags) + 4
+        for tag, content in sorted(tags.items()):
+            is_offset = tag in (273, 279, 330, 513, 514)
+            kind = 2 if isinstance(content, bytes) else 4 if is_offset else 3
+            count = len(content)
+            stored = content if kind == 2 else struct.pack(f"<{count}{'I' if is_offset else 'H'}", *content)
+            if len(stored) > 4:
+                pointer, values = struct.pack("<I", behind + len(values)), values + stored
+            else:
+                pointer = stored.ljust(4, b"\0")
+            entries += struct.pack("<HHI", tag, kind, count) + pointer
+        return struct.pack("<H", len(tags)) + entries, values
+
+    def tiff_file(
+        tags: dict[int, Any], body: bytes, *more: dict[int, Any], sub: dict[int, Any] | None = None
+    ) -> bytes:
+        file = b"II*\0\0\0\0\0" + body
+        strip = {273: [8], 279: [len(body)]}
+        if sub is not None:
+            head, values = directory(strip | sub, len(file))
+            tags = tags | {330: [len(file)]}
+            file += head + b"\0\0\0\0" + values
+        place = 4
+        for each in (tags, *more):
+            start = len(file)
+            head, values = directory(strip | each, start)
+            file = file[:place] + struct.pack("<I", start) + file[place + 4 :]
+            place = start + len(head)
+            file += head + b"\0\0\0\0" + values
+        return file
+
+    return tiff_file
 
 
 @pytest.fixture(scope="session")

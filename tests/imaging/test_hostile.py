@@ -193,7 +193,7 @@ def test_no_bytes():
         b"SIMPLE  =                    T",
         b"\x80\x04\x95",
         b"P6 1 1 255\n\0\0\0",
-        b"II+\0\x08\0\0\0",
+        b"II+\0\x04\0\0\0",
         b"RIFF\0\0\0\0WAVE",
         b"\0\0\0\x18ftypisom\0\0\0\0isommp42",
         b"\0\0\0\x14ftypmif1\0\0\0\0xxxx",

@@ -106,7 +106,8 @@ GREY = ((256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 
 
 def test_tiff_whose_entries_share_one_large_value():
     shared = [(1000 + n, 1, 4 * MIB, 0) for n in range(5000)]
-    assert "truncated" in str(refused(tiff(*GREY, *shared, tail=b"\0" * (5 * MIB))))
+    refused(tiff(*GREY, *shared, tail=b"\0" * (5 * MIB)))
+    refused(tiff(*GREY, (347, 7, 4 * MIB, 8), (320, 3, 2 * MIB, 8), tail=b"\0" * (5 * MIB)))
 
 
 def test_tiff_with_millions_of_strips():

@@ -35,9 +35,9 @@ def decodings(monkeypatch):
     calls = []
     real = decoding.decode
 
-    def spy(data, image_format, orientation, reduction=1):
+    def spy(data, image_format, orientation, reduction=1, **options):
         calls.append((image_format.value, reduction))
-        return real(data, image_format, orientation, reduction)
+        return real(data, image_format, orientation, reduction, **options)
 
     monkeypatch.setattr(decoding, "decode", spy)
     return calls

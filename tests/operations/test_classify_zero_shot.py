@@ -209,8 +209,8 @@ async def test_several_templates_are_averaged(bench: Any) -> None:
 
 async def test_prompts_of_an_object_are_used_as_they_are(bench: Any) -> None:
     async with bench() as b:
-        await b.classify(BLACK, labels={"e": ["go {} east"], "n": ["north"]})
-        assert sorted(b.texts.read) == ["go {} east", "north"]
+        await b.classify(BLACK, labels={"e": ["go, east"], "n": ["north"]})
+        assert sorted(b.texts.read) == ["go, east", "north"]
 
 
 @given(st.lists(st.floats(-1000, 1000), min_size=1, max_size=50))
@@ -506,7 +506,15 @@ def test_a_small_request_does_not_become_gigabytes_of_text(labels: list[str], te
         ({"labels": ["a", ""]}, "at least 1 character"),
         ({"labels": ["a", "b" * 101]}, "at most 100"),
         ({"labels": {"a": "x", "b": []}}, "at least 1"),
-        ({"labels": {"a": "x", "b": [""]}}, "at least 1"),
+        ({"labels": {"a": "x", "b": [""]}}, "must not be blank"),
+        ({"labels": {"a": "x", "b": ["y", " "]}}, "must not be blank"),
+        ({"labels": {"a": "x", "b": "a photo of {}"}}, "has braces"),
+        ({"labels": ["a", "  "]}, "must not be blank"),
+        ({"labels": ["a", " b"]}, "begins or ends with a space"),
+        ({"labels": ["dog", "Dog"]}, "nothing tells them apart"),
+        ({"labels": "dog,cat,DOG"}, "nothing tells them apart"),
+        ({"labels": ["a  dog", "a dog"]}, "nothing tells them apart"),
+        ({"labels": {"a": ["x", "Y"], "b": ["y", "x"]}}, "nothing tells them apart"),
         ({"labels": {"a": "x", "b": "y" * 2001}}, "at most 2000"),
         ({"labels": {"a": "x", "b": 5}}, "valid list"),
         ({"labels": 5}, "valid list"),

@@ -119,6 +119,39 @@ def test_probes_are_open_and_nothing_near_them_is(client: TestClient) -> None:
     assert client.get("/metrics", headers={"Authorization": f"Bearer {FIRST}"}).status_code == 200
 
 
+def test_only_some_routes_may_need_a_key() -> None:
+    client = TestClient(
+        ApiKey(ECHO, keys=[SecretStr(FIRST)], routes=("/api", "/v1/"), open_prefixes=("/v1/docs",))
+    )
+    for path in ("/api", "/api/geolocate", "/v1", "/v1/x"):
+        assert client.get(path).status_code == 401, path
+        assert client.get(path, headers={"X-API-Key": FIRST}).status_code == 200
+    for path in ("/", "/apix", "/classify", "/v1x", "/v1/docs", "/v1/docs/page"):
+        assert client.get(path).status_code == 200, path
+        assert client.get(path, headers={"X-API-Key": "wrong"}).status_code == 200, path
+
+
+def test_options_needs_no_key(client: TestClient) -> None:
+    assert client.options("/v1/x").status_code == 405
+
+
+def test_which_key_was_used_is_in_the_scope() -> None:
+    async def numbered(request: Request) -> Response:
+        return PlainTextResponse(str(request.scope["state"].get("api_key")))
+
+    app = Starlette(routes=[Route("/{path:path}", numbered)])
+    client = TestClient(ApiKey(app, keys=[SecretStr(FIRST), SecretStr(SECOND)], routes=("/v1",)))
+    for path in ("/v1", "/"):
+        assert client.get(path, headers={"X-API-Key": FIRST}).text == "0"
+        assert client.get(path, headers={"X-API-Key": SECOND}).text == "1"
+    assert client.get("/", headers={"X-API-Key": "no"}).text == "None"
+
+
+def test_a_route_that_is_no_path_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="SIGHTLINE_PROTECTED_ROUTES"):
+        ApiKey(ECHO, keys=[SecretStr(FIRST)], routes=("api",))
+
+
 def test_without_keys_every_request_passes() -> None:
     client = TestClient(ApiKey(ECHO, keys=()))
     assert client.get("/metrics").status_code == 200

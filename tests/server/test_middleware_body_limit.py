@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sightline.server.middleware import refusals
-from sightline.server.middleware.body_limit import BodyLimit
+from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
 
 LIMIT = 1000
 
@@ -33,6 +33,8 @@ class Client:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     path: str = "/v1/x"
     pause_s: float = 0.0
+    more: bool = False  # whether the last chunk is not the end
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
     chunks_read: int = 0
     sent: list[Message] = field(default_factory=list)
     state: dict = field(default_factory=dict)
@@ -46,10 +48,11 @@ class Client:
             if self.pause_s:
                 await asyncio.sleep(self.pause_s)
             if self.chunks_read >= len(chunks):
+                self.idle.set()
                 await asyncio.Event().wait()
             self.chunks_read += 1
             body, last = chunks[self.chunks_read - 1], self.chunks_read == len(chunks)
-            return {"type": "http.request", "body": body, "more_body": not last}
+            return {"type": "http.request", "body": body, "more_body": self.more or not last}
 
         async def send(message: Message) -> None:
             self.sent.append(message)
@@ -313,8 +316,60 @@ async def test_a_body_that_trickles_is_408_in_the_end() -> None:
     started = loop.time()
     client = await Client([b"x"] * 100, pause_s=0.03).ask(hurried())
     assert client.status == 408
-    assert b"did not arrive within 0.25 s" in client.body
+    assert b'"code":"request_timeout"' in client.body
     assert 0.2 < loop.time() - started < 2
+
+
+async def test_a_steady_upload_may_take_longer_than_any_pause() -> None:
+    app = limited(first_byte_timeout_s=5.0, body_timeout_s=0.3, min_bytes_per_s=500)
+    client = await Client([b"x" * 25] * 30, pause_s=0.02).ask(app)  # 0.6 s, about 1,250 bytes per second
+    assert client.status == 200
+
+
+async def test_a_rate_below_the_minimum_ends_even_without_a_pause() -> None:
+    app = limited(first_byte_timeout_s=5.0, body_timeout_s=0.3, min_bytes_per_s=5000)
+    client = await Client([b"x" * 25] * 38, pause_s=0.02).ask(app)
+    assert client.status == 408
+    assert client.chunks_read < 38
+
+
+async def test_a_fast_beginning_earns_no_long_pause() -> None:
+    app = limited(first_byte_timeout_s=5.0, body_timeout_s=0.2, min_bytes_per_s=1)
+
+    async def chunks_then_silence() -> Client:
+        return await Client([b"x" * 900], more=True).ask(app)
+
+    client = await asyncio.wait_for(chunks_then_silence(), 10)
+    assert client.status == 408
+
+
+# -- of all requests together ------------------------------------------------------------------------------
+
+
+async def holding(app: BodyLimit, chunks: list[bytes]) -> tuple[Client, "asyncio.Task[Client]"]:
+    """A client in the middle of its upload, and its request."""
+    client = Client(chunks, more=True)
+    request = asyncio.create_task(client.ask(app))
+    await asyncio.wait_for(client.idle.wait(), 10)
+    return client, request
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"500")]])
+async def test_bodies_that_do_not_fit_beside_others_are_429(headers: list[tuple[bytes, bytes]]) -> None:
+    app = limited(budget=BodyBudget(1000))
+    _, first = await holding(app, [b"x" * 600])
+    refused = await Client([b"x" * 250, b"x" * 250], headers).ask(app)
+    assert (refused.status, refused.response_headers[b"retry-after"]) == (429, b"5")
+    assert b'"code":"overloaded"' in refused.body
+    assert (await Client([b"x" * 400]).ask(app)).status == 200  # given back each time
+    assert (await Client([b"x" * 400]).ask(app)).status == 200
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await Client([b"x" * 250, b"x" * 250], headers).ask(app)).status == 200
+
+
+async def test_a_body_alone_always_fits() -> None:
+    assert (await Client([b"x" * 900]).ask(limited(budget=BodyBudget(10)))).status == 200
 
 
 async def test_the_apps_own_time_is_not_the_clients() -> None:

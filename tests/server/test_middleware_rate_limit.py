@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
-from sightline.server.middleware.rate_limit import RateLimit, client_of
+from sightline.server.middleware.rate_limit import RateLimit, by_route, client_of
 
 RATES = {"/api": ("5/hour", "8/day"), "/api/geolocate": ("2/minute",)}
 
@@ -23,10 +23,9 @@ async def _ok(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Time stands still, for the middleware and for its storage, unless ``now`` is set."""
-    clock = SimpleNamespace(now=1_800_000_000.0)
-    clock.time = lambda: clock.now
-    monkeypatch.setattr("limits.storage.memory.time", clock)
+    """Time stands still unless ``now`` is set. There is no clock that anybody could set."""
+    clock = SimpleNamespace(now=1_000.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr("sightline.server.middleware.rate_limit.time", clock)
     return clock
 
@@ -122,7 +121,9 @@ def test_off_is_no_limit() -> None:
     assert statuses(client(limited({"/api": ("off",)})), "/api/x", 300) == [200] * 300
 
 
-@pytest.mark.parametrize("rate", ["", "ten/minute", "10", "0/minute", "10/fortnight"])
+@pytest.mark.parametrize(
+    "rate", ["", "ten/minute", "10", "0/minute", "10/fortnight", "1/0 seconds", "-1/day"]
+)
 def test_what_is_no_rate_is_refused_at_start(rate: str) -> None:
     with pytest.raises(ConfigurationError, match="10/minute"):
         limited({"/api": (rate,)})
@@ -177,3 +178,50 @@ def test_several_paths_share_one_rate(clock: SimpleNamespace) -> None:
     assert statuses(asking, "/bb", 5) == [200] * 5
     clock.now += 61
     assert statuses(asking, "/b", 3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("rate", ["2/minute", "2 per minute", "2/1 minute", "2/60 seconds", "2 / Minutes"])
+def test_rates_are_read_as_people_write_them(clock: SimpleNamespace, rate: str) -> None:
+    asking = client(limited({"/api": (rate,)}))
+    assert statuses(asking, "/api/x", 3) == [200, 200, 429]
+    assert asking.get("/api/x").headers["retry-after"] == "61"
+
+
+def test_any_route_can_have_a_rate(clock: SimpleNamespace) -> None:
+    rates = by_route(("4/hour", "/v1=2/minute", "/v1/analyze=1/second"), "SETTING")
+    asking = client(RateLimit(_ok, rates_by_prefix=rates))
+    assert statuses(asking, "/v1/analyze", 2) == [200, 429]
+    assert statuses(asking, "/v1/models", 2) == [200, 429]
+    assert statuses(asking, "/classify", 3) == [200, 200, 429]
+
+
+def test_what_is_no_rate_of_a_route_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="SETTING"):
+        by_route(("v1=2/minute",), "SETTING")
+
+
+async def test_a_key_is_counted_from_whatever_address_it_is_used(clock: SimpleNamespace) -> None:
+    app = RateLimit(_ok, rates_by_prefix={}, key_rates_by_prefix=by_route(("2/minute",), "SETTING"))
+
+    async def status(number: int | None, address: str) -> int:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        state = {} if number is None else {"api_key": number}
+        scope = {"type": "http", "method": "GET", "path": "/v1/x", "headers": [], "client": (address, 1)}
+        await app({**scope, "state": state}, lambda: None, send)  # type: ignore[arg-type]
+        return int(sent[0]["status"])
+
+    assert [await status(0, f"203.0.113.{n}") for n in range(3)] == [200, 200, 429]
+    assert [await status(1, "203.0.113.1") for _ in range(3)] == [200, 200, 429]
+    assert [await status(None, "203.0.113.1") for _ in range(5)] == [200] * 5, "no key, nothing to count"
+
+
+def test_windows_that_are_over_are_forgotten(clock: SimpleNamespace) -> None:
+    app = limited({"/api": ("1/minute",)})
+    for number in range(1500):
+        clock.now += 1
+        assert client(app, f"10.0.{number // 250}.{number % 250}").get("/api/x").status_code == 200
+    assert len(app._windows._times) < 600

@@ -52,6 +52,13 @@ class Process:
             time.sleep(0.05)
         raise AssertionError(f"{path} never answered {status}")
 
+    def wait_for_connections(self, count, within_s=30.0):
+        """Wait until so many connections are open, the one that asks included."""
+        deadline = time.monotonic() + within_s
+        while f"sightline_http_connections {count}.0" not in self.client.get("/metrics").text:
+            assert time.monotonic() < deadline, "not so many connections"
+            time.sleep(0.02)
+
     def close(self):
         self.client.close()
         if self.process.poll() is None:
@@ -110,7 +117,7 @@ def test_requests_under_way_are_answered(started, portrait):
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
+    server.wait_for_connections(1 + len(threads))
     server.process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join()

@@ -3,10 +3,12 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 FACE = {"id": "face", "operation": "detect_bounding_box", "params": {"target": "prominent_face"}}
 LOOK = {"id": "look", "operation": "embed_clip"}
@@ -260,11 +262,24 @@ def test_openapi_knows_every_operation(client):
 
 
 def test_docs_page_needs_no_other_host(client):
-    page = client.get("/docs")
-    assert page.status_code == 200
-    assert "//cdn" not in page.text
-    for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
-        assert client.get(f"/docs/assets/{asset}").status_code == 200
+    """What a browser makes of them is in tests/browser."""
+    for page in ("/docs", "/redoc"):
+        answer = client.get(page)
+        assert answer.status_code == 200
+        assert "//" not in answer.text, "addresses are relative"
+        assert "script-src 'self';" in answer.headers["content-security-policy"]
+        for address in re.findall(r'(?:src|href|spec-url)="([^"]+)"', answer.text):
+            assert client.get(f"/{address}").status_code == 200, address
+
+
+def test_docs_pages_need_no_key_and_say_where_one_goes(serve):
+    client = serve(api_keys=(SecretStr("k"),))
+    for path in ("/docs", "/docs/start.js", "/docs/assets/swagger-ui.css", "/redoc"):
+        assert client.get(path).status_code == 200, path
+    described = client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
+    assert {"ApiKey": []} in described["security"]
+    assert client.get("/v1/operations").status_code == 401
 
 
 def test_unknown_paths_are_problems_too(client):

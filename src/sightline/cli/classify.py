@@ -30,7 +30,7 @@ _Labels = Annotated[
     typer.Option(
         metavar="A,B,C",
         show_default="none",
-        help="What to choose from: words, separated by commas. May be repeated.",
+        help="What to choose from: labels separated by commas, or one each time. JSON works too.",
     ),
 ]
 _LabelSet = Annotated[
@@ -106,19 +106,22 @@ def classify(
         raise typer.Exit(FAILED)
 
 
-def _words(options: list[str]) -> list[str]:
-    """The labels of every ``--labels``.
+def _texts(options: list[str]) -> str | list[str]:
+    """What the operation reads, as from a query: one text with commas, or a text for each label.
 
     Raises:
-        InvalidParameters: there are too few, as in ``--labels dog cat``, where cat is a photo.
+        InvalidParameters: both at once, which could mean either.
     """
     from sightline.errors import InvalidParameters
 
-    words = [word.strip() for option in options for word in option.split(",")]
-    labels = [word for word in words if word]
-    if len(labels) < 2:
-        raise InvalidParameters("--labels: give at least two labels, separated by commas: dog,cat")
-    return labels
+    if len(options) == 1:
+        return options[0]
+    if mixed := next((option for option in options if "," in option), None):
+        raise InvalidParameters(
+            f"--labels: {mixed!r} has a comma and is not the only one; expected one --labels with all, such "
+            "as dog,cat, or one for each"
+        )
+    return options
 
 
 def _task(
@@ -135,7 +138,7 @@ def _task(
     from sightline.types import Capability
 
     params: dict[str, Any] = {
-        "labels": _words(labels) if labels else None,
+        "labels": _texts(labels) if labels else None,
         "label_set": label_set,
         "templates": templates or None,
         **given,
@@ -144,7 +147,8 @@ def _task(
         params["label_set"] = _DEFAULT_SET
     for name, operation in operations.catalogue(settings.plugins_dir).items():
         if Capability.LABEL_SETS in operation.needs:
-            return Task(_TASK_ID, name, {key: value for key, value in params.items() if value is not None})
+            given = {key: value for key, value in params.items() if value is not None}
+            return Task(_TASK_ID, name, given, written=True)
     raise UnknownOperation("no operation says what kind of picture a photo is")
 
 

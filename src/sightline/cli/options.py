@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,8 +40,10 @@ ServerKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def settings_from(**given: Any) -> Settings:
+def settings_from(*, logs: bool = False, **given: Any) -> Settings:
     """Settings of the environment, overridden by the options that were given (not None, False or empty).
+
+    Variables that look like settings and are not used are reported on stderr unless the caller ``logs`` them.
 
     Raises:
         ConfigurationError: a value does not fit; the message names the option or variable it came from.
@@ -48,9 +51,16 @@ def settings_from(**given: Any) -> Settings:
     from pydantic import ValidationError
 
     from sightline.errors import ConfigurationError
-    from sightline.settings import Settings
+    from sightline.settings import Settings, unused_variables
 
-    chosen = {name: value for name, value in given.items() if value not in (None, False, (), [])}
+    if not logs:
+        _report(tuple(unused_variables()))
+    # By identity: 0 equals False, and is a value.
+    chosen = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value not in ((), [])
+    }
     try:
         return Settings(**chosen)
     except ValidationError as error:
@@ -59,6 +69,15 @@ def settings_from(**given: Any) -> Settings:
             for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise ConfigurationError("; ".join(problems)) from error
+
+
+@functools.cache
+def _report(complaints: tuple[str, ...]) -> None:
+    """Once per process: some commands read settings more than once."""
+    from sightline.cli.console import printable, stderr
+
+    for complaint in complaints:
+        stderr().print(printable(f"warning: {complaint}"), style="yellow", markup=False, soft_wrap=True)
 
 
 def _origin(location: tuple[int | str, ...], chosen: dict[str, Any]) -> str:

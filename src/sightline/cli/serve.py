@@ -71,6 +71,7 @@ def serve(
       [cyan]SIGHTLINE_API_KEYS=secret sightline serve --host 0.0.0.0 --port 80[/]
     """
     settings = settings_from(
+        logs=True,
         host=host,
         port=port,
         preload=tuple(preload or ()),

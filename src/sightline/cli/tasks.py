@@ -31,7 +31,7 @@ def read_tasks(texts: Sequence[str]) -> list[Task]:
         seen[operation] += 1
         number = seen[operation]
         task_id = operation if number == 1 else f"{operation}-{number}"
-        tasks.append(Task(task_id, operation, dict(_pairs(text, written))))
+        tasks.append(Task(task_id, operation, dict(_pairs(text, written)), written=True))
     return tasks
 
 

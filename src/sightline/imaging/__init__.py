@@ -6,7 +6,7 @@ asked. Image libraries are imported at first use. Every failure is an :class:`si
 
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.linear import interpolate, resize_linear
-from sightline.imaging.picture import Picture, View, open_picture, picture_from_pixels
+from sightline.imaging.picture import Picture, View, count_pages, open_picture, picture_from_pixels
 from sightline.imaging.resizing import (
     center_crop,
     encode_jpeg,
@@ -22,6 +22,7 @@ __all__ = [
     "Picture",
     "View",
     "center_crop",
+    "count_pages",
     "encode_jpeg",
     "encode_png",
     "fit_within",

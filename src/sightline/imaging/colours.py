@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from sightline.imaging.levels import levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from sightline.imaging.headers.header import Placement
 
 _WHITE = (255, 255, 255)
 
@@ -16,18 +19,30 @@ _WHITE = (255, 255, 255)
 def to_rgb(image: Image) -> Image:
     """``image``, loaded, in mode RGB.
 
-    Transparency is laid over white. CMYK is converted without a profile, as Pillow does. More than 8 bits
-    are scaled, never clipped: 16-bit by 1/257 and rounded; 32-bit integers and floats by the narrowest of
-    the ranges 0-1 (floats only), 0-255 and 0-65535 that holds all values, or else by their own range.
+    Transparency is laid over white. CMYK is converted without a profile, as Pillow does: in a JPEG 0
+    is full ink, with or without Adobe's marker; in a TIFF 0 is no ink. More than 8 bits are scaled, never
+    clipped: see :func:`~sightline.imaging.levels.levels`.
 
     Raises:
         ValueError: Pillow knows no way from the mode to RGB.
     """
+    from PIL.Image import fromarray
+
     if image.mode.startswith("I") or image.mode == "F":
-        return _scale(np.asarray(image)).convert("RGB")
+        numbers = np.asarray(image)
+        return fromarray(levels([numbers], 8 * numbers.dtype.itemsize)[0]).convert("RGB")
     if image.has_transparency_data:
         return _over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def on_white(image: Image, size: tuple[int, int], placement: Placement) -> Image:
+    """``image``, in any mode, as RGB at its place on a white picture of ``size``; what is outside is cut."""
+    from PIL.Image import new
+
+    canvas = new("RGB", size, _WHITE)
+    canvas.paste(to_rgb(image), (placement.left, placement.top))
+    return canvas
 
 
 def _over_white(image: Image) -> Image:
@@ -42,18 +57,3 @@ def _over_white(image: Image) -> Image:
     canvas = new("RGB", rgba.size, _WHITE)
     canvas.paste(rgba, mask=alpha)
     return canvas
-
-
-def _scale(values: NDArray[Any]) -> Image:
-    from PIL.Image import fromarray
-
-    if values.dtype.itemsize == 2:
-        wide = values.astype(np.uint32)
-        return fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(numbers.min()), float(numbers.max())
-    ranges = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-    top = next((r for r in ranges if low >= 0 and high <= r), None)
-    if top is None:
-        numbers, top = numbers - low, max(high - low, 1e-300)
-    return fromarray(np.rint(numbers / top * 255).astype(np.uint8))

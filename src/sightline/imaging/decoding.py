@@ -7,15 +7,20 @@ imported and tried, and Pillow's process-wide registry of formats stays as the h
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.errors import ImageError, InvalidImage
-from sightline.imaging.colours import to_rgb
+from sightline.errors import ImageError, InvalidImage, UnsupportedImage
+from sightline.imaging import bitmaps, colour_key, tiff
+from sightline.imaging.colours import on_white, to_rgb
 from sightline.imaging.formats import Format
-from sightline.imaging.headers import ESSENTIALS, READERS, Header
+from sightline.imaging.headers import ESSENTIALS, FILLERS, READERS, Header, bmp, png
+from sightline.imaging.headers import tiff as tiff_header
+from sightline.imaging.headers.header import Truncated, truncated
+from sightline.imaging.headers.isobmff import clean_aperture, without_metadata
 from sightline.imaging.raster import Pixels
 
 if TYPE_CHECKING:
@@ -28,13 +33,10 @@ _DECODERS = {
     Format.WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
     Format.GIF: ("PIL.GifImagePlugin", "GifImageFile"),
     Format.BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
-    Format.TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
     Format.AVIF: ("PIL.AvifImagePlugin", "AvifImageFile"),
     Format.HEIF: ("pillow_heif", "HeifImageFile"),
 }
-# Their decoders turn the picture upright themselves: libheif by its irot and imir properties, Pillow's TIFF
-# plug-in by the orientation tag.
-_UPRIGHT_WHEN_LOADED = frozenset({Format.HEIF, Format.TIFF})
+_BOXES = frozenset({Format.AVIF, Format.HEIF})
 # Their file objects let go of all but the pixels once loaded. A decoder of WebP or AVIF would stay, and hold
 # several times as much.
 _KEEP_PIXELS_ONLY = frozenset({Format.JPEG, Format.PNG})
@@ -42,59 +44,79 @@ _KEEP_PIXELS_ONLY = frozenset({Format.JPEG, Format.PNG})
 _READ_BYTES = 4 * 1024 * 1024
 
 _ORIENTATION_TAG = 0x0112
+# How decoders say that they know what they see and do not read it.
+_UNSUPPORTED = ("unsupported", "not supported", "unimplemented", "not implemented", "unknown pixel mode")
 
 
-def read_header(data: bytes, image_format: Format) -> Header:
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels, upright, in mode RGB; ``is_filled`` if the end of a truncated file was made up."""
+
+    image: Image
+    is_filled: bool = False
+
+
+def read_header(data: bytes, image_format: Format, page: int = 0) -> Header:
     """Stored size and orientation. No pixel is decoded.
+
+    Args:
+        page: of a TIFF, from 0.
 
     Raises:
         InvalidImage, UnsupportedImage: the header is damaged, or of a variant that is not decoded.
     """
+    if image_format == Format.TIFF:
+        return tiff_header.read(data, page)
     reader = READERS.get(image_format)
     if reader is not None:
         return reader(data)
     try:
-        image = _open(data, image_format)
-        if image_format in _UPRIGHT_WHEN_LOADED:
-            return Header(*image.size)
-        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return _read_boxes(data, image_format)
     except Exception as error:
         raise _explain(error, image_format) from error
-    return Header(*image.size, orientation if 1 <= orientation <= 8 else 1)
 
 
-def decode(data: bytes, image_format: Format, orientation: int, reduction: int = 1) -> Image:
-    """The first (or only) picture in ``data``, upright, loaded, in mode RGB.
+def decode(
+    data: bytes,
+    image_format: Format,
+    orientation: int,
+    reduction: int = 1,
+    *,
+    page: int = 0,
+    fill: bool = False,
+) -> Decoded:
+    """The first (or only) picture in ``data``.
 
     Args:
         orientation: EXIF orientation, 1 to 8, as :func:`read_header` gave it.
         reduction: 1, 2, 4 or 8: JPEG is decoded at ``ceil(side / reduction)``; other formats ignore it.
+        page: of a TIFF, from 0.
+        fill: decode what there is of a truncated JPEG, PNG or BMP. The rest is what Pillow leaves there with
+            ``LOAD_TRUNCATED_IMAGES``: grey in a JPEG, black elsewhere.
 
     Raises:
         InvalidImage: truncated, corrupt, or of another size than its header says.
         UnsupportedImage: a variant of the format that is not decoded.
     """
-    header = read_header(data, image_format)
-    turned = image_format in _UPRIGHT_WHEN_LOADED
     try:
+        header = read_header(data, image_format, page)
         _permit(header.width * header.height)
-        essentials = ESSENTIALS.get(image_format)
-        image = _open(data if essentials is None else essentials(data), image_format)
-        _require_size(image, header.upright_size if turned else (header.width, header.height))
-        if image_format == Format.JPEG and reduction > 1:
-            image.draft(None, _reduced_size(header, reduction))
-        image.decodermaxblock = _READ_BYTES
-        size = image.size
-        image.load()
-        _require_size(image, size)
-        rgb = to_rgb(_without_blank_alpha(image) if image_format == Format.BMP else image)
-        upright = rgb if turned else _turn(rgb, orientation)
-        return upright.copy() if upright is image and image_format not in _KEEP_PIXELS_ONLY else upright
+        try:
+            image = _decoded(data, image_format, header, reduction, page)
+            is_filled = False
+        except Exception as error:
+            filler = FILLERS.get(image_format)
+            if not fill or filler is None or not isinstance(_explain(error, image_format), Truncated):
+                raise
+            image = _decoded(filler(data), image_format, header, reduction, page)
+            is_filled = True
+        upright = _turn(image, orientation)
     except ImageError:
         raise
     except Exception as error:
         # Decoders raise what they like: OSError, SyntaxError, ValueError, EOFError, struct.error, ...
         raise _explain(error, image_format) from error
+    return Decoded(upright, is_filled)
 
 
 def pixels_of(image: Image, image_format: Format) -> Pixels:
@@ -111,7 +133,67 @@ def pixels_of(image: Image, image_format: Format) -> Pixels:
     return pixels
 
 
+def _decoded(data: bytes, image_format: Format, header: Header, reduction: int, page: int) -> Image:
+    """The picture as stored, in mode RGB, loaded."""
+    if image_format == Format.TIFF:
+        return _decoded_tiff(data, header, page)
+    essentials = ESSENTIALS.get(image_format)
+    kept = data if essentials is None else essentials(data)
+    masks = bmp.masks(kept) if image_format == Format.BMP else None
+    if masks is not None:
+        return to_rgb(bitmaps.decode(kept, masks, header.width, header.height))
+    image = _open(kept, image_format)
+    placed = header.placement
+    _require_size(image, (header.width, header.height) if placed is None else (placed.width, placed.height))
+    if image_format == Format.JPEG and reduction > 1:
+        image.draft(None, _reduced_size(header, reduction))
+    image.decodermaxblock = _READ_BYTES
+    size = image.size
+    image.load()
+    _require_size(image, size)
+    key = png.colour_key(kept) if image_format == Format.PNG else None
+    if key is not None:
+        return colour_key.over_white(image, key, lambda: _open(kept, image_format))
+    if placed is not None:
+        return on_white(image, (header.width, header.height), placed)
+    rgb = to_rgb(image)
+    return rgb.copy() if rgb is image and image_format not in _KEEP_PIXELS_ONLY else rgb
+
+
+def _decoded_tiff(data: bytes, header: Header, page: int) -> Image:
+    stream = tiff.old_jpeg(data, page)
+    if stream is None:
+        image = tiff.decode(data, page)
+    else:
+        image = _decoded(stream, Format.JPEG, read_header(stream, Format.JPEG), reduction=1, page=0)
+    _require_size(image, (header.width, header.height))
+    return image
+
+
+def _read_boxes(data: bytes, image_format: Format) -> Header:
+    image = _open(data, image_format)
+    if image_format == Format.HEIF:  # libheif applies all that the boxes say, and turns the picture upright
+        return Header(*image.size)
+    orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    found = clean_aperture(data)
+    if found is None or image.size != (found[1].width, found[1].height):
+        return Header(*image.size, orientation)
+    return Header(*found[0], orientation, found[1])
+
+
 def _open(data: bytes, image_format: Format) -> ImageFile:
+    try:
+        return _opened(data, image_format)
+    except Exception:
+        # libavif and libheif refuse a file whose EXIF is malformed.
+        plain = without_metadata(data) if image_format in _BOXES else data
+        if plain == data:
+            raise
+        return _opened(plain, image_format)
+
+
+def _opened(data: bytes, image_format: Format) -> ImageFile:
     module, name = _DECODERS[image_format]
     image: ImageFile = getattr(import_module(module), name)(io.BytesIO(data))
     return image
@@ -135,13 +217,6 @@ def _reduced_size(header: Header, reduction: int) -> tuple[int, int]:
     return max(header.width // reduction, 1), max(header.height // reduction, 1)
 
 
-def _without_blank_alpha(image: Image) -> Image:
-    """Many programs write 32-bit bitmaps with an alpha of 0 everywhere and mean opaque."""
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        return image.convert("RGB")
-    return image
-
-
 def _turn(image: Image, orientation: int) -> Image:
     from PIL.Image import Transpose
 
@@ -157,10 +232,15 @@ def _turn(image: Image, orientation: int) -> Image:
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 
-def _explain(error: Exception, image_format: Format) -> InvalidImage:
+def _explain(error: Exception, image_format: Format) -> ImageError:
+    if isinstance(error, ImageError):
+        return error
     name = image_format.upper()
+    said = str(error).lower()
     if isinstance(error, MemoryError):
         return InvalidImage(f"The {name} image needs more memory to decode than there is.")
-    if isinstance(error, EOFError) or "truncated" in str(error).lower():
-        return InvalidImage(f"The {name} image is truncated; send the whole file.")
+    if isinstance(error, EOFError) or "truncated" in said:
+        return truncated(name)
+    if any(word in said for word in _UNSUPPORTED):
+        return UnsupportedImage(f"This kind of {name} image is not decoded; send it as JPEG or PNG.")
     return InvalidImage(f"The {name} image is damaged and cannot be decoded.")

@@ -29,6 +29,17 @@ _PREFIXES = (
     (b"BM", Format.BMP),
     (b"II*\x00", Format.TIFF),
     (b"MM\x00*", Format.TIFF),
+    (b"II+\x00\x08\x00\x00\x00", Format.TIFF),  # BigTIFF with offsets of 8 bytes
+    (b"MM\x00+\x00\x08\x00\x00", Format.TIFF),
+)
+_RAW_PREFIXES = (
+    (b"FUJIFILMCCD-RAW", "Fujifilm raw (RAF)"),
+    (b"IIRO", "Olympus raw (ORF)"),
+    (b"IIRS", "Olympus raw (ORF)"),
+    (b"MMOR", "Olympus raw (ORF)"),
+    (b"IIU\x00", "Panasonic raw (RW2)"),
+    (b"FOVb", "Sigma raw (X3F)"),
+    (b"\x00MRM", "Minolta raw (MRW)"),
 )
 # ISO/IEC 23000-22 (MIAF), 23008-12 (HEIF) and the AV1 image format name these brands.
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -54,7 +65,20 @@ def sniff(data: bytes) -> Format:
         image_format_of_brand = _sniff_brands(data)
         if image_format_of_brand is not None:
             return image_format_of_brand
+    raw = _raw(data)
+    if raw is not None:
+        raise UnsupportedImage(f"This is a {raw}, which is not decoded; send the photo as JPEG or TIFF.")
     raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED} are.")
+
+
+def _raw(data: bytes) -> str | None:
+    """What a camera raw file is called that is not a TIFF."""
+    for prefix, name in _RAW_PREFIXES:
+        if data.startswith(prefix):
+            return name
+    if data[4:12] == b"ftypcrx ":
+        return "Canon raw (CR3)"
+    return "Canon raw (CRW)" if data[6:14] == b"HEAPCCDR" else None
 
 
 def _sniff_brands(data: bytes) -> Format | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sightline.errors import ImageTooLarge, InvalidImage
+from sightline.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 
 if TYPE_CHECKING:
     from sightline.settings import Settings
@@ -13,15 +13,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Most bytes of a file, most pixels (width × height) and longest side in pixels; all inclusive."""
+    """Most bytes of a file, most pixels (width × height) and longest side in pixels; all inclusive.
+
+    ``refused_formats`` are those that the settings switch off, sorted.
+    """
 
     max_bytes: int
     max_pixels: int
     max_side: int
+    refused_formats: tuple[str, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ImageLimits:
-        return cls(settings.image_max_bytes, settings.image_max_pixels, settings.image_max_side)
+        switches = (
+            ("avif", settings.image_avif), ("heif", settings.image_heic), ("tiff", settings.image_tiff),
+        )  # fmt: skip
+        refused = tuple(name for name, is_on in switches if not is_on)
+        return cls(settings.image_max_bytes, settings.image_max_pixels, settings.image_max_side, refused)
+
+    def check_format(self, image_format: str) -> None:
+        """Raises UnsupportedImage."""
+        if image_format in self.refused_formats:
+            name = "HEIC" if image_format == "heif" else image_format.upper()
+            raise UnsupportedImage(f"{name} images are switched off on this server; send it as JPEG or PNG.")
+
+    @property
+    def written(self) -> tuple[int | str, ...]:
+        """All of it in a row, for digests. A format that is not switched off does not change it."""
+        return (self.max_bytes, self.max_pixels, self.max_side, *self.refused_formats)
 
     def check_bytes(self, num_bytes: int) -> None:
         """Raises ImageTooLarge."""

@@ -11,6 +11,7 @@ import numpy as np
 from sightline.errors import ImageError, ImageTooLarge, InvalidImage
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format, sniff
+from sightline.imaging.headers.tiff import num_pages
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.raster import Pixels, Raster, num_bytes
 from sightline.imaging.resizing import cut
@@ -22,19 +23,27 @@ from sightline.types import PictureFacts, PixelBox
 _REDUCTION_MARGIN = 3
 
 
-def open_picture(data: bytes, limits: ImageLimits) -> Picture:
+def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1, fill: bool = False) -> Picture:
     """Check bytes, content type and header of an untrusted file. No pixel is decoded.
 
     The format is judged by content alone; names and media types are never looked at.
 
+    Args:
+        page: of a TIFF, from 1; see :func:`count_pages`. Other formats have one.
+        fill: accept a JPEG, PNG or BMP whose end is missing. See :attr:`Picture.is_filled`.
+
     Raises:
-        UnsupportedImage: not one of the formats of :class:`~sightline.imaging.formats.Format`.
+        UnsupportedImage: not one of the formats of :class:`~sightline.imaging.formats.Format`, one that is
+            switched off, or a variant that is not decoded.
         ImageTooLarge: a limit is exceeded.
-        InvalidImage: empty, or a header that makes no sense.
+        InvalidImage: empty, a header that makes no sense, or no such page.
     """
     limits.check_bytes(len(data))
     image_format = sniff(data)
-    header = decoding.read_header(data, image_format)
+    limits.check_format(image_format)
+    if page < 1 or (page > 1 and image_format != Format.TIFF):
+        raise InvalidImage(f"The {image_format.upper()} image has no page {page}.")
+    header = decoding.read_header(data, image_format, page - 1)
     limits.check_size(header.width, header.height)
     width, height = header.upright_size
     facts = PictureFacts(
@@ -44,7 +53,17 @@ def open_picture(data: bytes, limits: ImageLimits) -> Picture:
         num_bytes=len(data),
         sha256=hashlib.sha256(data, usedforsecurity=False).hexdigest(),
     )
-    return Picture(data, facts, header.orientation, limits.max_pixels)
+    return Picture(data, facts, header.orientation, limits.max_pixels, page=page, fill=fill)
+
+
+def count_pages(data: bytes, limits: ImageLimits) -> int:
+    """Return the number of pages of a TIFF, without thumbnails and masks; 1 for any other image.
+
+    Raises:
+        UnsupportedImage, ImageTooLarge, InvalidImage: as :func:`open_picture` for the first page.
+    """
+    open_picture(data, limits)
+    return num_pages(data) if sniff(data) == Format.TIFF else 1
 
 
 def picture_from_pixels(pixels: Pixels, limits: ImageLimits, *, source: str) -> Picture:
@@ -85,11 +104,17 @@ class Picture:
         orientation: int,
         max_pixels: int,
         decoded: Pixels | None = None,
+        *,
+        page: int = 1,
+        fill: bool = False,
     ) -> None:
         self.facts = facts
         self._data = data
         self._orientation = orientation
         self._max_pixels = max_pixels
+        self._page = page
+        self._fill = fill
+        self._is_filled = False
         self._lock = Lock()
         # By reduction. What Pillow decoded becomes an array when somebody asks for one.
         self._decoded: dict[int, Raster] = {} if decoded is None else {1: decoded}
@@ -105,6 +130,14 @@ class Picture:
     @property
     def height(self) -> int:
         return self.facts.height
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether what was decoded ends early: the rest is grey in a JPEG, black elsewhere.
+
+        False before anything is decoded.
+        """
+        return self._is_filled
 
     @property
     def held_bytes(self) -> int:
@@ -180,8 +213,13 @@ class Picture:
 
     def _decode_now(self, reduction: int) -> Raster:
         try:
-            image = decoding.decode(
-                self._data, Format(self.facts.format), self._orientation, reduction=reduction
+            decoded = decoding.decode(
+                self._data,
+                Format(self.facts.format),
+                self._orientation,
+                reduction,
+                page=self._page - 1,
+                fill=self._fill,
             )
         except ImageError as error:
             self._failure = error
@@ -189,8 +227,9 @@ class Picture:
         if reduction == 1:
             self._decoded.clear()
             self._data = b""  # nothing will be decoded again
-        self._decoded[reduction] = image
-        return image
+        self._is_filled = decoded.is_filled
+        self._decoded[reduction] = decoded.image
+        return decoded.image
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -7,16 +7,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from sightline.imaging import View
+from sightline.labels import Label, as_list
 from sightline.operations import Answer, Models, Operation, Params, Result, Scene
 from sightline.types import Capability, Detection
-
-
-def _as_list(value: Any) -> Any:
-    """``person,dog`` in a query is two labels."""
-    return value.split(",") if isinstance(value, str) else value
-
-
-Label = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class DetectObjectsParams(Params):
@@ -25,7 +18,7 @@ class DetectObjectsParams(Params):
     min_score: float = Field(
         0.5, ge=0, le=1, description="Least confidence; the detector itself gives nothing below 0.05."
     )
-    labels: Annotated[list[Label], BeforeValidator(_as_list)] = Field(
+    labels: Annotated[list[Label], BeforeValidator(as_list)] = Field(
         default=[],
         max_length=100,
         description="Only things with one of these labels, such as person or dog; empty means all.",

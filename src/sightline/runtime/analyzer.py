@@ -1,9 +1,21 @@
 """Questions in, answers out: the one way in for the server, the command line and programs.
 
-async with Analyzer.create(Settings()) as analyzer:
-    picture = analyzer.open(Path("photo.jpg").read_bytes())
-    for outcome in await analyzer.analyze(picture, [Task("face", "detect_bounding_box", {...})]):
-        print(outcome.id, outcome.status, outcome.answer)
+import asyncio
+from pathlib import Path
+
+from sightline.runtime.analyzer import Analyzer, Task
+from sightline.settings import Settings
+
+
+async def main() -> None:
+    async with Analyzer.create(Settings()) as analyzer:
+        picture = analyzer.open(Path("photo.jpg").read_bytes())
+        face = analyzer.bind(Task("face", "detect_bounding_box", {"target": "prominent_face"}))
+        for outcome in await analyzer.analyze(picture, [face]):
+            print(outcome.id, outcome.status, outcome.answer)
+
+
+asyncio.run(main())
 """
 
 from __future__ import annotations
@@ -18,12 +30,14 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sightline import models, operations
 from sightline.errors import InvalidParameters, SightlineError, TargetNotFound, UnknownOperation
 from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
 from sightline.operations import Answer, Operation, Params
+from sightline.operations.written import read_written
 from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.rehearsal import Rehearsal, rehearsed
 from sightline.runtime.scene import Scene
@@ -35,15 +49,21 @@ _log = logging.getLogger(__name__)
 
 # The engine's own errors at the deadline say more than the one that ends an operation which overlooks it.
 DEADLINE_GRACE_S = 0.25
+# Of one finding about a parameter; a message echoes no large request.
+_MAX_FINDING_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question: an operation with parameters, under an id of the caller's."""
+    """One question: an operation with parameters, under an id of the caller's.
+
+    ``written``: the parameters are text, from a query string or a command line.
+    """
 
     id: str
     operation: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +252,27 @@ def bind(operations: Mapping[str, Operation[Any, Any]], task: Task) -> BoundTask
             f"Unsupported target {str(target)[:100]!r} for {operation.name!r}. Allowed: {allowed}"
         )
     try:
-        return BoundTask(task.id, operation, operation.Params.model_validate(dict(task.params)))
+        return BoundTask(task.id, operation, _read(operation.Params, task))
     except ValidationError as error:
-        raise InvalidParameters(f"{operation.name}: {_readable(error)}") from None
+        found = _readable(error, operation.Params)
+        raise InvalidParameters(f"{operation.name}: {found}") from None
 
 
-def _readable(error: ValidationError) -> str:
+def _read(kind: type[Params], task: Task) -> Params:
+    return read_written(kind, task.params) if task.written else kind.model_validate(dict(task.params))
+
+
+def _readable(error: ValidationError, kind: type[Params]) -> str:
     """Pydantic's findings as one line, without echoing long input back."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
-        f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: "
-        + problem["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
+        f"{'.'.join(str(part)[:100] for part in problem['loc']) or 'parameters'}: {_message(problem, kind)}"
         for problem in found[:10]
     )
+
+
+def _message(problem: ErrorDetails, kind: type[Params]) -> str:
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+        return f"is not a parameter; there are {', '.join(kind.model_fields)}"
+    # "Value error, " is what pydantic puts before our own words.
+    return problem["msg"].removeprefix("Value error, ")[:_MAX_FINDING_CHARS]

@@ -1,20 +1,17 @@
 """The ASGI application and the process that serves it.
 
 A request passes, outermost first: trusted proxies, security headers, request log, host names and HTTPS, CORS,
-API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside FastAPI, so that they
-hold for every response there is.
+pages of other sites, API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside
+FastAPI, so that they hold for every response there is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import FrameType
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -36,15 +33,19 @@ from sightline.server.logs import configure_logging
 from sightline.server.lookout import Lookout
 from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
-from sightline.server.middleware.body_limit import BodyLimit
+from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
 from sightline.server.middleware.cors import Cors
+from sightline.server.middleware.foreign_pages import ForeignPages
 from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts
-from sightline.server.middleware.rate_limit import RateLimit
+from sightline.server.middleware.rate_limit import RateLimit, by_route
 from sightline.server.middleware.request_log import RequestLog
 from sightline.server.middleware.security_headers import SecurityHeaders
+from sightline.server.open_connections import ConnectionLimits, OpenConnections
+from sightline.server.process import BACKLOG, Server, connections_within
+from sightline.server.protocol import BoundedProtocol
 from sightline.server.routes import collections, health, places, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
-from sightline.settings import Settings, unknown_variables
+from sightline.settings import AUTO, MIB, Settings, unused_variables
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     app.state.csrf = CsrfTokens(settings.csrf_secrets)
     problems.install(app)
-    schemas.install(app, analyzer.operations)
+    schemas.install(app, analyzer.operations, needs_key=bool(settings.api_keys))
     for router in (*ROUTERS, v1.operation_router(analyzer.operations)):
         app.include_router(router)
     if settings.enable_docs:
@@ -118,6 +119,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     wrapped: ASGIApp = BodyLimit(
         app,
         max_bytes=settings.request_max_bytes,
+        min_bytes_per_s=settings.request_min_bytes_per_s,
+        budget=BodyBudget(settings.request_bodies_mib * MIB),
         max_bytes_by_prefix={
             clip_classifier.ROUTE: clip_classifier.max_body_bytes(settings),
             **{
@@ -135,28 +138,62 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
             geoclip.PREFIX: settings.api_limits,
             geoclip.ROUTE: settings.geolocate_limits,
             atlas.PREFIXES: atlas.rates(settings),
+            **by_route(settings.rate_limits, "SIGHTLINE_RATE_LIMITS"),
         },
+        key_rates_by_prefix=by_route(settings.key_rate_limits, "SIGHTLINE_KEY_RATE_LIMITS"),
         free_paths=OPEN_PATHS,
     )
-    wrapped = ApiKey(wrapped, keys=settings.api_keys)
-    wrapped = Cors(wrapped, prefix=geoclip.PREFIX, origins=settings.cors_origins)
-    wrapped = Cors(
+    wrapped = ApiKey(
         wrapped,
-        prefix=atlas.PREFIXES,
-        paths=("/", atlas.HEALTH),
-        origins=settings.allowed_origins,
-        any_origin=True,
-        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
+        keys=settings.api_keys,
+        routes=settings.protected_routes,
+        open_prefixes=docs_page.PATHS,
     )
+    if _only_loopback_protects(settings):
+        wrapped = ForeignPages(wrapped)
+    wrapped = _answering_to_pages(wrapped, settings)
     if settings.force_https:
         wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
     wrapped = _answering_to_its_names(wrapped, settings)
-    wrapped = RequestLog(wrapped, observe=app.state.metrics.request_finished)
-    wrapped = SecurityHeaders(
-        wrapped, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
-    )
+    wrapped = _outermost(wrapped, app, settings)
     proxies = [str(network) for network in settings.trusted_proxies]
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
+
+
+def _outermost(inner: ASGIApp, app: FastAPI, settings: Settings) -> ASGIApp:
+    """What every response passes, also a refusal from below the app: headers, log line, metrics."""
+    logged = RequestLog(inner, observe=app.state.metrics.request_finished)
+    return SecurityHeaders(
+        logged, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
+    )
+
+
+def _answering_to_pages(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The app with CORS for the pages of the settings, per contract."""
+    app = Cors(
+        app, prefix=v1.PREFIX, origins=settings.v1_origins, setting="SIGHTLINE_V1_ORIGINS", any_origin=True
+    )
+    app = Cors(app, prefix=geoclip.PREFIX, origins=settings.cors_origins)
+    origins = settings.allowed_origins
+    if origins == AUTO:
+        origins = () if _only_loopback_protects(settings) else ("*",)
+    return Cors(
+        app,
+        prefix=atlas.PREFIXES,
+        paths=("/", atlas.HEALTH),
+        origins=origins,
+        any_origin=True,
+        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
+    )
+
+
+def _only_loopback_protects(settings: Settings) -> bool:
+    """Whether some route needs no key and only this machine reaches it, pages in its browser included."""
+    return _is_loopback(settings.host) and not _key_guards_all(settings)
+
+
+def _key_guards_all(settings: Settings) -> bool:
+    return bool(settings.api_keys) and "/" in settings.protected_routes
 
 
 def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -164,7 +201,7 @@ def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
     asks for no key is kept from pages that come by a name of their own."""
     if settings.allowed_hosts:
         return TrustedHosts(app, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
-    if settings.api_keys or not _is_loopback(settings.host):
+    if not _only_loopback_protects(settings):
         return app
     hosts = {*LOOPBACK_HOSTS, settings.host.strip("[]")}
     return TrustedHosts(app, hosts=hosts, free_paths=OPEN_PATHS, only_on_loopback=True)
@@ -172,7 +209,10 @@ def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:
     """What any ASGI server can run: ``uvicorn --factory sightline.server.app:create_asgi``."""
-    settings = settings or Settings()
+    if settings is None:
+        settings = Settings()
+        for complaint in unused_variables():
+            _log.warning(complaint)
     return wrapped(create_app(settings), settings)
 
 
@@ -180,7 +220,8 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop.
 
     SIGTERM makes ``/readyz`` answer 503 at once, serves on for ``lame_duck_s``, then lets requests under way
-    finish within ``shutdown_grace_s``. SIGINT skips the lame duck. A second signal ends it now.
+    finish within ``shutdown_grace_s``; the rest get 503. SIGINT skips the lame duck. A second signal ends the
+    process at once.
 
     Raises:
         ConfigurationError: a public address without an API key and without ``insecure``; a wrong setting.
@@ -188,18 +229,9 @@ def serve(settings: Settings) -> None:
     configure_logging(settings)
     _refuse_open_public_address(settings)
     app = create_app(settings)
-    config = uvicorn.Config(
-        wrapped(app, settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
-        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_s)),
-    )
-    if unknown := unknown_variables():
-        _log.warning("these variables are no settings and change nothing: %s", ", ".join(unknown))
+    config = server_config(app, settings)
+    for complaint in unused_variables():
+        _log.warning(complaint)
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
     if settings.rehearse:
@@ -207,52 +239,55 @@ def serve(settings: Settings) -> None:
     else:
         for line in summary(_readiness(app.state.analyzer)):
             _log.info("%s", line)
-    _Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+    Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
 
 
 def _readiness(analyzer: Analyzer) -> list[Readiness]:
     return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn with a lame-duck time between SIGTERM and closing the door."""
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's configuration for this app: its middleware, and the bounds on connections.
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, begin_drain: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._lame_duck_s = settings.lame_duck_s
-        self._has_docs = settings.enable_docs
-        self._begin_drain = begin_drain
-        self._signalled = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self.servers:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            docs = f", or open {base}/docs" if self._has_docs else ""
-            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.
-        self._begin_drain()
-        lame_duck_s = self._lame_duck_s if sig == signal.SIGTERM and not self._signalled else 0.0
-        self._signalled = True
-        if lame_duck_s:
-            _log.info("draining: not ready from now, closing in %.0f s", lame_duck_s)
-            asyncio.get_event_loop().call_later(lame_duck_s, self._close_door)
-        else:
-            self.force_exit = self.should_exit
-            self._close_door()
-
-    def _close_door(self) -> None:
-        self.should_exit = True
+    Raises:
+        ConfigurationError: see :func:`wrapped`.
+    """
+    metrics: Metrics = app.state.metrics
+    register = OpenConnections(
+        ConnectionLimits(
+            max_connections=connections_within(settings.max_connections),
+            max_per_address=settings.max_connections_per_address,
+            head_max_bytes=settings.header_max_bytes,
+            head_timeout_s=settings.header_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            proxies=settings.trusted_proxies,
+        ),
+        lambda refusing: _outermost(refusing, app, settings),
+        probes=OPEN_PATHS,
+        observe_end=metrics.connection_ended,
+    )
+    metrics.count_connections(register)
+    return uvicorn.Config(
+        wrapped(app, settings),
+        host=settings.host,
+        port=settings.port,
+        http=cast(Any, partial(BoundedProtocol, register=register)),
+        ws="none",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
+        timeout_keep_alive=cast(int, settings.keep_alive_s),  # only added to a time, so it may be a float
+    )
 
 
 def _refuse_open_public_address(settings: Settings) -> None:
-    if settings.api_keys or settings.insecure or _is_loopback(settings.host):
+    if _key_guards_all(settings) or settings.insecure or _is_loopback(settings.host):
         return
+    lacking = "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if settings.api_keys else "no API key is set"
     raise ConfigurationError(
-        f"{settings.host} can be reached by others and no API key is set: set SIGHTLINE_API_KEYS, "
+        f"{settings.host} can be reached by others and {lacking}: set SIGHTLINE_API_KEYS for all routes, "
         "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
     )
 

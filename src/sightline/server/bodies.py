@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pydantic_core
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, QueryParams, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import QueryParams, UploadFile
 from starlette.requests import Request
 
 from sightline.errors import ImageTooLarge, InvalidRequest, UnsupportedContent
 from sightline.runtime.analyzer import Task
+from sightline.server.forms import read_form
+from sightline.server.json_bodies import parse_json, read_json
 from sightline.settings import Settings
 
-# Limits of facts that are not images; the table in docs/limits.md names their source.
-MAX_FORM_FIELDS = 32
-MAX_FIELD_BYTES = 64 * 1024
-MAX_JSON_DEPTH = 32
 MAX_ID_CHARS = 200
-# RFC 7578 knows UTF-8 alone; clients also write these two, by names that IANA or Python have for them.
-CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "iso8859-1", "latin-1", "latin1"})
+# Unknown names that an error shows: enough to see what is wrong, and no echo of a large request.
+MAX_NAMES_SHOWN = 10
 # What has a meaning of its own in the query; everything else there is a parameter of ``operation``.
 QUERY_WORDS = frozenset({"operation", "crops"})
 
@@ -64,7 +59,7 @@ async def read_analyze(request: Request, settings: Settings, operation: str | No
     if kind == "multipart/form-data":
         body = await _from_form(request, settings)
     elif kind == "application/json":
-        body = _from_json(parse_json(await request.body()), settings)
+        body = await read_json(request, lambda value: _from_json(value, settings))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         body = AnalyzeBody((ImageSource("body", data=await request.body()),), None, crops=False)
     elif not kind and not await request.body():
@@ -79,69 +74,6 @@ async def read_analyze(request: Request, settings: Settings, operation: str | No
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def parse_json(data: bytes | str) -> Any:
-    """JSON without NaN, infinities, or more than 32 levels.
-
-    Raises:
-        InvalidRequest: it does not parse; the message says where.
-    """
-    try:
-        value = pydantic_core.from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"the JSON does not parse: {error}") from None
-    if _deeper_than(value, MAX_JSON_DEPTH):
-        raise InvalidRequest(f"the JSON is nested more than {MAX_JSON_DEPTH} levels deep")
-    return value
-
-
-def _deeper_than(value: Any, levels: int) -> bool:
-    children: Iterable[Any] = ()
-    if isinstance(value, dict):
-        children = value.values()
-    elif isinstance(value, list):
-        children = value
-    else:
-        return False
-    return levels == 0 or any(_deeper_than(child, levels - 1) for child in children)
-
-
-@asynccontextmanager
-async def read_form(
-    request: Request, max_files: int, max_field_bytes: int = MAX_FIELD_BYTES
-) -> AsyncIterator[FormData]:
-    """The multipart form, within the limits for parts that are not images. Leaving removes its files.
-
-    Raises:
-        InvalidRequest: it does not parse, is in another charset, or has too many or too large parts.
-    """
-    _refuse_foreign_charset(request)
-    try:
-        form = await request.form(
-            max_files=max_files, max_fields=MAX_FORM_FIELDS, max_part_size=max_field_bytes
-        )
-    except HTTPException as error:  # Starlette's word for a malformed form
-        raise InvalidRequest(f"the form does not parse: {error.detail}") from None
-    try:
-        yield form
-    finally:
-        await form.close()
-
-
-def _refuse_foreign_charset(request: Request) -> None:
-    """Starlette decodes names and fields by any codec of Python's that the header names: some raise what it
-    does not catch, some give lone surrogates, which no JSON can hold, and one takes quadratic time.
-
-    The header is read by the function that Starlette reads it with, or another charset could hide from one of
-    the two. A name that is not ours is never looked up: Python keeps each it was asked for.
-    """
-    kind, parameters = parse_options_header(request.headers.get("content-type"))
-    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
-    if kind == b"multipart/form-data" and charset.lower().replace("_", "-") not in CHARSETS:
-        raise InvalidRequest(
-            f"the form's charset is {charset[:50]!r}; UTF-8, US-ASCII and ISO-8859-1 are read here"
-        )
 
 
 async def _from_form(request: Request, settings: Settings) -> AnalyzeBody:
@@ -257,10 +189,12 @@ def _task(entry: Any, number: int) -> Task:
 
 def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> None:
     """Raises InvalidRequest naming what in ``given`` is not ``known``."""
-    unknown = sorted(str(name)[:50] for name in given.keys() - known)
+    unknown = given.keys() - known
     if unknown:
+        shown = heapq.nsmallest(MAX_NAMES_SHOWN, (str(name)[:50] for name in unknown))
+        more = f" and {len(unknown) - len(shown)} more" if len(unknown) > len(shown) else ""
         raise InvalidRequest(
-            f"{where} has unknown fields {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            f"{where} has unknown fields {', '.join(shown)}{more}; known: {', '.join(sorted(known))}"
         )
 
 
@@ -278,7 +212,8 @@ def _with_query(
         return AnalyzeBody(body.images, body.tasks, crops)
     if body.tasks is not None:
         raise InvalidRequest("name tasks in the body or an operation in the address, not both")
-    return AnalyzeBody(body.images, read_tasks([{"operation": operation, "params": params}], settings), crops)
+    (task,) = read_tasks([{"operation": operation, "params": params}], settings)
+    return AnalyzeBody(body.images, (replace(task, written=True),), crops)
 
 
 def _parameters(query: QueryParams) -> dict[str, str | list[str]]:

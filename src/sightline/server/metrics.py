@@ -6,7 +6,7 @@ event, and no caller can make new ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Protocol
 
 from prometheus_client import (
@@ -29,6 +29,7 @@ from sightline.runtime.lanes import LaneLoad
 from sightline.runtime.residency import ModelState
 from sightline.runtime.telemetry import Telemetry
 from sightline.server.middleware.request_log import METHODS, OTHER_METHOD
+from sightline.server.open_connections import Ending
 
 # From a cached vector (ms) to the request time-out (30 s) and the model loads it may wait for.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -68,6 +69,12 @@ class Metrics(Telemetry):
             "sightline_http_requests_total", "Requests answered.", "route", "method", "status"
         )
         self._request_s = self._seconds("sightline_http_request_seconds", "Whole request.", "route")
+        self._connections = Gauge("sightline_http_connections", "Open connections.", registry=self.registry)
+        self._connections_ended = self._counter(
+            "sightline_http_connections_ended_total", "Connections the server closed on its own.", "reason"
+        )
+        for reason in Ending:
+            self._connections_ended.labels(reason.value)
         self._tasks = self._counter("sightline_tasks_total", "Tasks finished.", "operation", "status")
         self._task_s = self._seconds("sightline_task_seconds", "One task, all its steps.", "operation")
         self._batch = self._histogram(
@@ -129,6 +136,13 @@ class Metrics(Telemetry):
         method = method if method in METHODS else OTHER_METHOD
         self._requests.labels(route, method, str(status)).inc()
         self._request_s.labels(route).observe(total_s)
+
+    def count_connections(self, connections: Sized) -> None:
+        """Report the length of ``connections`` as the number of open ones."""
+        self._connections.set_function(lambda: len(connections))
+
+    def connection_ended(self, reason: str) -> None:
+        self._connections_ended.labels(reason).inc()
 
     # -- runtime.telemetry.Telemetry -----------------------------------------------------------------------
 

@@ -45,15 +45,23 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.AnswerRefused: 422,
     errors.Overloaded: 429,
     errors.DeadlineExceeded: 504,
+    errors.InsufficientStorage: 507,
     errors.ArchiveError: 502,
     errors.ExtraMissing: 501,
 }
+MAX_DETAIL_CHARS = 2000
 # What HTTP itself refuses before any of our errors could arise: code and meaning.
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "an API key is needed, or the one given is wrong"),
     404: ("not_found", "there is nothing at this path"),
     405: ("method_not_allowed", "the path is right and the method is not"),
-    408: ("request_timeout", "the body came too slowly"),
+    408: ("request_timeout", "the headers or the body came too slowly"),
+    431: ("headers_too_large", "the request line and headers are larger than accepted"),
+}
+# 503s of the server itself, none of which any code raises.
+UNABLE: Mapping[str, str] = {
+    "too_many_connections": "the server has as many connections as it accepts; carries Retry-After",
+    "shutting_down": "the server stopped before the answer was there; worth a retry",
 }
 
 
@@ -79,6 +87,7 @@ def problem_response(
     **more: Any,
 ) -> Response:
     """A refusal in the dialect of ``path``: a problem under ``/v1`` and for our own routes, else a detail."""
+    message = shortened(message)
     if not speaks_problems(path):
         return JSONResponse({"detail": message}, status, headers)
     body = {
@@ -91,6 +100,11 @@ def problem_response(
         **more,
     }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def shortened(message: str) -> str:
+    """A message that echoes no large request."""
+    return message if len(message) <= MAX_DETAIL_CHARS else f"{message[:MAX_DETAIL_CHARS]}…"
 
 
 def error_response(request: Request, error: SightlineError) -> Response:
@@ -118,7 +132,9 @@ def install(app: FastAPI) -> None:
 
     async def on_sightline_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, SightlineError)
-        if status_of(error) >= 500 and not isinstance(error, errors.ModelError):
+        if isinstance(error, errors.InsufficientStorage):
+            _log.error("cannot store an upload: %s", error.__cause__)
+        elif status_of(error) >= 500 and not isinstance(error, errors.ModelError):
             _log.error("request %s failed", request_id_of(request), exc_info=error)
         return error_response(request, error)
 
@@ -168,9 +184,10 @@ def described_codes() -> dict[str, dict[str, Any]]:
         for kind in _tree(SightlineError)
         if "code" in vars(kind)  # others are told by their parent's, and described by it
     }
+    others = [(code, status, meaning) for status, (code, meaning) in HTTP_CODES.items()]
+    others += [(code, 503, meaning) for code, meaning in UNABLE.items()]
     return ours | {
-        code: {"code": code, "status": status, "meaning": meaning}
-        for status, (code, meaning) in HTTP_CODES.items()
+        code: {"code": code, "status": status, "meaning": meaning} for code, status, meaning in others
     }
 
 

@@ -139,14 +139,23 @@ _PROBLEM = {
 }
 
 
-def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]]) -> None:
-    """Make ``/openapi.json`` describe the operations there are."""
+_KEYS = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+}
+
+
+def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]], *, needs_key: bool = False) -> None:
+    """Make ``/openapi.json`` describe the operations. ``needs_key``: some routes need an API key."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title="Sightline", version=__version__, routes=app.routes)
             components = schema.setdefault("components", {}).setdefault("schemas", {})
             components |= _components(operations.values())
+            if needs_key:  # pages of documentation offer a field for it then
+                schema["components"]["securitySchemes"] = _KEYS
+                schema["security"] = [{name: []} for name in _KEYS]
             app.openapi_schema = schema
         return app.openapi_schema
 

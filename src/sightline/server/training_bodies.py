@@ -15,7 +15,9 @@ from sightline.imaging import Picture
 from sightline.jobs.collections.embedding import Supplied
 from sightline.jobs.collections.plans import USUAL_SPACE, Plan
 from sightline.runtime.analyzer import Analyzer
-from sightline.server.bodies import decode_base64, media_type, parse_json, read_form, refuse_unknown
+from sightline.server.bodies import decode_base64, media_type, refuse_unknown
+from sightline.server.forms import read_form
+from sightline.server.json_bodies import read_json
 from sightline.types import Capability, FaceContext, Target
 
 SIDES: Mapping[str, bool] = {"in": True, "out": False}
@@ -45,7 +47,7 @@ async def read_training(request: Request, analyzer: Analyzer) -> TrainingBody:
     if kind == "multipart/form-data":
         supplied, fields = await _from_form(request, analyzer)
     elif kind == "application/json":
-        supplied, fields = _from_json(parse_json(await request.body()), analyzer)
+        supplied, fields = await read_json(request, lambda value: _from_json(value, analyzer))
     else:
         raise UnsupportedContent(
             f"content type {kind[:100] or 'none'!r} is not read here; send multipart/form-data with files "

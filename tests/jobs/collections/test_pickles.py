@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.svm import LinearSVC
 
 from sightline.collections import Collections, Space
 from sightline.errors import InvalidRequest, UnknownCollection
@@ -196,12 +197,13 @@ def several(classes: list[object]) -> LogisticRegression:
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "a dictionary": (lambda: {"weights": [1]}, "holds a dict, no linear classifier"),
-    "never fitted": (LogisticRegression, "holds a LogisticRegression, no linear"),
-    "a regression": (lambda: LinearRegression().fit([[0.0], [1.0]], [0, 1]), "holds a LinearRegression"),
-    "no classes": (lambda: Ridge().fit([[0.0], [1.0]], [0, 1]), "holds a Ridge"),
+    "a dictionary": (lambda: {"weights": [1]}, "a dict cannot be imported"),
+    "never fitted": (LogisticRegression, "a LogisticRegression cannot be imported: it is not a fitted"),
+    "a regression": (lambda: LinearRegression().fit([[0.0], [1.0]], [0, 1]), "a LinearRegression cannot"),
+    "no classes": (lambda: Ridge().fit([[0.0], [1.0]], [0, 1]), "a Ridge cannot"),
     "three classes": (lambda: several([0, 1, 2]), "tells 0, 1, 2 apart"),
     "other classes": (lambda: several(["cat", "dog"]), "tells cat, dog apart"),
+    "distances": (lambda: LinearSVC().fit([[0.0], [1.0]], [0, 1]), "a LinearSVC cannot"),
 }
 
 

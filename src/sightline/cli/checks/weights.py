@@ -49,9 +49,9 @@ def _operations(
         total = download_bytes(known, missing)
         size = "size unknown" if total is None else megabytes(total)
         text = f"{operations_with_size(coming)}; together {size}"
-        names = " ".join(missing)
-        fix = f"sightline models pull {names}"
+        fix = "sightline models pull"
         if settings.offline:
+            names = " ".join(missing)
             fix = f"sightline models import M.tar, made by: sightline models bundle M.tar {names}"
         yield Finding(_AREA, "download first", State.NOTICE, text, fix)
     for entry in entries:

@@ -41,7 +41,8 @@ def catalogue(settings: Settings) -> Catalogue:
 def chosen(
     settings: Settings, names: Sequence[str], *, everything: bool, by_purpose: bool = False
 ) -> list[ModelDefinition]:
-    """The models named, or all of them. With ``by_purpose``, names may be what models are for.
+    """The models named, or all of them. With ``by_purpose``, names may be what models are for; without any
+    name the models come that the operations use by default.
 
     Raises:
         UnknownModel: no model has that name; the message says which come close.
@@ -52,6 +53,8 @@ def chosen(
         if names:
             raise InvalidRequest("name models or say --all, not both")
         return list(known.values())
+    if not names and by_purpose:
+        return [known[name] for name in _used_by_default(settings, known)]
     if not names:
         raise InvalidRequest(f"which models? Name some of {', '.join(known)}, or say --all")
     models: dict[str, tuple[str, ...]] = {name: (name,) for name in known}
@@ -66,6 +69,16 @@ def chosen(
             raise UnknownModel(f"there is no model {name!r}; {hint}")
         found.update(dict.fromkeys(models[word]))
     return [known[name] for name in found]
+
+
+def _used_by_default(settings: Settings, known: Catalogue) -> list[str]:
+    from sightline import operations
+    from sightline.runtime.readiness import readiness
+
+    asked = operations.catalogue(settings.plugins_dir).values()
+    entries = readiness(asked, known, open_store(settings), settings)
+    names = dict.fromkeys(name for entry in entries for name in entry.models)
+    return [name for name in names if known[name].connect is None]
 
 
 def _purposes(settings: Settings, known: Catalogue) -> dict[str, tuple[str, ...]]:

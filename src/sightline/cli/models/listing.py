@@ -82,8 +82,8 @@ def _print_operations(settings: Settings, known: Catalogue, rows: list[dict[str,
     if missing:
         total = download_bytes(known, missing)
         size = "size unknown" if total is None else megabytes(total)
-        stdout().print(f"\nEverything that is missing above ({size}):")
-        stdout().print(Text(f"  sightline models pull {' '.join(missing)}", style="cyan"))
+        stdout().print(f"\nTo download everything that is missing above ({size}), run:")
+        stdout().print(Text("  sightline models pull", style="cyan"))
 
 
 def _download(entry: Readiness) -> str:

@@ -68,6 +68,7 @@ def pull(
 
     Every file is checked against its digest, and nothing in it is executed. A model is named by itself or by
     what it is for: an operation, a capability, or a word such as wildlife, geolocation, captions, faces.
+    Without a name, the models come that the operations use by default.
     The exit code is 1 if a model could not be installed.
 
     With [cyan]--random[/] nothing is downloaded that can be made up. The server loads such models only with
@@ -75,7 +76,7 @@ def pull(
 
     [bold]Examples[/]
 
-      [cyan]sightline models pull --all[/]
+      [cyan]sightline models pull[/]
       [cyan]sightline models pull wildlife geolocation[/]
       [cyan]sightline models pull megadetector-v5a --from ~/Downloads/md_v5a.0.0.pt[/]
       [cyan]sightline models pull --all --random --size tiny[/]

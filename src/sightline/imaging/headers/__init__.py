@@ -2,16 +2,16 @@
 
 Each module knows one container. ``read`` gives size and orientation; ``essentials`` gives what a decoder
 needs to see, so that metadata parsers never meet untrusted bytes. Containers of AVIF and HEIF are read by
-their decoding libraries.
+their decoding libraries; ``isobmff`` knows what those leave out. TIFF has pages and is read by page.
 """
 
 from __future__ import annotations
 
 from sightline.imaging.formats import Format
-from sightline.imaging.headers import bmp, gif, jpeg, png, tiff, webp
-from sightline.imaging.headers.header import Header
+from sightline.imaging.headers import bmp, gif, jpeg, png, webp
+from sightline.imaging.headers.header import Header, Placement
 
-__all__ = ["ESSENTIALS", "READERS", "Header"]
+__all__ = ["ESSENTIALS", "READERS", "Header", "Placement"]
 
 READERS = {
     Format.JPEG: jpeg.read,
@@ -19,12 +19,16 @@ READERS = {
     Format.GIF: gif.read,
     Format.BMP: bmp.read,
     Format.WEBP: webp.read,
-    Format.TIFF: tiff.read,
+}
+# Make a truncated file whole, so that a decoder returns what there is of it.
+FILLERS = {
+    Format.JPEG: jpeg.filled,
+    Format.PNG: png.filled,
+    Format.BMP: bmp.filled,
 }
 ESSENTIALS = {
     Format.JPEG: jpeg.essentials,
     Format.PNG: png.essentials,
     Format.GIF: gif.essentials,
     Format.WEBP: webp.essentials,
-    Format.TIFF: tiff.essentials,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sightline.imaging.headers.header import Header, damaged, truncated
+from sightline.imaging.headers.header import Header, Placement, damaged, truncated
 
 _EXTENSION, _FRAME, _TRAILER = b"!", b",", b";"
 _GRAPHIC_CONTROL = 0xF9
@@ -63,14 +63,17 @@ def read(data: bytes) -> Header:
     """Size of the logical screen, made larger where the first frame reaches out of it."""
     walk = _start(data)
     width, height = _u16(data, 6), _u16(data, 8)
-    if walk.to_first_frame() and walk.position + 10 <= len(data):
-        left, top, frame_width, frame_height = (_u16(data, walk.position + 1 + 2 * i) for i in range(4))
-        width, height = max(width, left + frame_width), max(height, top + frame_height)
-    return Header(width, height)
+    if not walk.to_first_frame() or walk.position + 10 > len(data):
+        return Header(width, height)
+    frame = Placement(*(_u16(data, walk.position + 1 + 2 * i) for i in range(4)))
+    width, height = max(width, frame.left + frame.width), max(height, frame.top + frame.height)
+    return Header(width, height, placement=frame)
 
 
 def essentials(data: bytes) -> bytes:
     """A GIF of the first frame only: no comments, no application data, no further frames.
+
+    Its screen is as large as the frame, so that a decoder returns the frame and nothing around it.
 
     Raises:
         InvalidImage: there is no frame, or it does not reach its end.
@@ -86,8 +89,10 @@ def essentials(data: bytes) -> bytes:
     control = b""
     if walk.transparent_index is not None:
         control = bytes((0x21, _GRAPHIC_CONTROL, 4, 1, 0, 0, walk.transparent_index, 0))
-    head = data[: 13 + _palette_bytes(data[10])]
-    return b"".join([head, control, memoryview(data)[frame : walk.position], _TRAILER])
+    size = data[frame + 5 : frame + 9]
+    head = data[:6] + size + data[10 : 13 + _palette_bytes(data[10])]
+    descriptor = b",\0\0\0\0" + size
+    return b"".join([head, control, descriptor, memoryview(data)[frame + 9 : walk.position], _TRAILER])
 
 
 def _start(data: bytes) -> _Walk:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from sightline.errors import UnsupportedImage
-from sightline.imaging.headers.exif import read_orientation
-from sightline.imaging.headers.header import Header, damaged, truncated
+from sightline.imaging.headers.exif import orientation_of
+from sightline.imaging.headers.header import Header, Truncated, damaged, truncated
 
 # Any number of 0xFF may fill the space before a marker; only the last one counts, so that a long run costs
 # no more than its length.
@@ -23,7 +23,12 @@ _STANDALONE = frozenset({0x01, _SOI, *range(0xD0, 0xD8)})
 _INTERRUPTS = np.isin(np.arange(256), [*range(0xC0, 0xD0), *range(_EOI, 0xF0), _COMMENT])
 # What libjpeg-turbo decodes: baseline, extended and progressive, Huffman or arithmetic.
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-_ALL_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_LS_FRAME = 0xF7
+_ALL_FRAMES = frozenset({*range(0xC0, 0xD0), _JPEG_LS_FRAME}) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+# Grey, colour, CMYK.
+_COMPONENTS = frozenset({1, 3, 4})
+_EXIF, _XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 
 # A photo has some tens of segments; a large ICC profile or XMP adds some hundreds.
 _MAX_SEGMENTS = 5_000
@@ -35,21 +40,43 @@ _MAX_SCANNED_PIXELS = 1_000_000_000
 
 def read(data: bytes) -> Header:
     """Raises InvalidImage without a frame header, UnsupportedImage for a coding that is not decoded."""
-    orientation = 1
+    exif: list[bytes] = []
+    xmp = b""
     for marker, start, end in _segments(data):
-        if marker == _APP1 and orientation == 1 and data.startswith(b"Exif\x00\x00", start):
-            orientation = read_orientation(data[start:end])
+        if marker == _APP1 and data.startswith(_EXIF, start):
+            # A second segment continues the first.
+            exif.append(data[start + len(_EXIF) if exif else start : end])
+        elif marker == _APP1 and data.startswith(_XMP, start):
+            xmp = data[start:end]
         elif marker in _ALL_FRAMES:
-            if marker not in _DECODED_FRAMES or end - start < 6 or data[start] != 8:
-                raise UnsupportedImage(
-                    "This kind of JPEG is not decoded; 8-bit baseline and progressive JPEG are."
-                )
+            _require_decoded(marker, data[start:end])
             # A frame header comes after all metadata that cameras write, so orientation is known by now.
             height, width = _u16(data, start + 1), _u16(data, start + 3)
-            return Header(width, height, orientation)
+            return Header(width, height, orientation_of(b"".join(exif), xmp))
         elif marker == _SOS:
             break
     raise damaged("JPEG", "it has no frame header")
+
+
+def _require_decoded(marker: int, frame: bytes) -> None:
+    """Raises UnsupportedImage naming what the frame header says."""
+    bits = frame[0] if frame else 0
+    components = frame[5] if len(frame) > 5 else 0
+    if marker == _JPEG_LS_FRAME:
+        kind = "JPEG-LS"
+    elif marker in _LOSSLESS_FRAMES:
+        kind = "lossless JPEG"
+    elif marker not in _DECODED_FRAMES:
+        kind = "hierarchical JPEG"
+    elif bits != 8:
+        kind = f"JPEG with {bits} bits per sample"
+    elif components not in _COMPONENTS:
+        kind = f"JPEG with {components} components"
+    else:
+        return
+    raise UnsupportedImage(
+        f"This is a {kind}, which is not decoded; 8-bit baseline and progressive JPEG are."
+    )
 
 
 def essentials(data: bytes) -> bytes:
@@ -70,6 +97,39 @@ def essentials(data: bytes) -> bytes:
         if marker not in _METADATA:
             kept.append(view[start - 4 : end])
     raise damaged("JPEG", "it has no scan")
+
+
+def filled(data: bytes) -> bytes:
+    """Return a truncated file with an end-of-image marker, at which libjpeg makes up what is missing.
+
+    A segment between two scans of a progressive file that is cut off is left out.
+
+    Raises:
+        InvalidImage: it ends before its first scan.
+    """
+    for marker, start, _ in _segments(data):
+        if marker == _SOS:
+            return data[: _end_of_scans(data, start - 4)] + b"\xff\xd9"
+    raise truncated("JPEG")
+
+
+def _end_of_scans(data: bytes, position: int) -> int:
+    """Where the last whole segment or the scan behind it ends, for a scan header at ``position``."""
+    first = np.frombuffer(data, np.uint8, offset=position)
+    places = np.flatnonzero(first[:-1] == 0xFF)
+    places = places[_INTERRUPTS[first[places + 1]]] + position
+    for _ in range(_MAX_SEGMENTS):
+        index = int(np.searchsorted(places, position))
+        if index == len(places):
+            return len(data)
+        start = int(places[index])
+        if data[start + 1] == _EOI:
+            return start
+        try:
+            position = _segment_end(data, start + 2)
+        except Truncated:
+            return start
+    raise damaged("JPEG", f"it has more than {_MAX_SEGMENTS} segments")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

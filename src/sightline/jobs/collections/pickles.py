@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sightline.collections import Classifier, Collections, Recipe, Space
 from sightline.errors import InvalidRequest
 from sightline.jobs.collections import scikit
+from sightline.jobs.collections.linear_models import logistic
 from sightline.types import Target
 
 INDEX_NAME = "best_models.json"
@@ -75,7 +76,7 @@ def import_pickle(
     is what ``entry`` says, or the index beside the file, or else CLIP vectors of whole images.
 
     Args:
-        path: a file of joblib or pickle with a LogisticRegression of two classes.
+        path: a file of joblib or pickle with a linear classifier of two classes: see ``linear_models``.
         trusted: the caller knows who made the file and that it may run code here.
         fingerprints: of the models that made the vectors, by space; answers carry a warning for those nobody
             knows.
@@ -178,18 +179,15 @@ def _numbers(path: Path) -> tuple[NDArray[np.float64], float]:
     except Exception as error:
         raise InvalidRequest(f"{path.name} does not open as a pickle ({type(error).__name__})") from error
     try:
-        weights = np.asarray(model.coef_, np.float64)
-        intercept = np.asarray(model.intercept_, np.float64)
-        classes = [str(each) for each in model.classes_]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"{path.name} holds a {type(model).__name__}, no linear classifier") from error
-    if classes not in (["False", "True"], ["0", "1"], ["0.0", "1.0"]):
-        raise InvalidRequest(f"{path.name} tells {', '.join(classes)[:100]} apart; it must be false and true")
-    if weights.ndim != 2 or weights.shape[0] != 1 or intercept.shape != (1,):
-        raise InvalidRequest(f"{path.name} has weights of shape {weights.shape}; it must be [1, dimensions]")
-    if not (np.isfinite(weights).all() and np.isfinite(intercept).all()):
+        linear = logistic(model)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path.name}: {error}") from error
+    if linear.classes not in (("False", "True"), ("0", "1"), ("0.0", "1.0")):
+        known = ", ".join(linear.classes)[:100]
+        raise InvalidRequest(f"{path.name} tells {known} apart; expected false and true")
+    if not (np.isfinite(linear.weights).all() and np.isfinite(linear.intercept)):
         raise InvalidRequest(f"{path.name} has numbers that are not finite")
-    return weights[0], float(intercept[0])
+    return linear.weights, linear.intercept
 
 
 def _made_at(file_name: str) -> str | None:

@@ -83,7 +83,7 @@ class ZeroShotJudge:
     def __init__(
         self, analyzer: Analyzer, label_set: str, model: str, warnings: tuple[str, ...], pages: PageLimits
     ) -> None:
-        limits = dataclasses.astuple(analyzer.limits)
+        limits = analyzer.limits.written
         self.fingerprints = Fingerprints(
             f"{model}-{_digest(limits)}", f"{model}-{_digest(limits, pages.seen_by)}"
         )

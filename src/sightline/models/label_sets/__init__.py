@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sightline.errors import ConfigurationError, InvalidParameters, ModelBroken
+from sightline.labels import Label, Text, require_distinct
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs
 from sightline.settings import Settings
 from sightline.types import Capability, LabelRule, LabelSet, Provenance
@@ -48,22 +47,7 @@ CARD = ModelCard(
     runs=Runs.IN_LOOP,
 )
 
-# What templates of a request have where the label goes, or somebody may think that they have.
-_PLACE_OF_A_LABEL = re.compile(r"\{\w*\}")
 _LABEL_LINE = 'dog = ["a dog", "a puppy on grass"]'
-
-
-def _described(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("text", "a text must not be blank")
-    if _PLACE_OF_A_LABEL.search(text):
-        raise PydanticCustomError(
-            "text",
-            "{text} has braces, as templates of a request do; texts of a set are compared as they are, so "
-            "write out what the picture shows",
-            {"text": repr(text[:100])},
-        )
-    return text
 
 
 def _as_texts(value: Any) -> Any:
@@ -89,16 +73,14 @@ def _as_set(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
-Prompt = Annotated[str, Field(max_length=2000), AfterValidator(_described)]
-Prompts = Annotated[list[Prompt], Field(min_length=1), BeforeValidator(_as_texts)]
+Prompts = Annotated[list[Text], Field(min_length=1), BeforeValidator(_as_texts)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    any_above: dict[Name, Share] = {}
-    all_below: dict[Name, Share] = {}
+    any_above: dict[Label, Share] = {}
+    all_below: dict[Label, Share] = {}
 
     @model_validator(mode="after")
     def _asks_something(self) -> _Rule:
@@ -112,21 +94,12 @@ class _Rule(BaseModel):
 class _Set(BaseModel):
     model_config = ConfigDict(extra="forbid")
     description: str = ""
-    labels: Annotated[dict[Name, Prompts], Field(min_length=2), BeforeValidator(_as_labels)]
-    rules: dict[Name, _Rule] = {}
+    labels: Annotated[dict[Label, Prompts], Field(min_length=2), BeforeValidator(_as_labels)]
+    rules: dict[Label, _Rule] = {}
 
     @model_validator(mode="after")
     def _labels_differ(self) -> _Set:
-        seen: dict[frozenset[str], str] = {}
-        for label, texts in self.labels.items():
-            # Capitals and spaces between words make no difference to CLIP.
-            first = seen.setdefault(frozenset(" ".join(text.lower().split()) for text in texts), label)
-            if first != label:
-                raise PydanticCustomError(
-                    "labels",
-                    "{first} and {second} have the same texts, so nothing tells them apart",
-                    {"first": repr(first), "second": repr(label)},
-                )
+        require_distinct(self.labels)
         return self
 
     def named(self, name: str) -> LabelSet:
@@ -137,7 +110,7 @@ class _Set(BaseModel):
         return LabelSet(name, tuple((label, tuple(texts)) for label, texts in self.labels.items()), rules)
 
 
-_File = TypeAdapter(dict[Name, Annotated[_Set, BeforeValidator(_as_set)]])
+_File = TypeAdapter(dict[Label, Annotated[_Set, BeforeValidator(_as_set)]])
 
 
 class LabelSets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from sightline.labels import LONGEST_TEXT, Label, Text, as_json, as_list, require_distinct
 from sightline.operations import RegionParams
 from sightline.types import LabelSet
 
@@ -18,19 +18,14 @@ DEFAULT_SPACE = "clip-vit-b-32"
 DEFAULT_TEMPLATE = "a photo of a {}."
 # A text costs about as much as half a picture, and all of a request's are computed within its time.
 MOST_PROMPTS = 1000
-# In characters; CLIP reads 77 tokens, a word or less each.
-LONGEST_PROMPT = 2000
 
-Label = Annotated[str, Field(min_length=1, max_length=100)]
-Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
+Template = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _as_labels(value: Any) -> Any:
     """``map,photo`` in a query is two labels; a label with one prompt may have it without brackets."""
-    value = _as_json(value)
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    value = as_list(value)
     if isinstance(value, Mapping):
         value = {label: [texts] if isinstance(texts, str) else texts for label, texts in value.items()}
     if isinstance(value, list | Mapping) and len(value) < 2:
@@ -38,24 +33,14 @@ def _as_labels(value: Any) -> Any:
     return value
 
 
-def _as_json(value: Any) -> Any:
-    """Lists and objects come as JSON where a parameter is text, as in a query or a form."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("json", "it begins like JSON and is none") from None
-
-
 def _as_templates(value: Any) -> Any:
-    value = _as_json(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    value = as_json(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     return [value] if isinstance(value, str) else value
 
 
 Labels = Annotated[list[Label], Field(min_length=2, max_length=MOST_PROMPTS)]
 Prompts = Annotated[
-    dict[Label, Annotated[list[Prompt], Field(min_length=1, max_length=MOST_PROMPTS)]],
+    dict[Label, Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]],
     Field(min_length=2, max_length=MOST_PROMPTS),
 ]
 
@@ -71,20 +56,21 @@ class ClassifyZeroShotParams(RegionParams):
     labels: Annotated[_ListOrObject | None, BeforeValidator(_as_labels)] = Field(
         None,
         description="What to choose from: a list of labels, or an object with one or several texts for each, "
-        "which are averaged.",
+        "which are averaged. As text: labels separated by commas, JSON, or one text "
+        "for each label.",
     )
     label_set: str | None = Field(
         None,
         max_length=100,
         description="A known set of labels instead, such as map-or-aerial or kind-of-picture.",
     )
-    templates: Annotated[list[Prompt], BeforeValidator(_as_templates)] = Field(
+    templates: Annotated[list[Template], BeforeValidator(_as_templates)] = Field(
         [DEFAULT_TEMPLATE],
         min_length=1,
         max_length=100,
         description="Texts that {} in them makes of a label in a list; several are averaged.",
     )
-    thresholds: Annotated[dict[Label, Share], BeforeValidator(_as_json)] = Field(
+    thresholds: Annotated[dict[Label, Share], BeforeValidator(as_json)] = Field(
         {}, description="For some labels, the probability above which they count as passed."
     )
     model: str = Field(
@@ -109,6 +95,7 @@ class ClassifyZeroShotParams(RegionParams):
             raise PydanticCustomError("labels", "labels must differ")
         if self.labels is not None:
             self._require_few_texts()
+            require_distinct(dict(self.asked.prompts))
             if unfit := unfit_threshold(self.thresholds, self.asked):
                 raise PydanticCustomError("thresholds", "{unfit}", {"unfit": unfit})
         return self
@@ -122,11 +109,11 @@ class ClassifyZeroShotParams(RegionParams):
             longest = max(map(len, self.labels))
             for template in self.templates:
                 places = template.count("{}")
-                if len(template) + places * (longest - 2) > LONGEST_PROMPT:
+                if len(template) + places * (longest - 2) > LONGEST_TEXT:
                     raise PydanticCustomError(
                         "templates",
                         "with the longest label a template has more than {most} characters",
-                        {"most": LONGEST_PROMPT},
+                        {"most": LONGEST_TEXT},
                     )
         if number > MOST_PROMPTS:
             raise PydanticCustomError("labels", f"at most {MOST_PROMPTS} texts, all labels together")

@@ -9,10 +9,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
-from sightline.server.middleware.scopes import header_values, path_of
+from sightline.server.middleware.scopes import header_values, is_below, path_of
 
-ALLOWED_METHODS = ("GET", "POST")
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-CSRF-Token", "X-Request-ID")
+ALLOWED_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 EXPOSED_HEADERS = ("Retry-After", "X-Request-ID", "X-Sightline-Warning")
 ANY = "*"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -26,7 +25,7 @@ class Cors:
 
     Outside the API key, because browsers send preflights without headers. A request of any other origin
     passes as if this were not here. Nothing is sent that a browser keeps by itself (no cookies), so no
-    credentials are allowed.
+    credentials are allowed. An allowed request is marked in ``scope["state"]["allowed_origin"]``.
 
     Raises:
         ConfigurationError: an origin that is not ``http(s)://host[:port]``.
@@ -52,19 +51,20 @@ class Cors:
             app,
             allow_origins=(ANY,) if self._any else self._origins,
             allow_methods=ALLOWED_METHODS,
-            allow_headers=ALLOWED_HEADERS,
+            allow_headers=("*",),  # as both replaced services allowed: a preflight is granted what it asks
             expose_headers=EXPOSED_HEADERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._shared if scope["type"] == "http" and self._concerns(scope) else self._app
-        await app(scope, receive, send)
+        if scope["type"] == "http" and self._concerns(scope):
+            scope.setdefault("state", {})["allowed_origin"] = True
+            await self._shared(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _concerns(self, scope: Scope) -> bool:
         path = path_of(scope)
-        if path not in self._paths and not any(
-            path == prefix or path.startswith(prefix + "/") for prefix in self._prefixes
-        ):
+        if path not in self._paths and not is_below(path, self._prefixes):
             return False
         given = header_values(scope, b"origin")
         return len(given) == 1 and (self._any or given[0].decode("latin-1") in self._origins)

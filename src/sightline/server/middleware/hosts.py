@@ -70,7 +70,7 @@ class TrustedHosts:
     def _trusts(self, scope: Scope) -> bool:
         if self._any or path_of(scope) in self._free_paths:
             return True
-        if self._only_on_loopback and not _came_in_on_loopback(scope):
+        if self._only_on_loopback and not came_in_on_loopback(scope):
             return True
         host = host_of(scope)
         return host is not None and (host in self._names or host.endswith(self._endings))
@@ -124,7 +124,7 @@ def _ipv6(written: str) -> str | None:
         return None
 
 
-def _came_in_on_loopback(scope: Scope) -> bool:
+def came_in_on_loopback(scope: Scope) -> bool:
     """Also where the server does not say."""
     address = (scope.get("server") or ("127.0.0.1", None))[0]
     try:

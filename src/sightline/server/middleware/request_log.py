@@ -42,7 +42,7 @@ class RequestLog:
     ``observe(route template, method, status, seconds)`` is called for each request. The route is that of
     ``scope["route"]`` or "unmatched", the method a usual one or "other", the status 499 for a client that
     left before its answer was complete. An exception that escapes the app is logged and, if nothing was sent
-    yet, answered with 500; it goes no further.
+    yet, answered with 500; it goes no further. Servers cancel requests when they stop: that is a 503.
     """
 
     def __init__(self, app: ASGIApp, *, observe: Observe | None = None) -> None:
@@ -60,6 +60,8 @@ class RequestLog:
         token = current_request_id.set(identity)
         try:
             await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            await _answer_cut(scope, exchange)
         except Exception as error:
             await _answer_failure(scope, exchange, error)
         finally:
@@ -159,6 +161,22 @@ async def _answer_failure(scope: Scope, exchange: _Exchange, error: Exception) -
             scope, 500, SightlineError.code, "internal error; the server's log has the details"
         )
         await response(scope, exchange.receive, exchange.send)
+
+
+async def _answer_cut(scope: Scope, exchange: _Exchange) -> None:
+    """Answer a request that the server cancels while it stops; a response that had begun stays incomplete."""
+    if exchange.client_left or exchange.status:
+        return
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    response = refusal(
+        scope,
+        503,
+        "shutting_down",
+        "the server is shutting down; send the request again",
+        {"Retry-After": "1", "Connection": "close"},
+    )
+    await response(scope, exchange.receive, exchange.send)
 
 
 def _request_id(scope: Scope) -> str:

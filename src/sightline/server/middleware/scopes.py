@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.types import Scope
@@ -13,6 +14,11 @@ def path_of(scope: Scope) -> str:
     root: str = scope.get("root_path", "")
     below = path[len(root) :]
     return below if path.startswith(root) and below.startswith("/") else path
+
+
+def is_below(path: str, prefixes: Iterable[str]) -> bool:
+    """Whether ``path`` is one of ``prefixes``, or below one. None ends with a slash; "" is all."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:

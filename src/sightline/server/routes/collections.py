@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,8 @@ from sightline.errors import InvalidRequest, UnknownCollection
 from sightline.jobs.collections.reports import collection_report, collections_report, version_report
 from sightline.jobs.collections.trainings import Trainings
 from sightline.server import collection_schemas as schemas
-from sightline.server.bodies import parse_json, refuse_unknown
+from sightline.server.bodies import refuse_unknown
+from sightline.server.json_bodies import read_json
 from sightline.server.routes.v1 import analyzer_of, json_response
 from sightline.server.training_bodies import read_training
 
@@ -84,11 +86,7 @@ async def training(request: Request, collection_id: str, job_id: str) -> Respons
 )
 async def promote(request: Request, collection_id: str) -> Response:
     """The body names the ``version``."""
-    body = parse_json(await request.body())
-    if not isinstance(body, dict) or not isinstance(body.get("version"), str):
-        raise InvalidRequest("the JSON must be an object with 'version', a string")
-    refuse_unknown(body, {"version"}, "the request")
-    version: str = body["version"]
+    version = await read_json(request, _version)
 
     def change(found: Collection, change: Change) -> Classifier:
         stored = found.versions()
@@ -98,6 +96,14 @@ async def promote(request: Request, collection_id: str) -> Response:
         return change.promote(version)
 
     return await _changed(request, collection_id, change)
+
+
+def _version(body: Any) -> str:
+    if not isinstance(body, dict) or not isinstance(body.get("version"), str):
+        raise InvalidRequest("the JSON must be an object with 'version', a string")
+    refuse_unknown(body, {"version"}, "the request")
+    version: str = body["version"]
+    return version
 
 
 @router.post("/{collection_id}/rollback", summary="Back to what served before", responses=schemas.SERVING)

@@ -9,6 +9,7 @@ from sightline import __version__
 from sightline.runtime.engine import Engine
 from sightline.server.lookout import lookout_of
 from sightline.server.routes.v1 import analyzer_of
+from sightline.server.temp_folder import OK, temp_folder_state
 
 router = APIRouter(tags=["health"])
 
@@ -24,15 +25,19 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 when work can be computed and every preloaded model is ready; 503 while starting or draining.
 
-    ``models`` has every model's state: missing, available, loading, ready or failed.
+    It is also 503 while the temporary folder has no room for the largest request body: uploads are stored
+    there. ``models`` has every model's state: missing, available, loading, ready or failed.
     """
-    engine = analyzer_of(request).engine
+    analyzer = analyzer_of(request)
+    engine = analyzer.engine
     draining = bool(getattr(request.app.state, "draining", False))
     able, states = await lookout_of(request).look(_standing, engine)
-    ready = able and not draining
+    temp_folder = await lookout_of(request).look(temp_folder_state, analyzer.settings.request_max_bytes)
+    ready = able and not draining and temp_folder == OK
     body = {
         "status": "ready" if ready else "draining" if draining else "not ready",
         "preload": list(engine.preload),
+        "temp_directory": temp_folder,
         "models": states,
     }
     return JSONResponse(body, 200 if ready else 503)

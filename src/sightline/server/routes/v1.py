@@ -34,7 +34,8 @@ from sightline.server.bodies import AnalyzeBody, ImageSource, read_analyze
 from sightline.server.connections import while_connected
 from sightline.server.request_facts import note_outcomes, note_picture
 
-router = APIRouter(prefix="/v1", tags=["v1"])
+PREFIX = "/v1"
+router = APIRouter(prefix=PREFIX, tags=["v1"])
 
 # When every task on an image failed for one of these, the image is answered with it instead of its tasks.
 SHARED_FAILURES = (

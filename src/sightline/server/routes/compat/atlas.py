@@ -7,7 +7,6 @@ animals as ``genus_species``, and answers about several images grouped by what t
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +25,15 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
-from sightline.server.bodies import read_form
 from sightline.server.connections import while_connected
+from sightline.server.forms import read_form
 from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import atlas_schemas
 from sightline.server.routes.compat.atlas_questions import answer_questions
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.temp_folder import temp_folder_state
 from sightline.settings import Settings
 from sightline.taxa import Taxon
 from sightline.types import Capability
@@ -73,7 +73,7 @@ async def healthz(request: Request) -> Response:
     """
     analyzer = analyzer_of(request)
     checks = {
-        "temp_directory": await lookout_of(request).look(_temp_directory),
+        "temp_directory": await lookout_of(request).look(temp_folder_state),
         "vision_language_model": analyzer.engine.lacking(Capability.ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):
@@ -126,16 +126,6 @@ async def gemini_analyze(request: Request) -> Response:
 
 
 # -- reading -----------------------------------------------------------------------------------------------
-
-
-def _temp_directory() -> str:
-    """Forms with files above a megabyte are buffered there."""
-    try:
-        with tempfile.TemporaryFile() as file:
-            file.write(b"ok")
-    except OSError as error:
-        return f"cannot be written ({error.strerror})"
-    return "ok"
 
 
 def _files(form: FormData, field: str) -> list[UploadFile]:

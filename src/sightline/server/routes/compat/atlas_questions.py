@@ -12,7 +12,7 @@ from sightline.errors import InvalidImage, InvalidParameters, InvalidRequest, Mo
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
 from sightline.runtime.report import error_report
-from sightline.server.bodies import parse_json
+from sightline.server.json_bodies import parse_json
 from sightline.types import Capability
 
 LABEL_FIELD = "category_label"

@@ -19,8 +19,8 @@ from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.residency import ModelState, Residency
-from sightline.server.bodies import read_form
 from sightline.server.connections import while_connected
+from sightline.server.forms import read_form
 from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas

@@ -28,9 +28,10 @@ from sightline.errors import (
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
-from sightline.server.bodies import MAX_FORM_FIELDS, decode_base64, media_type, read_form
+from sightline.server.bodies import decode_base64, media_type
 from sightline.server.connections import while_connected
 from sightline.server.csrf import CsrfTokens
+from sightline.server.forms import MAX_FORM_FIELDS, read_form
 from sightline.server.middleware.api_key import given_key
 from sightline.server.middleware.scopes import header_values
 from sightline.server.problems import headers_of

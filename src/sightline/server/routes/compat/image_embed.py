@@ -8,6 +8,7 @@ and a crop always comes with the answer that was made from it, save for ``classi
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -27,16 +28,23 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
-from sightline.server.bodies import parse_json, read_form
 from sightline.server.connections import while_connected
+from sightline.server.forms import read_form
+from sightline.server.json_bodies import parse_json, read_json
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.known_boxes import KnownBoxes
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
+from sightline.settings import ImageEmbedModels
 
 router = APIRouter(tags=["image-embed"])
 
+# What that service ran where we run something smaller by default. Their vectors cannot be compared.
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "embed_dino_v2": {"size": 518},
+    "describe_image": {"model": "blip-large"},
+}
 # Answers without a crop, and with the box of any person or face that is known by then.
 CLASSIFY = "classify"
 
@@ -50,7 +58,7 @@ async def analyze_image(request: Request) -> Response:
     """Tasks on the image at a URL."""
     analyzer = analyzer_of(request)
     try:
-        url, tasks = _read_url_request(parse_json(await request.body()), analyzer)
+        url, tasks = await read_json(request, lambda body: _read_url_request(body, analyzer))
     except InputError as error:
         return _refusal(str(error))
     return await while_connected(request, _answer(request, tasks, url, url=url))
@@ -173,6 +181,8 @@ def _bind(analyzer: Analyzer, task: Task) -> BoundTask:
         raise UnknownOperation(f"Unsupported operation type: {task.operation[:100]!r}")
     fields = operation.Params.model_fields
     known = {name: value for name, value in task.params.items() if name in fields and value is not None}
+    if analyzer.settings.image_embed_models is ImageEmbedModels.CONTRACT:
+        known = {**MODELS.get(task.operation, {}), **known}
     for name, field in fields.items():
         if field.is_required() and name not in known:
             raise InvalidParameters(f"'{name}' param is required for '{task.operation}' operation.")
