@@ -1,4 +1,4 @@
-"""Reference models, published as their publishers do, on a server that stands in for the hub.
+"""Reference models, published as their publishers do, on a server that stands in for the hub and other hosts.
 
 What is published is pulled, converted and loaded by the product itself. Only the digests and sizes of the cards
 do not hold: the numbers here are random.
@@ -22,8 +22,8 @@ from sightline.models.clip import TOKENIZER
 from sightline.models.clip_vocabulary import stand_in
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.residency import wanted
-from sightline.settings import Precision, Settings
-from sightline.weights.sources import Artifact, HubFile
+from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.weights.sources import ArchiveMember, Artifact, HubFile, UrlFile
 from sightline.weights.store import Installed, Store
 
 
@@ -41,8 +41,15 @@ class Hub:
     def publish_artifact(self, artifact: Artifact, file: Path) -> None:
         """Under the place where the card looks first."""
         source = artifact.sources[0]
-        assert isinstance(source, HubFile)
-        self.publish(source.repo, source.revision, source.path, file)
+        if isinstance(source, HubFile):
+            self.publish(source.repo, source.revision, source.path, file)
+        else:
+            assert isinstance(source, UrlFile | ArchiveMember)
+            self.files[self._path(source.url)] = file
+
+    def _path(self, url: str) -> str:
+        """Where files of other hosts are: below the host's name."""
+        return url.removeprefix("https:/")
 
     @property
     def store(self) -> Store:
@@ -50,7 +57,19 @@ class Hub:
 
     def pull(self, name: str) -> Pulled:
         definition = without_digests(catalogue()[name])
+        artifacts = tuple(self._here(artifact) for artifact in definition.card.artifacts)
+        definition = replace(definition, card=replace(definition.card, artifacts=artifacts))
         return Pulled(definition, self.store.pull(wanted(definition)))
+
+    def _here(self, artifact: Artifact) -> Artifact:
+        """The artifact with the addresses of other hosts turned to this server."""
+        sources = tuple(
+            replace(source, url=self.url + self._path(source.url))
+            if isinstance(source, UrlFile | ArchiveMember)
+            else source
+            for source in artifact.sources
+        )
+        return replace(artifact, sources=sources)
 
 
 @dataclass
@@ -60,15 +79,16 @@ class Pulled:
     definition: ModelDefinition
     installed: Installed
 
-    def load(self, precision: Precision) -> Any:
-        return self.definition.load(self.installed.files, Graphs(Settings(precision=precision)))
+    def load(self, precision: Precision, runtime: GraphRuntime = GraphRuntime.AUTO) -> Any:
+        settings = Settings(precision=precision, graph_runtime=runtime)
+        return self.definition.load(self.installed.files, Graphs(settings))
 
 
 def without_digests(definition: ModelDefinition) -> ModelDefinition:
-    """Files from a hub have the digests they have; those from elsewhere are the published ones."""
+    """Files from servers have the digests they have; those from wheels are the published ones."""
     artifacts = tuple(
         replace(artifact, sha256=None, size_bytes=None)
-        if any(isinstance(source, HubFile) for source in artifact.sources)
+        if any(isinstance(source, HubFile | UrlFile | ArchiveMember) for source in artifact.sources)
         else artifact
         for artifact in definition.card.artifacts
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sightline.errors import ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
-from sightline.models.fasterrcnn import CARD, categories
+from sightline.models.fasterrcnn import categories
 from sightline.models.fasterrcnn.categories import CATEGORIES
 from sightline.models.fasterrcnn.detector import CROPS, MAPS, STRIDES, ObjectDetector, map_levels
 from sightline.models.fasterrcnn.pooling import BINS
