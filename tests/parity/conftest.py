@@ -1,6 +1,6 @@
-"""Reference models, published as their publishers do, on a server that stands in for the hub and other hosts.
+"""Reference models, published as their publishers do, on a server that stands in for the hub and others.
 
-What is published is pulled, converted and loaded by the product itself. Only the digests and sizes of the cards
+What is published is pulled, converted and loaded by the product itself. Only the digests and sizes of cards
 do not hold: the numbers here are random.
 """
 
@@ -45,31 +45,15 @@ class Hub:
             self.publish(source.repo, source.revision, source.path, file)
         else:
             assert isinstance(source, UrlFile | ArchiveMember)
-            self.files[self._path(source.url)] = file
-
-    def _path(self, url: str) -> str:
-        """Where files of other hosts are: below the host's name."""
-        return url.removeprefix("https:/")
+            self.files[source.url.removeprefix("https:/")] = file
 
     @property
     def store(self) -> Store:
-        return Store(self.root, hub_endpoint=self.url)
+        return Store(self.root, hub_endpoint=self.url, mirror=self.url)
 
     def pull(self, name: str) -> Pulled:
         definition = without_digests(catalogue()[name])
-        artifacts = tuple(self._here(artifact) for artifact in definition.card.artifacts)
-        definition = replace(definition, card=replace(definition.card, artifacts=artifacts))
         return Pulled(definition, self.store.pull(wanted(definition)))
-
-    def _here(self, artifact: Artifact) -> Artifact:
-        """The artifact with the addresses of other hosts turned to this server."""
-        sources = tuple(
-            replace(source, url=self.url + self._path(source.url))
-            if isinstance(source, UrlFile | ArchiveMember)
-            else source
-            for source in artifact.sources
-        )
-        return replace(artifact, sources=sources)
 
 
 @dataclass
@@ -171,7 +155,7 @@ def _clip(
     hub: Hub,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Clip:
-    """Shapes of the published config.json; what they do not say is the library's default, which is ViT-B/32."""
+    """Shapes of the published config.json; what they leave out is the default: ViT-B/32."""
     import transformers
 
     configuration = transformers.CLIPConfig(
