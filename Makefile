@@ -43,7 +43,7 @@ lock: $(VENV)/bin/uv  ## renew the locked requirements
 	$(LOCK) pyproject.toml --all-extras -o requirements/extras.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml requirements/parity.in requirements/export-clip.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
-	for family in clip blip dinov2 fasterrcnn megadetector speciesnet; do $(LOCK) requirements/export-$$family.in -c requirements/parity.txt -o src/sightline/export/requirements/$$family.txt || exit; done
+	for family in clip blip dinov2; do $(LOCK) requirements/export-$$family.in -c requirements/parity.txt -o src/sightline/export/requirements/$$family.txt || exit; done
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)

