@@ -42,8 +42,7 @@ lock: $(VENV)/bin/uv  ## renew the locked requirements
 	$(LOCK) pyproject.toml -o requirements/base.txt
 	$(LOCK) pyproject.toml --all-extras -o requirements/extras.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml requirements/parity.in requirements/export-fasterrcnn.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
-	for family in fasterrcnn megadetector speciesnet; do $(LOCK) requirements/export-$$family.in -c requirements/parity.txt -o src/sightline/export/requirements/$$family.txt || exit; done
+	$(LOCK) pyproject.toml requirements/parity.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from torchvision.transforms.functional import to_tensor
 from transformers import BitImageProcessorPil, BlipImageProcessorPil, CLIPImageProcessorPil
 
 from bench import originals
-from sightline.export import Order, fasterrcnn
 
 PERSON = 1
 CAPTION_TOKENS = 20
@@ -36,14 +34,11 @@ class Models:
     """All five networks, and what the service does with each."""
 
     def __init__(self, seed: int) -> None:
-        def order(name: str) -> Order:
-            return Order(model=name, weights="random", seed=seed, size="full", output=Path())
-
-        self.detector = fasterrcnn.reference(order("fasterrcnn-resnet50-fpn"))
+        self.detector = originals.fasterrcnn(seed)
         self.faces = MTCNN(keep_all=True)
-        self.clip = originals.clip_b_32_image(seed)
-        self.dino = originals.dinov2_base(seed)
-        self.blip = originals.blip_large(seed)
+        self.clip = originals.clip_image("clip-vit-b-32", seed)
+        self.dino = originals.dinov2(seed)
+        self.blip = originals.blip_captioner(CAPTIONER, seed)
         self.clip_pixels = CLIPImageProcessorPil()
         self.dino_pixels = BitImageProcessorPil(
             size={"shortest_edge": DINO_SIZE},

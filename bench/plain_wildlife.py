@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,7 +22,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, nms
 from torchvision.transforms.functional import InterpolationMode, resize
 
-from sightline.export import Order, megadetector, speciesnet
+from bench import originals
 
 LONG_SIDE, STEP, GREY = 1280, 64, 114
 LEAST_SCORE, OVERLAP, MOST = 0.01, 0.45, 300
@@ -36,11 +35,8 @@ class Models:
     """Both networks, and what is done around them."""
 
     def __init__(self, seed: int) -> None:
-        def order(name: str) -> Order:
-            return Order(model=name, weights="random", seed=seed, size="full", output=Path())
-
-        self.detector = megadetector.reference(order("megadetector-v5a"))
-        self.classifier = speciesnet.random_network(order("speciesnet-v4.0.3a"))
+        self.detector = originals.megadetector(seed)
+        self.classifier = originals.speciesnet(seed)
 
     def detect(self, pixels: np.ndarray) -> Tensor:
         """Boxes in pixels of the photo, score and class: [n, 6], the surest first."""

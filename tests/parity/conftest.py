@@ -1,7 +1,7 @@
-"""Reference models, published as their publishers do, on a server that stands in for the hub.
+"""Reference models, published as their publishers do, on a server that stands in for the hub and others.
 
-The product itself pulls, converts and loads these files. Their numbers are random, so the digests and sizes
-on the cards do not apply.
+What is published is pulled, converted and loaded by the product itself. Only the digests and sizes of cards
+do not hold: the numbers here are random.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sightline.models.clip import TOKENIZER
 from sightline.models.clip_vocabulary import stand_in
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.residency import wanted
-from sightline.settings import Precision, Settings
-from sightline.weights.sources import Artifact, HubFile
+from sightline.settings import GraphRuntime, Precision, Settings
+from sightline.weights.sources import ArchiveMember, Artifact, HubFile, UrlFile
 from sightline.weights.store import Installed, Store
 
 
@@ -41,12 +41,15 @@ class Hub:
     def publish_artifact(self, artifact: Artifact, file: Path) -> None:
         """Under the place where the card looks first."""
         source = artifact.sources[0]
-        assert isinstance(source, HubFile)
-        self.publish(source.repo, source.revision, source.path, file)
+        if isinstance(source, HubFile):
+            self.publish(source.repo, source.revision, source.path, file)
+        else:
+            assert isinstance(source, UrlFile | ArchiveMember)
+            self.files[source.url.removeprefix("https:/")] = file
 
     @property
     def store(self) -> Store:
-        return Store(self.root, hub_endpoint=self.url)
+        return Store(self.root, hub_endpoint=self.url, mirror=self.url)
 
     def pull(self, name: str) -> Pulled:
         definition = without_digests(catalogue()[name])
@@ -60,15 +63,16 @@ class Pulled:
     definition: ModelDefinition
     installed: Installed
 
-    def load(self, precision: Precision) -> Any:
-        return self.definition.load(self.installed.files, Graphs(Settings(precision=precision)))
+    def load(self, precision: Precision, runtime: GraphRuntime = GraphRuntime.AUTO) -> Any:
+        settings = Settings(precision=precision, graph_runtime=runtime)
+        return self.definition.load(self.installed.files, Graphs(settings))
 
 
 def without_digests(definition: ModelDefinition) -> ModelDefinition:
-    """Files from a hub have the digests they have; those from elsewhere are the published ones."""
+    """Files from servers have the digests they have; those from wheels are the published ones."""
     artifacts = tuple(
         replace(artifact, sha256=None, size_bytes=None)
-        if any(isinstance(source, HubFile) for source in artifact.sources)
+        if any(isinstance(source, HubFile | UrlFile | ArchiveMember) for source in artifact.sources)
         else artifact
         for artifact in definition.card.artifacts
     )
@@ -151,7 +155,7 @@ def _clip(
     hub: Hub,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Clip:
-    """Shapes of the published config.json. Their other values are the library's defaults, ViT-B/32."""
+    """Shapes of the published config.json; what they leave out is the default: ViT-B/32."""
     import transformers
 
     configuration = transformers.CLIPConfig(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,15 @@ transforms = pytest.importorskip("torchvision.models.detection.transform")
 batched_nms = pytest.importorskip("torchvision.ops").batched_nms
 GeneralizedRCNNTransform = transforms.GeneralizedRCNNTransform
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.fasterrcnn import export, reference  # noqa: E402
+from bench import originals  # noqa: E402
+
 from sightline.imaging import ImageLimits, View, encode_png, open_picture, resize  # noqa: E402
-from sightline.models.fasterrcnn import BOXES, CARD, FEATURES, load  # noqa: E402
+from sightline.models.fasterrcnn import CARD  # noqa: E402
 from sightline.models.fasterrcnn.categories import CATEGORIES  # noqa: E402
 from sightline.models.fasterrcnn.scaling import scale  # noqa: E402
 from sightline.models.fasterrcnn.suppression import suppress  # noqa: E402
-from sightline.runtime.graphs import Graphs  # noqa: E402
-from sightline.settings import GraphRuntime, Settings  # noqa: E402
+from sightline.networks.fasterrcnn import FasterRcnn  # noqa: E402
+from sightline.settings import GraphRuntime, Precision  # noqa: E402
 from sightline.types import PERSON, Box, Detection  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
@@ -46,27 +45,24 @@ PHOTOS: dict[str, Callable[[], Pixels]] = {
 
 @dataclass
 class Pair:
-    """The model twice: in torchvision, and as files."""
+    """The model twice: in torchvision, and as it is pulled."""
 
     original: Any
-    folder: Path
-
-    def served(self, runtime: GraphRuntime) -> Any:
-        files = {name: self.folder / name for name in (FEATURES, BOXES)}
-        return load(files, Graphs(Settings(graph_runtime=runtime)))
+    pulled: Any
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    folder = tmp_path_factory.mktemp("fasterrcnn")
-    order = Order(model=CARD.name, weights="random", seed=2, size="full", output=folder)
-    export(order)
-    return Pair(reference(order), folder)
+def pair(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Published as in 2019: names of then, and the format before torch 1.6."""
+    path = tmp_path_factory.mktemp("fasterrcnn") / "published.pth"
+    torch.save(originals.drawn(FasterRcnn(), 2), path, _use_new_zipfile_serialization=False)
+    hub.publish_artifact(CARD.artifacts[0], path)
+    return Pair(originals.fasterrcnn(2), hub.pull(CARD.name))
 
 
 @pytest.fixture(scope="module", params=[GraphRuntime.OPENVINO, GraphRuntime.ONNXRUNTIME])
 def detector(request: pytest.FixtureRequest, pair: Pair) -> Any:
-    return pair.served(request.param)
+    return pair.pulled.load(Precision.F32, request.param)
 
 
 @pytest.fixture(scope="module")

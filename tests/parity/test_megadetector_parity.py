@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,15 +21,14 @@ torch = pytest.importorskip("torch", reason="parity is checked in the parity env
 cv2 = pytest.importorskip("cv2")
 nms = pytest.importorskip("torchvision.ops").nms
 
-from sightline.export import Order  # noqa: E402
-from sightline.export.megadetector import export, reference  # noqa: E402
+from bench import originals, yolov5x6  # noqa: E402
+
 from sightline.imaging import ImageLimits, View, encode_png, open_picture, resize, resize_linear  # noqa: E402
-from sightline.models.megadetector import CARD, DETECTOR, load  # noqa: E402
+from sightline.models.megadetector import CARD  # noqa: E402
 from sightline.models.megadetector.detector import LABELS  # noqa: E402
 from sightline.models.megadetector.letterbox import letterbox  # noqa: E402
 from sightline.models.megadetector.suppression import choose  # noqa: E402
-from sightline.runtime.graphs import Graphs  # noqa: E402
-from sightline.settings import GraphRuntime, Settings  # noqa: E402
+from sightline.settings import GraphRuntime, Precision  # noqa: E402
 from sightline.types import Box, Detection  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
@@ -120,26 +121,41 @@ def test_same_boxes_are_chosen(count: int) -> None:
 
 @dataclass
 class Pair:
-    """The model twice: in torch, and as a file."""
+    """The model twice: in torch, and as it is pulled."""
 
     original: Any
-    folder: Path
-
-    def served(self, runtime: GraphRuntime) -> Any:
-        return load({DETECTOR: self.folder / DETECTOR}, Graphs(Settings(graph_runtime=runtime)))
+    pulled: Any
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    folder = tmp_path_factory.mktemp("megadetector")
-    order = Order(model=CARD.name, weights="random", seed=0, size="full", output=folder)
-    export(order)
-    return Pair(reference(order), folder)
+def pair(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    original = originals.megadetector(0).half()
+    path = tmp_path_factory.mktemp("megadetector") / "published.pt"
+    save_as_trained(original, path)
+    hub.publish_artifact(CARD.artifacts[0], path)
+    return Pair(original.float(), hub.pull(CARD.name))
+
+
+def save_as_trained(network: Any, path: Path) -> None:
+    """The modules whole, in half precision, of classes of the training code, beside what training leaves."""
+    home = ModuleType("models.common")
+    kinds = {type(part) for part in network.modules() if type(part).__module__ == yolov5x6.__name__}
+    for kind in kinds:
+        kind.__module__ = home.__name__
+        setattr(home, kind.__name__, kind)
+    sys.modules |= {"models": ModuleType("models"), home.__name__: home}
+    content = {"epoch": -1, "best_fitness": np.array([0.7]), "model": network, "ema": None, "optimizer": None}
+    try:
+        torch.save(content, path)
+    finally:
+        for kind in kinds:
+            kind.__module__ = yolov5x6.__name__
+        del sys.modules["models"], sys.modules[home.__name__]
 
 
 @pytest.fixture(scope="module", params=[GraphRuntime.OPENVINO, GraphRuntime.ONNXRUNTIME])
 def detector(request: pytest.FixtureRequest, pair: Pair) -> Any:
-    return pair.served(request.param)
+    return pair.pulled.load(Precision.F32, request.param)
 
 
 @pytest.fixture(scope="module")

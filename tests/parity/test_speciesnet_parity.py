@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,15 +20,15 @@ torch = pytest.importorskip("torch", reason="parity is checked in the parity env
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("onnx2torch")
 
+from bench import originals  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from sightline.export import Order, speciesnet  # noqa: E402
 from sightline.imaging import ImageLimits, View, encode_png, open_picture, resize  # noqa: E402
-from sightline.models.speciesnet import CLASSIFIER, LABELS, load  # noqa: E402
+from sightline.models.speciesnet import LABELS, MODELS, made_up_taxonomy  # noqa: E402
 from sightline.models.speciesnet.classifier import SpeciesClassifier, read_labels, stretched  # noqa: E402
-from sightline.runtime.graphs import Graphs  # noqa: E402
-from sightline.settings import GraphRuntime, Precision, Settings  # noqa: E402
+from sightline.settings import GraphRuntime, Precision  # noqa: E402
 from sightline.types import PixelBox  # noqa: E402
+from sightline.weights.sources import Recipe  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
@@ -103,14 +103,14 @@ def test_noise_too(size: tuple[int, int], original: Any) -> None:
 
 @dataclass
 class Pair:
-    """The model twice: in torch, and as files."""
+    """The model twice: in torch, and as it is pulled."""
 
     network: Any
-    folder: Path
+    pulled: Any
 
-    def served(self, **settings: Any) -> SpeciesClassifier:
-        files = {name: self.folder / name for name in (CLASSIFIER, LABELS)}
-        return load(files, Graphs(Settings(**settings)))
+    def served(self, precision: Precision, runtime: GraphRuntime = GraphRuntime.AUTO) -> SpeciesClassifier:
+        classifier: SpeciesClassifier = self.pulled.load(precision, runtime)
+        return classifier
 
     def scores(self, crops: list[Pixels]) -> Any:
         """Probabilities of every label by torch."""
@@ -119,11 +119,20 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The classifier from a mirror on the hub, the labels out of the archive of the release."""
     folder = tmp_path_factory.mktemp("speciesnet")
-    order = Order(model="speciesnet-v4.0.3a", weights="random", seed=0, size="full", output=folder)
-    speciesnet.export(order)
-    return Pair(speciesnet.random_network(order), folder)
+    network = originals.speciesnet(0)
+    torch.save(network, folder / "classifier.pt")
+    card = next(each.card for each in MODELS if each.card.space == "v4.0.3a")
+    checkpoint, _, labels = card.artifacts
+    hub.publish_artifact(checkpoint, folder / "classifier.pt")
+    (archived,) = labels.sources
+    made_up_taxonomy.write_labels(folder / archived.member, Recipe())
+    with tarfile.open(folder / "release.tar.gz", "w:gz") as archive:
+        archive.add(folder / archived.member, f"./{archived.member}")
+    hub.publish_artifact(labels, folder / "release.tar.gz")
+    return Pair(network, hub.pull(card.name))
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +142,12 @@ def views() -> list[View]:
 
 @pytest.mark.parametrize("runtime", [GraphRuntime.OPENVINO, GraphRuntime.ONNXRUNTIME])
 def test_same_labels_and_scores(runtime: GraphRuntime, pair: Pair, views: list[View], original: Any) -> None:
-    classifier = pair.served(graph_runtime=runtime, precision=Precision.F32)
+    classifier = pair.served(Precision.F32, runtime)
     found = classifier.infer([classifier.prepare(view) for view in views])
     crops = [
         as_cut_there(original, PHOTOS[name], box) for name in ("cat", "portrait", "cup") for box in BOXES[:2]
     ]
-    labels = read_labels(pair.folder / LABELS)
+    labels = read_labels(pair.pulled.installed.files[LABELS])
     best = pair.scores(crops).topk(5)
     assert best.values[:, 0].max() > 0.3, "a test of nothing"
     for ours, scores, places in zip(found, best.values.tolist(), best.indices.tolist(), strict=True):
@@ -154,7 +163,7 @@ def test_same_labels_and_scores(runtime: GraphRuntime, pair: Pair, views: list[V
 
 def test_drift_of_the_usual_precision(pair: Pair, views: list[View]) -> None:
     """Of logits, as a part of their spread: random weights say nothing of how sure a trained network is."""
-    precise, usual = (pair.served(precision=precision) for precision in (Precision.F32, Precision.AUTO))
+    precise, usual = (pair.served(precision) for precision in (Precision.F32, Precision.AUTO))
     batch = {"pixels": np.stack([precise.prepare(view) for view in views])}
     (wanted,), (found,) = precise._graph.run(batch), usual._graph.run(batch)
     drift = np.abs(found - wanted).max() / wanted.std()

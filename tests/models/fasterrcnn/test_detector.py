@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sightline.errors import ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
-from sightline.models.fasterrcnn import CARD, categories
+from sightline.models.fasterrcnn import categories
 from sightline.models.fasterrcnn.categories import CATEGORIES
 from sightline.models.fasterrcnn.detector import CROPS, MAPS, STRIDES, ObjectDetector, map_levels
 from sightline.models.fasterrcnn.pooling import BINS
@@ -237,4 +237,3 @@ def test_there_are_eighty_names_for_things() -> None:
     names = [name for name in CATEGORIES[1:] if name != categories.UNUSED]
     assert len(set(names)) == len(names) == 80
     assert CATEGORIES[1] == "person"
-    assert CARD.exporter == "fasterrcnn"

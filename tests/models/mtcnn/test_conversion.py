@@ -1,41 +1,26 @@
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sightline.errors import ExportFailed, WeightsError
-from sightline.models.mtcnn import CARD
-from sightline.models.mtcnn.conversion import convert_onet, convert_pnet, convert_rnet, read_weights
+from sightline.errors import CheckpointInvalid
+from sightline.models.mtcnn import CARD, load
 from sightline.models.mtcnn.geometry import CANVAS
 from sightline.runtime.graphs import Graphs
 from sightline.settings import Precision
+from sightline.weights.checkpoints import read_arrays
+from sightline.weights.sources import Built, Recipe
 
 Array = NDArray[np.float32]
 
 
-def quiet(label: str, done: int, total: int | None) -> None:
-    pass
-
-
-class Trap:
-    """A pickle of it creates a file when it is loaded by the plain unpickler."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.path,)
-
-
 def test_all_weights_of_the_card_are_read(released: Mapping[str, Path]) -> None:
-    weights = {name: read_weights(path) for name, path in released.items()}
+    weights = {name: read_arrays(path) for name, path in released.items()}
     assert sum(array.size for net in weights.values() for array in net.values()) == CARD.parameters
     assert weights["pnet.pt"]["conv1.weight"].shape == (10, 3, 3, 3)
     assert weights["onet.pt"]["dense5.weight"].shape == (256, 1152)
@@ -45,85 +30,46 @@ def test_all_weights_of_the_card_are_read(released: Mapping[str, Path]) -> None:
 def test_a_tensor_with_strides_is_put_in_order(released: Mapping[str, Path]) -> None:
     """The first storage of the file, read by hand: kernels lie as (width, height, input, output)."""
     data = released["pnet.pt"].read_bytes()
-    weight = read_weights(released["pnet.pt"])["conv1.weight"]
+    weight = read_arrays(released["pnet.pt"])["conv1.weight"]
     expected = weight.transpose(3, 2, 1, 0).astype("<f4").tobytes()
     assert expected in data
 
 
-@pytest.mark.parametrize("honest_pickles", [0, 3])
-def test_a_pickle_that_calls_something_is_refused_and_not_run(
-    honest_pickles: int, tmp_path: Path, released: Mapping[str, Path]
+def build(name: str, weights: Path, output: Path) -> None:
+    (artifact,) = (each for each in CARD.artifacts if each.name == f"{name}.onnx")
+    (source,) = artifact.sources
+    assert isinstance(source, Built)
+    source.build({f"{name}.pt": weights}, output, lambda *_: None)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("pnet", "rnet"), ("rnet", "pnet"), ("onet", "rnet")])
+def test_another_networks_weights_are_refused(
+    name: str, wrong: str, released: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    mark = tmp_path / "ran"
-    trap = pickle.dumps(Trap(mark), protocol=2)
-    pickle.loads(trap)
-    assert mark.exists(), "the trap does not work, so the test would prove nothing"
-    mark.unlink()
-
-    with released["pnet.pt"].open("rb") as file:
-        for _ in range(honest_pickles):
-            pickle.load(file)
-        head_bytes = file.tell() if honest_pickles else 0
-    foreign = tmp_path / "pnet.pt"
-    foreign.write_bytes(released["pnet.pt"].read_bytes()[:head_bytes] + trap)
-    with pytest.raises(WeightsError, match="refused: the weights file asks for") as caught:
-        convert_pnet({"pnet.pt": foreign}, tmp_path / "pnet.onnx", quiet)
-    assert isinstance(caught.value, ExportFailed)
-    assert not mark.exists()
-    assert not (tmp_path / "pnet.onnx").exists()
-
-
-@pytest.mark.parametrize("name", ["system", "popen"])
-def test_no_other_function_can_be_named(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.pt"
-    path.write_bytes(b"\x80\x02cos\n" + name.encode() + b"\nX\x02\x00\x00\x00id\x85R.")
-    with pytest.raises(ExportFailed, match=rf"asks for os\.{name}"):
-        read_weights(path)
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(keep=st.floats(0, 0.999))
-def test_a_file_cut_short_is_refused(keep: float, tmp_path: Path, released: Mapping[str, Path]) -> None:
-    data = released["pnet.pt"].read_bytes()
-    cut = tmp_path / "pnet.pt"
-    cut.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(ExportFailed):
-        read_weights(cut)
-
-
-@pytest.mark.parametrize(
-    ("said", "lie"),
-    [
-        pytest.param(b"K\nK\x03K\x03K\x03t", b"K\xffK\x03K\x03K\x03t", id="shape"),
-        pytest.param(b"K\x01K\nK\x1eKZt", b"K\x01K\nK\x1eK\xfft", id="stride"),
-    ],
-)
-def test_a_tensor_past_the_end_of_its_numbers_is_refused(
-    said: bytes, lie: bytes, tmp_path: Path, released: Mapping[str, Path]
-) -> None:
-    data = released["pnet.pt"].read_bytes()
-    assert said in data
-    path = tmp_path / "pnet.pt"
-    path.write_bytes(data.replace(said, lie, 1))
-    with pytest.raises(ExportFailed, match="larger than its numbers"):
-        read_weights(path)
-
-
-def test_another_networks_weights_are_refused(released: Mapping[str, Path], tmp_path: Path) -> None:
-    for convert, name, wrong in (
-        (convert_pnet, "pnet", "rnet"),
-        (convert_rnet, "rnet", "pnet"),
-        (convert_onet, "onet", "rnet"),
-    ):
-        with pytest.raises(ExportFailed, match=f"does not hold the weights of {name}"):
-            convert({f"{name}.pt": released[f"{wrong}.pt"]}, tmp_path / "x.onnx", quiet)
+    with pytest.raises(CheckpointInvalid, match=r"tensor \S+ |no tensor \S+;"):
+        build(name, released[f"{wrong}.pt"], tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_two_conversions_give_the_same_bytes(
     released: Mapping[str, Path], files: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    convert_rnet(released, tmp_path / "again.onnx", quiet)
+    build("rnet", released["rnet.pt"], tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == files["rnet.onnx"].read_bytes()
+
+
+@pytest.mark.parametrize("size", ["tiny", "full"])
+def test_made_up_weights_answer_without_error(
+    size: str, tmp_path: Path, graphs: Graphs, make_view, astronaut
+) -> None:
+    made = [artifact for artifact in CARD.artifacts if artifact.made_up is not None]
+    assert [artifact.name for artifact in made] == ["pnet.onnx", "rnet.onnx", "onet.onnx"]
+    for artifact in made:
+        artifact.made_up(tmp_path / artifact.name, Recipe(3, size))
+        onnx.checker.check_model(onnx.load(tmp_path / artifact.name), full_check=True)
+    detector = load({artifact.name: tmp_path / artifact.name for artifact in made}, graphs)
+    (found,) = detector.infer([detector.prepare(make_view(astronaut))])
+    assert all(0 <= face.score <= 1 and len(face.landmarks) == 5 for face in found)
 
 
 def convolved(x: Array, weight: Array, bias: Array) -> Array:
@@ -168,7 +114,7 @@ def test_the_proposal_graph_respects_the_edge_of_a_picture(
     """What lies beside a picture on the canvas changes nothing, with odd sides (half a pool) as with even."""
     random = np.random.default_rng(height * width)
     picture = random.uniform(-1, 1, (3, height, width)).astype(np.float32)
-    expected = proposed(picture, read_weights(released["pnet.pt"]))
+    expected = proposed(picture, read_arrays(released["pnet.pt"]))
     canvas = random.uniform(-1, 1, (1, 4, CANVAS, CANVAS)).astype(np.float32)
     even_height, even_width = height + height % 2, width + width % 2
     canvas[0, 3, top : top + even_height, left : left + even_width] = 1

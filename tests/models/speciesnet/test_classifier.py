@@ -16,7 +16,7 @@ from sightline.models import TensorSpec
 from sightline.models.speciesnet import CLASSIFIER, LABELS, MODELS, load
 from sightline.models.speciesnet.classifier import SpeciesClassifier, read_labels, stretched
 from sightline.types import Capability, PixelBox, SpeciesScores
-from sightline.weights.sources import HubFile
+from sightline.weights.sources import ArchiveMember, HubFile
 
 NAMES = tuple(f"uuid-{n};mammalia;order;family;genus;species{n};animal {n}" for n in range(8))
 OURS = TensorSpec("pixels", "uint8", (None, 480, 480, 3))
@@ -193,9 +193,18 @@ def test_three_releases_can_be_chosen() -> None:
         card = definition.card
         assert card.capabilities == {Capability.SPECIES}
         assert card.max_batch == 4
-        assert [artifact.name for artifact in card.artifacts] == [CLASSIFIER, LABELS]
-        mirrored = [source for source in card.artifacts[1].sources if isinstance(source, HubFile)]
+        checkpoint, graph, labels = card.artifacts
+        assert (graph.name, labels.name) == (CLASSIFIER, LABELS)
+        assert checkpoint.intermediate
+        mirrored = [source for source in labels.sources if isinstance(source, HubFile)]
         assert len(mirrored) == (card.space != "v4.0.3a")
+        archived = [
+            source for source in (*checkpoint.sources, *labels.sources) if isinstance(source, ArchiveMember)
+        ]
+        assert len(archived) == 2
+        assert {f"/pyTorch/{card.space}/" in source.url for source in archived} == {True}
+    digests = {definition.card.artifacts[0].sha256 for definition in MODELS}
+    assert len(digests) == 1, "one network for all releases"
 
 
 def test_loading_takes_both_files(tmp_path: Path) -> None:

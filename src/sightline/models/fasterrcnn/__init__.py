@@ -14,11 +14,14 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.fasterrcnn.detector import ObjectDetector
+from sightline.networks import graph_artifacts
+from sightline.networks.fasterrcnn import FasterRcnn
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Exported
+from sightline.weights.sources import Artifact, UrlFile
 
 FEATURES = "features.onnx"
 BOXES = "boxes.onnx"
+CHECKPOINT = "checkpoint.pth"
 
 CARD = ModelCard(
     name="fasterrcnn-resnet50-fpn",
@@ -31,12 +34,17 @@ CARD = ModelCard(
     parameters=41_755_286,
     multiply_adds=134_380_000_000,
     artifacts=(
-        Artifact(FEATURES, (Exported("fasterrcnn"),)),
-        Artifact(BOXES, (Exported("fasterrcnn"),)),
+        Artifact(
+            CHECKPOINT,
+            (UrlFile("https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"),),
+            sha256="258fb6c638b15964ddcdd1ae0748c5eef1be9e732750120cc857feed3faac384",
+            size_bytes=167_502_836,
+            intermediate=True,
+        ),
+        *graph_artifacts(FasterRcnn(), CHECKPOINT),
     ),
     # One photo takes all cores for most of a second; a second one in the batch would only make both wait.
     max_batch=1,
-    exporter="fasterrcnn",
 )
 
 

@@ -29,7 +29,7 @@ class AnimalDetector:
     ``infer`` answers with one list per photo, highest score first: at most 300 detections with scores above
     0.01. Corners are whole pixels inside the view.
 
-    Two signatures of graph are accepted, both answering ``[N, candidates, 8]``: the exporter's, uint8
+    Two signatures of graph are accepted, both answering ``[N, candidates, 8]``: our own, uint8
     ``[N, H, W, 3]``, and the usual one, float ``[N, 3, H, W]`` from 0 to 1. Where the graph fixes ``H`` and
     ``W``, which must be equal then, photos are fitted into that square; where it fixes ``N`` to 1, they go
     one by one.

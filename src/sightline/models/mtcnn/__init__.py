@@ -14,10 +14,11 @@ from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.mtcnn.cascade import FaceCascade
-from sightline.models.mtcnn.conversion import convert_onet, convert_pnet, convert_rnet
+from sightline.networks import graph_artifacts
+from sightline.networks.mtcnn import OutputNetwork, ProposalNetwork, RefinementNetwork
 from sightline.settings import Precision
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Built, WheelFile
+from sightline.weights.sources import Artifact, WheelFile
 
 
 def _released(network: str, sha256: str, size_bytes: int) -> Artifact:
@@ -40,9 +41,9 @@ CARD = ModelCard(
         _released("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28_570),
         _released("rnet", "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86", 403_147),
         _released("onet", "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d", 1_559_269),
-        Artifact("pnet.onnx", (Built(("pnet.pt",), convert_pnet),)),
-        Artifact("rnet.onnx", (Built(("rnet.pt",), convert_rnet),)),
-        Artifact("onet.onnx", (Built(("onet.pt",), convert_onet),)),
+        *graph_artifacts(ProposalNetwork(), "pnet.pt"),
+        *graph_artifacts(RefinementNetwork(), "rnet.pt"),
+        *graph_artifacts(OutputNetwork(), "onet.pt"),
     ),
     max_batch=8,
 )

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from sightline.networks.mtcnn import (
+    CANVAS,
+    CANVAS_CHANNELS,
+    GRID,
+    OUTPUT_BATCH,
+    OUTPUT_SIZE,
+    REFINE_BATCH,
+    REFINE_SIZE,
+)
+
+__all__ = [
+    "CANVAS", "CANVAS_CHANNELS", "CELL", "GRID", "MARGIN", "OUTPUT_BATCH", "OUTPUT_SIZE",
+    "PIXEL_SCALE", "PIXEL_SHIFT", "REFINE_BATCH", "REFINE_SIZE", "STRIDE",
+]  # fmt: skip
+
 # The proposal network looks at 12×12 windows, one every 2 pixels: three 3×3 convolutions around a 2×2 pool.
 STRIDE: Final = 2
 CELL: Final = 12
 MARGIN: Final = 10
-
-# Side of the square canvas that pieces of the pyramid are packed on, and of its grid of answers.
-CANVAS: Final = 202
-GRID: Final = (CANVAS - MARGIN) // STRIDE
-
-# Red, green, blue, and 1 where a pixel is past the edge of a pyramid level.
-CANVAS_CHANNELS: Final = 4
-
-# Crop side and crops per run of the refining and the output network. Small batches waste less on padding.
-REFINE_SIZE: Final = 24
-REFINE_BATCH: Final = 32
-OUTPUT_SIZE: Final = 48
-OUTPUT_BATCH: Final = 8
 
 # Pixels reach every network as (value - 127.5) / 128.
 PIXEL_SCALE: Final = 0.0078125

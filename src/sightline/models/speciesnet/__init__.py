@@ -14,43 +14,44 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models.speciesnet import made_up_taxonomy
 from sightline.models.speciesnet.classifier import SpeciesClassifier, read_labels
+from sightline.models.speciesnet.releases import RELEASES, Release
+from sightline.networks.speciesnet import classifier_artifact
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Exported, HubFile, Source
+from sightline.weights.sources import Artifact
 
 CLASSIFIER = "classifier.onnx"
 LABELS = "labels.txt"
-
-_EXPORTED = Exported("speciesnet")
-_STEM = "always_crop_99710272_22x8_v12_epoch_00148.labels"
-
-# Where the labels of a release are mirrored. Of the newest no mirror is known: the exporter takes its labels
-# from the release itself.
-_MIRRORED_LABELS: Mapping[str, HubFile | None] = {
-    "v4.0.1a": HubFile("Addax-Data-Science/SPECIESNET-v4-0-1-A-v1", f"{_STEM}.txt"),
-    "v4.0.2a": HubFile("Addax-Data-Science/SPECIESNET-v4-0-2-A", f"{_STEM}.20251208.txt"),
-    "v4.0.3a": None,
-}
+CHECKPOINT = "checkpoint.pt"
 
 
-def card(version: str) -> ModelCard:
+def card(release: Release) -> ModelCard:
     """The card of one release, such as "v4.0.3a"."""
-    mirror = _MIRRORED_LABELS[version]
-    sources: tuple[Source, ...] = (_EXPORTED,) if mirror is None else (mirror, _EXPORTED)
     return ModelCard(
-        name=f"speciesnet-{version}",
+        name=f"speciesnet-{release.version}",
         capabilities=frozenset({Capability.SPECIES}),
-        description=f"SpeciesNet {version} (EfficientNetV2-M): which animal a crop shows, 2,498 labels",
+        description=(
+            f"SpeciesNet {release.version} (EfficientNetV2-M): which animal a crop shows, 2,498 labels"
+        ),
         licence="Apache-2.0",
         homepage="https://github.com/google/cameratrapai",
         preprocessing="stretch-480-linear",
         parameters=56_058_294,
         multiply_adds=24_600_000_000,
-        artifacts=(Artifact(CLASSIFIER, (_EXPORTED,)), Artifact(LABELS, sources)),
-        space=version,
+        artifacts=(
+            Artifact(
+                CHECKPOINT,
+                release.classifier,
+                sha256="d099632044e92a0446869e06e5eb282e24706d5266b4acf5b42f5f23e2b50ade",
+                intermediate=True,
+            ),
+            classifier_artifact(CLASSIFIER, CHECKPOINT),
+            Artifact(LABELS, release.labels, made_up=made_up_taxonomy.write_labels),
+        ),
+        space=release.version,
         # One crop keeps all cores busy. Eight at once leave the caches: 76 instead of 72 ms for each.
         max_batch=4,
-        exporter="speciesnet",
     )
 
 
@@ -58,4 +59,4 @@ def load(files: Mapping[str, Path], graphs: GraphLoader) -> SpeciesClassifier:
     return SpeciesClassifier(graphs(files[CLASSIFIER]), read_labels(files[LABELS]))
 
 
-MODELS = tuple(ModelDefinition(card(version), load) for version in _MIRRORED_LABELS)
+MODELS = tuple(ModelDefinition(card(release), load) for release in RELEASES)

@@ -31,7 +31,7 @@ class SpeciesClassifier:
     """Says what a crop shows, as the :class:`~sightline.types.SpeciesScores` of its five likeliest labels.
 
     The crop is stretched to 480 × 480 whatever its proportions. Three signatures of graph are accepted:
-    the exporter's, uint8 ``[N, 480, 480, 3]``, and float32 from 0 to 1, ``[N, 480, 480, 3]`` or
+    our own, uint8 ``[N, 480, 480, 3]``, and float32 from 0 to 1, ``[N, 480, 480, 3]`` or
     ``[N, 3, 480, 480]``. All answer logits ``[N, labels]``.
     """
 

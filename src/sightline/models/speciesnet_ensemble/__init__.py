@@ -16,16 +16,17 @@ from pathlib import Path
 
 from sightline.errors import InvalidParameters
 from sightline.models import GraphLoader, ModelCard, ModelDefinition, Runs
+from sightline.models.speciesnet import made_up_taxonomy
+from sightline.models.speciesnet.releases import RELEASES, Release
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.rules import Whereabouts, decide
 from sightline.models.speciesnet_ensemble.taxonomy import Taxonomy
 from sightline.subjects import SightingsRequest
 from sightline.types import Capability, SpeciesVerdict
-from sightline.weights.sources import Artifact, Exported, HubFile, Source
+from sightline.weights.sources import Artifact
 
 TAXONOMY_FILE = "taxonomy.txt"
 GEOFENCE_FILE = "geofence.json"
-_EXPORTED = Exported("speciesnet")
 
 
 class Ensemble:
@@ -56,44 +57,26 @@ def load(files: Mapping[str, Path], graphs: GraphLoader) -> Ensemble:
     return Ensemble(Taxonomy.read(files[TAXONOMY_FILE]), Geofence.read(files[GEOFENCE_FILE]))
 
 
-def _card(version: str, taxonomy: tuple[Source, ...], geofence: tuple[Source, ...]) -> ModelCard:
+def _card(release: Release) -> ModelCard:
     return ModelCard(
-        name=f"speciesnet-{version}-ensemble",
+        name=f"speciesnet-{release.version}-ensemble",
         capabilities=frozenset({Capability.SPECIES_ENSEMBLE}),
-        description=f"SpeciesNet {version}: taxonomy, geofence, and rules that weigh detector and classifier",
+        description=(
+            f"SpeciesNet {release.version}: taxonomy, geofence, and rules that weigh detector and classifier"
+        ),
         licence="Apache-2.0",
         homepage="https://github.com/google/cameratrapai",
         preprocessing="ensemble-rules-5.0.6",
         parameters=0,
         multiply_adds=0,
         artifacts=(
-            Artifact(TAXONOMY_FILE, (*taxonomy, _EXPORTED)),
-            Artifact(GEOFENCE_FILE, (*geofence, _EXPORTED)),
+            Artifact(TAXONOMY_FILE, release.taxonomy, made_up=made_up_taxonomy.write_taxonomy),
+            Artifact(GEOFENCE_FILE, release.geofence, made_up=made_up_taxonomy.write_geofence),
         ),
-        space=version,
+        space=release.version,
         max_batch=16,
-        exporter=_EXPORTED.exporter,
         runs=Runs.IN_LOOP,
     )
 
 
-# The files as the releases name them, in a public mirror of two of the three; the third is only at Kaggle.
-_FIRST_MIRROR = "Addax-Data-Science/SPECIESNET-v4-0-1-A-v1"
-_SECOND_MIRROR = "Addax-Data-Science/SPECIESNET-v4-0-2-A"
-
-MODELS = tuple(
-    ModelDefinition(card, load)
-    for card in (
-        _card(
-            "v4.0.1a",
-            (HubFile(_FIRST_MIRROR, "taxonomy_release.txt"),),
-            (HubFile(_FIRST_MIRROR, "geofence_release.2025.02.27.0702.json"),),
-        ),
-        _card(
-            "v4.0.2a",
-            (HubFile(_SECOND_MIRROR, "taxonomy_release.20251208.txt"),),
-            (HubFile(_SECOND_MIRROR, "geofence_release.20251208.json"),),
-        ),
-        _card("v4.0.3a", (), ()),
-    )
-)
+MODELS = tuple(ModelDefinition(_card(release), load) for release in RELEASES)

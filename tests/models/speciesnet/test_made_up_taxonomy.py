@@ -4,7 +4,7 @@ import json
 import uuid
 from pathlib import Path
 
-from sightline.export import made_up_taxonomy
+from sightline.models.speciesnet import made_up_taxonomy
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.taxonomy import Taxonomy
 from sightline.taxa import ANIMAL, BLANK, HUMAN, LEVELS, UNKNOWN, VEHICLE, Taxon

@@ -11,9 +11,11 @@ import random
 import uuid
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from sightline.taxa import ANIMAL, BLANK, HUMAN, LEVELS, UNKNOWN, VEHICLE, Taxon
+from sightline.weights.sources import Recipe
 
 # As many as the published classifier tells apart.
 COUNT: Final = 2498
@@ -63,6 +65,28 @@ def geofence() -> str:
         countries = sorted(generator.sample(_COUNTRIES, generator.randint(1, 20)))
         rules[taxon.key] = {kind: {country: _divisions(generator, country) for country in countries}}
     return json.dumps(rules, indent=1) + "\n"
+
+
+def write_labels(output: Path, recipe: Recipe) -> None:
+    """Write what the classifier tells apart, a label per line."""
+    del recipe  # every seed and size has the same
+    output.write_text(_lines(labels()), encoding="utf-8")
+
+
+def write_taxonomy(output: Path, recipe: Recipe) -> None:
+    """Write all labels, one per line."""
+    del recipe
+    output.write_text(_lines(taxonomy()), encoding="utf-8")
+
+
+def write_geofence(output: Path, recipe: Recipe) -> None:
+    """Write the rules by country."""
+    del recipe
+    output.write_text(geofence(), encoding="utf-8")
+
+
+def _lines(texts: tuple[str, ...]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def _divisions(generator: random.Random, country: str) -> list[str]:

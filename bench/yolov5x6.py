@@ -42,7 +42,6 @@ class Widths:
 
 # The largest of the family: 1.25 times the channels and 1.33 times the blocks of the reference size.
 FULL: Final = Widths(80, (160, 320, 640, 960, 1280), (4, 8, 12))
-TINY: Final = Widths(8, (8, 8, 16, 16, 16), (1, 1, 1))
 
 
 class Conv(nn.Module):  # type: ignore[misc]
