@@ -159,6 +159,7 @@ async def test_an_abandoned_decode_counts_until_its_thread_has_ended_and_queued_
     decoding.gate.clear()
     tasks = asked(analyzer, soon(WAIT_S if how == "cancelled" else 0.3), [picture() for _ in range(8)])
     await until(lambda: decoding.begun == 2)
+    await asyncio.sleep(0.05)
     if how == "cancelled":
         for task in tasks:
             task.cancel()
@@ -171,6 +172,22 @@ async def test_an_abandoned_decode_counts_until_its_thread_has_ended_and_queued_
     (last,) = await asyncio.gather(*asked(analyzer, soon(), [picture()]))
     assert last[0].status is Status.OK
     assert decoding.begun == 3, "the first, the abandoned one and the last"
+
+
+async def test_a_request_leaves_threads_to_others(start: Any, define: Any, decoding: Decoding) -> None:
+    analyzer = start(
+        define("decoding", decoding, Capability.IMAGE_EMBEDDING, space="clip-vit-b-32"),
+        decoded_mib=64, worker_threads=4,
+    )  # fmt: skip
+    decoding.gate.clear()
+    many = asked(analyzer, soon(), [picture() for _ in range(16)])
+    await until(lambda: decoding.begun == 2)
+    (other,) = asked(analyzer, soon(), [picture()])
+    await until(lambda: decoding.begun == 3)
+    decoding.gate.set()
+    await other
+    await asyncio.gather(*many)
+    assert decoding.begun == 17
 
 
 async def test_who_waits_for_room_can_leave(analyzer: Any, decoding: Decoding) -> None:

@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 LONGEST_PRELOAD_PAUSE_S = 600.0
 # A batch that takes longer means a hung runtime, not a large picture: readiness says so.
 STUCK_S = 120.0
+# Worker threads beyond the cores, which no request takes for itself.
+SPARE_WORKERS = 2
 # Room for two of the largest pictures that are accepted by default, with half of it for one request.
 LEAST_DECODED_BYTES = 512 * MIB
 
@@ -64,10 +66,9 @@ class Engine:
         self._catalogue = catalogue
         self.directory = Directory(catalogue, settings)
         self._preload = _preload_names(settings, catalogue)
-        self._workers = ThreadPoolExecutor(
-            max_workers=settings.worker_threads or math.ceil(usable_cores()) + 2,
-            thread_name_prefix="worker",
-        )
+        workers = settings.worker_threads or math.ceil(usable_cores()) + SPARE_WORKERS
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._request_threads = max(1, workers - SPARE_WORKERS)
         self._slots = Slots(settings.compute_slots, self._telemetry)
         self._lanes: dict[str, Lane] = {}
         self._under_way: dict[str, asyncio.Semaphore] = {}
@@ -115,7 +116,8 @@ class Engine:
         self._background = [
             asyncio.create_task(self.residency.housekeep(), name="housekeeping"),
             asyncio.create_task(
-                relieve(self._memory, self._text_vectors.clear, self.residency.unload_idle), name="memory"
+                relieve(self._memory, self._text_vectors.clear, self.residency.unload_idle),
+                name="housekeeping",
             ),
         ]
         for name in self._preload:
@@ -239,7 +241,7 @@ class Engine:
             return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
         async with until(context):
             if runs is Runs.ON_WORKER:
-                output = await self._decoding(subject, self._look_up, lane.model, model, subject)
+                output = await self._decoding(subject, context, self._look_up, lane.model, model, subject)
             elif runs is Runs.ELSEWHERE:
                 output = await self._ask(lane.model, cast(RemoteModel, model), subject, context)
             else:
@@ -250,7 +252,7 @@ class Engine:
         self, lane: Lane, place: Place, model: Model, subject: Subject, context: Context
     ) -> Any:
         started = time.monotonic()
-        item = await self._decoding(subject, self._prepare, lane.model, model, subject)
+        item = await self._decoding(subject, context, self._prepare, lane.model, model, subject)
         place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
         work = Work(model, item, context.deadline, context.priority)
         del item
@@ -319,20 +321,22 @@ class Engine:
             MemoryLow, Overloaded, DeadlineExceeded: see ``PixelBudget.admit``.
         """
         await self.pixels.admit(pictures_of(subject), context.pixels, context.deadline)
-        return await self._decoding(subject, function)
+        return await self._decoding(subject, context, function)
 
-    async def _decoding(self, subject: Subject, function: Any, *arguments: Any) -> Any:
+    async def _decoding(self, subject: Subject, context: Context, function: Any, *arguments: Any) -> Any:
         """:meth:`work` that counts as decoding until its thread is done, however long anybody waits for it.
 
-        When its request ends before a thread has begun, none begins.
+        A request leaves some threads to others. When it ends before a thread has begun, none begins.
         """
         pictures = pictures_of(subject)
         if not pictures:
             return await self.work(function, *arguments)
+        threads = context.pixels.threads(self._request_threads)
+        await threads.acquire()
         if self._closed:
             raise SightlineError("the engine is shut down")
         decoding = self._workers.submit(function, *arguments)
-        ended = self.pixels.decoding(pictures)
+        ended = self.pixels.decoding(pictures, threads.release)
         decoding.add_done_callback(lambda _: ended())
         return await asyncio.wrap_future(decoding)
 

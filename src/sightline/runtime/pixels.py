@@ -33,6 +33,13 @@ class OwnPixels:
 
     num_bytes: int = 0
     waiting: int = 0
+    _threads: asyncio.Semaphore | None = None
+
+    def threads(self, most: int) -> asyncio.Semaphore:
+        """Bounds the threads that decode for the request, those nobody waits for any more included."""
+        if self._threads is None:
+            self._threads = asyncio.Semaphore(most)
+        return self._threads
 
 
 @dataclass(eq=False, slots=True)
@@ -90,8 +97,11 @@ class PixelBudget:
             raise Overloaded("decoded pictures take all the memory they may", RETRY_AFTER_S)
         await self._wait(_Waiting(wanted, own), deadline)
 
-    def decoding(self, pictures: Iterable[Picture]) -> Callable[[], None]:
-        """Note that a thread may decode the pictures. Returns what to call at its end, from any thread."""
+    def decoding(self, pictures: Iterable[Picture], after: Callable[[], None]) -> Callable[[], None]:
+        """Note that a thread may decode the pictures. Returns what to call at its end, from any thread.
+
+        ``after`` is called then, on the event loop.
+        """
         here = [held for picture in set(pictures) if (held := self._held.get(picture)) is not None]
         for held in here:
             held.decoding += 1
@@ -99,7 +109,7 @@ class PixelBudget:
 
         def ended() -> None:
             with suppress(RuntimeError):  # the loop is closed, and with it the budget
-                loop.call_soon_threadsafe(self._decoded, here)
+                loop.call_soon_threadsafe(self._decoded, here, after)
 
         return ended
 
@@ -174,7 +184,8 @@ class PixelBudget:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._let_go, held)
 
-    def _decoded(self, pictures: Iterable[_Held]) -> None:
+    def _decoded(self, pictures: Iterable[_Held], after: Callable[[], None]) -> None:
+        after()
         for held in pictures:
             held.decoding -= 1
             if held.is_left:
