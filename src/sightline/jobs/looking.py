@@ -41,8 +41,9 @@ class Seen:
 
 
 def unrefused(settings: Settings) -> Settings:
-    """Settings of a process that bounds its own work by the photos under way: its queues refuse nothing."""
-    return settings.model_copy(update={"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED})
+    """Settings of a process that bounds its own work by the photos under way: nothing of it is refused."""
+    changes = {"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED, "memory_refuse_percent": 100.0}
+    return settings.model_copy(update=changes)
 
 
 def for_many(settings: Settings, number: int) -> Settings:

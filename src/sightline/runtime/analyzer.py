@@ -222,9 +222,9 @@ class Analyzer:
                 if crops and answer.region is not None and answer.region.box is not None:
                     crop_png = await scene.crop_png(answer.region)
         except TargetNotFound as missing:
-            status, error = Status.SKIPPED, missing
+            status, error = Status.SKIPPED, missing.with_traceback(None)  # its frames hold the pixels
         except SightlineError as failure:
-            status, error, answer = Status.ERROR, failure, None
+            status, error, answer = Status.ERROR, failure.with_traceback(None), None
         except Exception:
             _log.exception("operation %s", task.operation.name)
             error = SightlineError("internal error; the server's log has the details")

@@ -44,6 +44,7 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.ProviderTimeout: 504,
     errors.AnswerRefused: 422,
     errors.Overloaded: 429,
+    errors.MemoryLow: 503,
     errors.DeadlineExceeded: 504,
     errors.InsufficientStorage: 507,
     errors.ArchiveError: 502,
