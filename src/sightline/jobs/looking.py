@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline.errors import InvalidRequest, SightlineError
+from sightline.errors import InvalidRequest, Overloaded, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status
 from sightline.runtime.cores import usable_cores
@@ -141,15 +141,48 @@ async def look(
     priority: Priority = Priority.INTERACTIVE,
     room: Room | None = None,
 ) -> Seen:
-    """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``."""
+    """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``.
+
+    A service that is busy and says when to ask again is asked again then, within ``timeout_s``.
+    """
     try:
         picture = None if source is None else await _open(analyzer, source)
     except SightlineError as error:
         return Seen(source, error=error)
     pixels = 0 if picture is None else picture.width * picture.height
     async with nullcontext() if room is None else room.taken(pixels):
-        context = Context.lasting(timeout_s, priority)
-        return Seen(source, picture, await analyzer.analyze(picture, tasks, context, crops=crops))
+        return Seen(
+            source, picture, await _analyze(analyzer, picture, tasks, timeout_s, priority, crops=crops)
+        )
+
+
+async def _analyze(
+    analyzer: Analyzer,
+    picture: Picture | None,
+    tasks: Sequence[BoundTask],
+    timeout_s: float,
+    priority: Priority,
+    *,
+    crops: bool,
+) -> Sequence[Outcome]:
+    """An outcome per task; those that a busy service refused are asked again when it said so."""
+    now = asyncio.get_running_loop().time
+    ends = now() + timeout_s
+    outcomes = list(await analyzer.analyze(picture, tasks, Context.lasting(timeout_s, priority), crops=crops))
+    while True:
+        busy = [number for number, each in enumerate(outcomes) if isinstance(each.error, Overloaded)]
+        pause_s = max((_retry_after_s(outcomes[number]) for number in busy), default=0)
+        if not busy or now() + pause_s >= ends:
+            return outcomes
+        await asyncio.sleep(pause_s)
+        context = Context.lasting(ends - now(), priority)
+        again = await analyzer.analyze(picture, [tasks[number] for number in busy], context, crops=crops)
+        for number, outcome in zip(busy, again, strict=True):
+            outcomes[number] = outcome
+
+
+def _retry_after_s(outcome: Outcome) -> int:
+    return outcome.error.retry_after_s if isinstance(outcome.error, Overloaded) else 0
 
 
 async def _open(analyzer: Analyzer, source: str) -> Picture:
