@@ -105,6 +105,37 @@ def _no_process_is_left() -> None:
 # -- pages -------------------------------------------------------------------------------------------------
 
 
+def with_annotation(annotation: bytes, *, catalogue: bytes = b"") -> bytes:
+    """An empty page of 200 × 200 points with a red annotation of 160 × 160."""
+    return write_pdf(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R %b >>" % catalogue,
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Annots [4 0 R] >>",
+            b"<< /Type /Annot /F 4 /Rect [20 20 180 180] /AP << /N 5 0 R >> %b >>" % annotation,
+            stream(
+                b"1 0 0 rg 0 0 160 160 re f",
+                b"/Type /XObject /Subtype /Form /BBox [0 0 160 160] /Resources << >>",
+            ),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "catalogue"),
+    [
+        (b"/Subtype /Widget /FT /Tx /T (name) /V (text)", b"/AcroForm << /Fields [4 0 R] >>"),
+        (b"/Subtype /Stamp", b""),
+    ],
+    ids=["form field", "stamp"],
+)
+def test_fields_of_forms_and_annotations_are_drawn(annotation: bytes, catalogue: bytes) -> None:
+    with open_pdf(with_annotation(annotation, catalogue=catalogue)) as pdf:
+        pixels = pdf.render(1, 72).pixels
+    assert pixels[100, 100].tolist() == [255, 0, 0]
+    assert pixels[5, 5].tolist() == [255, 255, 255]
+
+
 def test_pages_come_as_pixels_on_white(tmp_path: Path) -> None:
     with open_pdf(pdf_of(b"", filled(1, 0, 0), filled(0, 0.5, 1))) as pdf:
         assert (pdf.num_pages, list(pdf.numbers)) == (3, [1, 2, 3])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 HELLO = b"!"
@@ -72,6 +73,8 @@ def _opened(data: bytes) -> tuple[int, Any]:
         if error.err_code in locked:
             return LOCKED, None
         return (NO_PAGES if error.err_code == raw.FPDF_ERR_SUCCESS else DAMAGED), None
+    with suppress(PdfiumError):  # pages are drawn without the fields of a form that is damaged
+        document.init_forms()
     return OK, document
 
 
