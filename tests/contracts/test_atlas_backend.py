@@ -510,3 +510,40 @@ def test_every_answer_is_in_one_group(responses: list[Any]) -> None:
         assert group["count"] == len(group["images"])
         assert group[LABEL_FIELD]
         assert len({label_of(image["response"])[0].casefold() for image in group["images"]}) == 1
+
+
+# -- truncated photos --------------------------------------------------------------------------------------
+
+
+def cut_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((100, 100), 60).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
+@on_both
+def test_a_truncated_photo_is_looked_at_on_request(
+    wildlife: httpx2.Client, path: str, fields: dict[str, str]
+) -> None:
+    files = {"file": upload(cut_jpeg())}
+    assert wildlife.post(path, data=fields, files=files).status_code == 400
+    assert wildlife.post(f"{path}?truncated=error", data=fields, files=files).status_code == 400
+    filled = wildlife.post(f"{path}?truncated=fill", data=fields, files=files)
+    assert filled.status_code == 200
+    assert filled.json()["speciesnet"]["prediction"] == "odocoileus_virginianus"
+    assert "truncated" in filled.headers["x-sightline-warning"]
+    assert wildlife.post(f"{path}?truncated=perhaps", data=fields, files=files).status_code in (400, 422)
+
+
+def test_a_truncated_photo_has_a_warning_in_v1(wildlife: httpx2.Client) -> None:
+    for address in ("/v1/operations/identify_species", "/v1/analyze?operation=identify_species"):
+        join = "&" if "?" in address else "?"
+        refused = wildlife.post(address, files={"image": upload(cut_jpeg())})
+        assert refused.json()["code"] == "invalid_image"
+        response = wildlife.post(f"{address}{join}truncated=fill", files={"image": upload(cut_jpeg())})
+        assert response.status_code == 200
+        (result,) = response.json()["images"][0]["results"].values()
+        assert any("truncated" in warning for warning in result["warnings"])
+        whole = wildlife.post(f"{address}{join}truncated=fill", files={"image": upload(png())})
+        (result,) = whole.json()["images"][0]["results"].values()
+        assert not any("truncated" in warning for warning in result.get("warnings", ()))

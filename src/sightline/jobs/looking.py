@@ -112,6 +112,7 @@ async def look_at(
     timeout_s: float,
     *,
     crops: bool,
+    fill_truncated: bool = False,
 ) -> AsyncIterator[Seen]:
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
@@ -119,7 +120,9 @@ async def look_at(
     ahead = _AHEAD_OF_A_SLOT * analyzer.settings.compute_slots
     try:
         for source in sources:
-            looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
+            looking = look(
+                analyzer, source, tasks, timeout_s, crops=crops, room=room, fill_truncated=fill_truncated
+            )
             under_way.append(asyncio.create_task(looking))
             if len(under_way) == ahead:
                 yield await under_way.popleft()
@@ -140,13 +143,14 @@ async def look(
     crops: bool = False,
     priority: Priority = Priority.INTERACTIVE,
     room: Room | None = None,
+    fill_truncated: bool = False,
 ) -> Seen:
     """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``.
 
     A service that is busy and says when to ask again is asked again then, within ``timeout_s``.
     """
     try:
-        picture = None if source is None else await _open(analyzer, source)
+        picture = None if source is None else await _open(analyzer, source, fill_truncated)
     except SightlineError as error:
         return Seen(source, error=error)
     pixels = 0 if picture is None else picture.width * picture.height
@@ -185,11 +189,16 @@ def _retry_after_s(outcome: Outcome) -> int:
     return outcome.error.retry_after_s if isinstance(outcome.error, Overloaded) else 0
 
 
-async def _open(analyzer: Analyzer, source: str) -> Picture:
+async def _open(analyzer: Analyzer, source: str, fill_truncated: bool) -> Picture:
     if source.lower().startswith(("http://", "https://")):
-        return await analyzer.fetch(source)
+        return await analyzer.fetch(source, fill_truncated=fill_truncated)
+
+    def opened() -> Picture:
+        data = read_image(source, analyzer.limits.max_bytes)
+        return analyzer.open(data, fill_truncated=fill_truncated)
+
     # On none of the threads that decode: a slow disk keeps none of them waiting.
-    return await asyncio.to_thread(lambda: analyzer.open(read_image(source, analyzer.limits.max_bytes)))
+    return await asyncio.to_thread(opened)
 
 
 def read_image(source: str, max_bytes: int) -> bytes:

@@ -26,7 +26,7 @@ MAX_ID_CHARS = 200
 # Unknown names that an error shows: enough to see what is wrong, and no echo of a large request.
 MAX_NAMES_SHOWN = 10
 # What has a meaning of its own in the query; everything else there is a parameter of ``operation``.
-QUERY_WORDS = frozenset({"operation", "crops"})
+QUERY_WORDS = frozenset({"operation", "crops", "truncated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,13 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeBody:
-    """What one request asks: images (none for text-only tasks), tasks (None: the defaults), crops wanted."""
+    """What one request asks: images (none for text-only tasks), tasks (None: the defaults), crops wanted, and
+    whether truncated images are looked at as far as they go."""
 
     images: tuple[ImageSource, ...]
     tasks: tuple[Task, ...] | None
     crops: bool
+    fill_truncated: bool = False
 
 
 async def read_analyze(request: Request, settings: Settings, operation: str | None = None) -> AnalyzeBody:
@@ -201,19 +203,32 @@ def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> Non
 def _with_query(
     body: AnalyzeBody, request: Request, settings: Settings, operation: str | None
 ) -> AnalyzeBody:
-    """Apply ``?operation=…&crops=…``; other query parameters belong to the operation."""
+    """Apply ``?operation=…&crops=…&truncated=…``; other query parameters belong to the operation."""
     query = request.query_params
     crops = _flag(query["crops"], "crops") if "crops" in query else body.crops
+    fill_truncated = read_truncated(request)
     params = _parameters(query)
     operation = operation or query.get("operation")
     if operation is None:
         if params:
             raise InvalidRequest(f"query parameter {next(iter(params))[:50]!r} needs ?operation= beside it")
-        return AnalyzeBody(body.images, body.tasks, crops)
+        return AnalyzeBody(body.images, body.tasks, crops, fill_truncated)
     if body.tasks is not None:
         raise InvalidRequest("name tasks in the body or an operation in the address, not both")
     (task,) = read_tasks([{"operation": operation, "params": params}], settings)
-    return AnalyzeBody(body.images, (replace(task, written=True),), crops)
+    return AnalyzeBody(body.images, (replace(task, written=True),), crops, fill_truncated)
+
+
+def read_truncated(request: Request) -> bool:
+    """Whether ``?truncated=fill`` is in the address.
+
+    Raises:
+        InvalidRequest: it has another value.
+    """
+    value = request.query_params.get("truncated", "error")
+    if value not in ("error", "fill"):
+        raise InvalidRequest(f"'truncated' is {value[:50]!r}; expected error or fill")
+    return value == "fill"
 
 
 def _parameters(query: QueryParams) -> dict[str, str | list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -25,6 +26,7 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
+from sightline.server.bodies import read_truncated
 from sightline.server.connections import while_connected
 from sightline.server.forms import read_form
 from sightline.server.lookout import lookout_of
@@ -112,8 +114,10 @@ async def gemini_analyze(request: Request) -> Response:
     if not uploads:
         raise _missing("files", "one or more images")
 
+    fill_truncated = read_truncated(request)
+
     async def opened(index: int) -> Picture:
-        picture = await _opened(analyzer, uploads[index])
+        picture = await _opened(analyzer, uploads[index], fill_truncated=fill_truncated)
         note_picture(request, picture)
         return picture
 
@@ -163,7 +167,7 @@ def _missing(field: str, kind: str) -> InvalidParameters:
     return InvalidParameters(f"the form needs {kind} in the field {field!r}")
 
 
-async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
+async def _opened(analyzer: Analyzer, upload: Upload, *, fill_truncated: bool = False) -> Picture:
     """The picture of a file that says it is an image, is one, and is no larger than the contract allows.
 
     Raises:
@@ -181,7 +185,8 @@ async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
             f"the image has {len(upload.data)} bytes; at most {MAX_IMAGE_BYTES} (5 MB) are taken"
         )
     try:
-        picture: Picture = await analyzer.engine.work(analyzer.open, upload.data)
+        opened = partial(analyzer.open, fill_truncated=fill_truncated)
+        picture: Picture = await analyzer.engine.work(opened, upload.data)
     except (UnsupportedImage, InvalidImage) as error:
         raise InvalidRequest(str(error)) from None
     return picture
@@ -192,7 +197,7 @@ async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
 
 async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
     analyzer = analyzer_of(request)
-    picture = await _opened(analyzer, upload)
+    picture = await _opened(analyzer, upload, fill_truncated=read_truncated(request))
     note_picture(request, picture)
     outcomes = await analyzer.analyze(picture, [analyzer.bind(_task(analyzer.settings))])
     note_outcomes(request, outcomes)

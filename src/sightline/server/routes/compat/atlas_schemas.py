@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sightline.server.schemas import TRUNCATED
+
 _DETAIL = {"application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}}
 _IMAGE = {"type": "string", "format": "binary", "description": "An image file of at most 5 MB."}
 _PROMPT = {"type": "string", "description": "The question, or what to do."}
@@ -100,14 +102,17 @@ HEALTH: dict[str, Any] = {
     }
 }
 UPLOAD: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(["file"], {"file": _IMAGE}),
     "responses": _answer({**_FILE, "speciesnet": _SPECIESNET}),
 }
 ANALYZE: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(["prompt", "file"], {"prompt": _PROMPT, "file": _IMAGE}),
     "responses": _answer({"prompt": {"type": "string"}, **_FILE, "speciesnet": _SPECIESNET}),
 }
 QUESTIONS: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(
         ["prompt", "files"],
         {

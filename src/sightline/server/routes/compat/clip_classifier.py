@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from sightline.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
 from sightline.imaging import Picture
+from sightline.imaging.formats import UnknownFormat
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.residency import ModelState, Residency
@@ -116,7 +117,7 @@ def _opened(analyzer: Analyzer, data: bytes) -> Picture:
     """
     try:
         picture = analyzer.open(data, max_bytes=analyzer.settings.classify_max_bytes)
-    except UnsupportedImage:  # it names the formats of other routes
+    except UnknownFormat:  # it names the formats of other routes
         raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED}.") from None
     if picture.facts.format not in FORMATS:
         raise UnsupportedImage(f"This is a {picture.facts.format.upper()} image; {_ACCEPTED}.")
