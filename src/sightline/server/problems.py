@@ -135,7 +135,10 @@ def install(app: FastAPI) -> None:
         if isinstance(error, errors.InsufficientStorage):
             _log.error("cannot store an upload: %s", error.__cause__)
         elif status_of(error) >= 500 and not isinstance(error, errors.ModelError):
-            _log.error("request %s failed", request_id_of(request), exc_info=error)
+            unexpected = status_of(error) == 500
+            _log.error(
+                "request %s failed: %s", request_id_of(request), error, exc_info=error if unexpected else None
+            )
         return error_response(request, error)
 
     async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -78,19 +78,17 @@ def _form(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
 HEALTH: dict[str, Any] = {
     "responses": {
         "200": {
-            "description": "Uploads can be buffered and a vision-language model is configured.",
-            "content": {
-                "application/json": {"schema": {"type": "object", "properties": {"status": {"const": "ok"}}}}
-            },
-        },
-        "503": {
-            "description": "Something is missing; 'checks' says what.",
+            "description": "ok: uploads can be buffered and a vision-language model is configured. degraded: "
+            "'checks' says what is missing.",
             "content": {
                 "application/json": {
                     "schema": {
                         "type": "object",
+                        "required": ["status"],
                         "properties": {
-                            "status": {"const": "degraded"},
+                            "status": {"enum": ["ok", "degraded"]},
+                            "temp_dir_ready": {"type": "boolean"},
+                            "gemini_api_configured": {"type": "boolean"},
                             "checks": {"type": "object", "additionalProperties": {"type": "string"}},
                         },
                     }
@@ -119,7 +117,10 @@ QUESTIONS: dict[str, Any] = {
     "responses": _answer(
         {
             "prompt": {"type": "string"},
-            "image_count": {"type": "integer"},
+            "schema": {"type": "object", "description": "What each answer had to fit."},
+            "gemini_model": {"type": "string", "description": "What answered, Gemini or another."},
+            "total_images": {"type": "integer"},
+            "image_count": {"type": "integer", "description": "The same."},
             "group_count": {"type": "integer"},
             "error_count": {"type": "integer"},
             "groups": {
@@ -127,13 +128,15 @@ QUESTIONS: dict[str, Any] = {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "category_label": {"type": "string"},
+                        "group": {"type": "string"},
+                        "category_label": {"type": "string", "description": "The same."},
                         "grouped_by": {
                             "type": "string",
                             "description": "The field of the answers that the label is from, or 'image'.",
                         },
                         "count": {"type": "integer"},
-                        "images": {
+                        "images": {"type": "array", "description": "The same as items."},
+                        "items": {
                             "type": "array",
                             "items": {
                                 "type": "object",
