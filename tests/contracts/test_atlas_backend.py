@@ -119,9 +119,22 @@ SPECIESNET = {
         {"label_raw": "vehicle", "display_name": "vehicle", "score": 0.002},
     ],
     "detections": [
-        {"label": "animal", "conf": 0.92, "bbox": pytest.approx([0.12, 0.33, 0.56, 0.41], abs=1e-6)},
-        {"label": "human", "conf": 0.05, "bbox": pytest.approx([0, 0, 0.5, 0.5], abs=1e-6)},
+        {
+            "label": "animal",
+            "conf": 0.92,
+            "bbox": pytest.approx([0.12, 0.33, 0.56, 0.41], abs=1e-6),
+            "category": "1",
+        },
+        {
+            "label": "human",
+            "conf": 0.05,
+            "bbox": pytest.approx([0, 0, 0.5, 0.5], abs=1e-6),
+            "category": "2",
+        },
     ],
+    # Beside the README's fields, as that service sent them.
+    "prediction_source": "classifier",
+    "model_version": "4.0.3a",
 }
 
 

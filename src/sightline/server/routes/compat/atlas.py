@@ -238,9 +238,10 @@ def _written(outcome: Outcome) -> dict[str, Any]:
         "prediction_score": found["prediction_score"],
         "top_classes": _top_classes(found["classifications"]),
         "detections": [
-            {"label": each["label"], "conf": each["conf"], "bbox": each["bbox"]}
-            for each in found["detections"]
+            {key: each[key] for key in ("label", "conf", "bbox", "category")} for each in found["detections"]
         ],
+        "prediction_source": found["prediction_source"],
+        "model_version": found["model_version"],
     }
 
 

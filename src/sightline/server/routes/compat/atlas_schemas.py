@@ -14,6 +14,8 @@ _SPECIESNET = {
         "prediction": {"type": "string", "examples": ["odocoileus_virginianus"]},
         "prediction_display_name": {"type": "string"},
         "prediction_score": {"type": "number"},
+        "prediction_source": {"type": "string", "description": "Which rule of the ensemble decided."},
+        "model_version": {"type": "string", "description": "The release of SpeciesNet."},
         "top_classes": {
             "type": "array",
             "items": {
@@ -32,6 +34,7 @@ _SPECIESNET = {
                 "properties": {
                     "label": {"enum": ["animal", "human", "vehicle"]},
                     "conf": {"type": "number"},
+                    "category": {"type": "string", "description": "1 animal, 2 human, 3 vehicle."},
                     "bbox": {
                         "type": "array",
                         "items": {"type": "number"},
