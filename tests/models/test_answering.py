@@ -24,6 +24,7 @@ from sightline.errors import (
     ProviderTimeout,
     QuotaExceeded,
 )
+from sightline.extras import how_to_add
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelDefinition, Runs, gemini, openai_compatible
 from sightline.models.answering import (
@@ -458,14 +459,14 @@ def test_the_missing_extra_is_said(name: str, package: str, monkeypatch: pytest.
     definition = DEFINITIONS[name]
     settings = Settings(gemini_api_key=SecretStr(KEY), vlm_base_url="http://127.0.0.1:9", vlm_model="m")
     assert definition.connect is not None
-    assert definition.lacking(settings) == "pip install 'sightline[ask]'", "or lists would call it configured"
-    with pytest.raises(ModelUnavailable, match=r"is not configured: pip install 'sightline\[ask\]'"):
+    assert definition.lacking(settings) == how_to_add("ask"), "or lists would call it configured"
+    with pytest.raises(ModelUnavailable, match="is not configured: run make extras"):
         definition.connect(settings)
 
 
 def test_a_package_is_missed_with_all_above_it() -> None:
-    assert uninstalled("no_such_package.genai") == "pip install 'sightline[ask]'"
-    assert uninstalled("json.no_such_module") == "pip install 'sightline[ask]'"
+    assert uninstalled("no_such_package.genai") == how_to_add("ask")
+    assert uninstalled("json.no_such_module") == how_to_add("ask")
     assert uninstalled("json.decoder") is None
 
 

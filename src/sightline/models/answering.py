@@ -26,6 +26,7 @@ from sightline.errors import (
     QuotaExceeded,
     SightlineError,
 )
+from sightline.extras import how_to_add
 from sightline.imaging import View, encode_jpeg, fit_within
 from sightline.models.answer_text import read_json, without_thoughts
 from sightline.subjects import Question
@@ -76,7 +77,7 @@ def uninstalled(module: str) -> str | None:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:  # the package above it is missing too
         spec = None
-    return None if spec else "pip install 'sightline[ask]'"
+    return None if spec else how_to_add("ask")
 
 
 class Answerer:

@@ -67,11 +67,13 @@ def rates(settings: Settings) -> tuple[str, ...]:
     return (f"{settings.rate_limit_requests}/{settings.rate_limit_window_s} seconds",)
 
 
+@router.head(HEALTH, include_in_schema=False)
 @router.get(HEALTH, openapi_extra=atlas_schemas.HEALTH)
 async def healthz(request: Request) -> Response:
     """``{"status": "ok"}`` when uploads can be buffered and a vision-language model is configured.
 
-    503 with what is wrong otherwise; the routes that need none of it work all the same.
+    Otherwise what is missing, also with 200, as the replaced service: a container's probe would else end a
+    server of which only one route cannot be used. ``/readyz`` is for balancers.
     """
     analyzer = analyzer_of(request)
     checks = {
@@ -80,7 +82,14 @@ async def healthz(request: Request) -> Response:
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})
-    return JSONResponse({"status": "degraded", "checks": checks}, 503)
+    return JSONResponse(
+        {
+            "status": "degraded",
+            "temp_dir_ready": checks["temp_directory"] == "ok",
+            "gemini_api_configured": checks["vision_language_model"] == "ok",
+            "checks": checks,
+        }
+    )
 
 
 @router.post("/uploadfile/", openapi_extra=atlas_schemas.UPLOAD)
@@ -234,9 +243,10 @@ def _written(outcome: Outcome) -> dict[str, Any]:
         "prediction_score": found["prediction_score"],
         "top_classes": _top_classes(found["classifications"]),
         "detections": [
-            {"label": each["label"], "conf": each["conf"], "bbox": each["bbox"]}
-            for each in found["detections"]
+            {key: each[key] for key in ("label", "conf", "bbox", "category")} for each in found["detections"]
         ],
+        "prediction_source": found["prediction_source"],
+        "model_version": found["model_version"],
     }
 
 

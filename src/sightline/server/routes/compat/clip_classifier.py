@@ -33,6 +33,7 @@ from sightline.types import Capability
 ROUTE = "/classify"
 TASK = Task("classify", "classify_zero_shot", {"label_set": "map-or-aerial"})
 RULE = "is_map_or_aerial"
+WANTED = ("maps", "aerial_satellite")
 FORMATS = frozenset({"jpeg", "png", "gif", "bmp", "tiff"})
 _ACCEPTED = "JPG, PNG, GIF, BMP and TIFF are accepted"
 
@@ -47,6 +48,7 @@ def max_body_bytes(settings: Settings) -> int:
     return settings.classify_max_bytes + _FORM_BYTES
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", openapi_extra=schemas.CLASSIFIER_HEALTH)
 async def health(request: Request) -> Response:
     """200 while pictures can be classified, perhaps after a model has been loaded or downloaded; else 503."""
@@ -144,7 +146,8 @@ def _written(outcome: Outcome) -> dict[str, Any]:
     is_map_or_aerial = found["verdicts"][RULE]
     return {
         "is_map_or_aerial": is_map_or_aerial,
-        "confidence": found["confidence"],
+        # As that service: how sure it is of the kinds it downloads, also where neither won.
+        "confidence": max(found["probabilities"][label] for label in WANTED),
         "classification": found["label"],
         "probabilities": found["probabilities"],
         # The service that the contract is of downloads what is a map or from above, and nothing else.
