@@ -234,7 +234,7 @@ class Analyzer:
             _log.exception("operation %s", task.operation.name)
             error = SightlineError("internal error; the server's log has the details")
             status, answer = Status.ERROR, None
-        if scene.picture is not None and scene.picture.is_filled:
+        if scene.is_filled:
             trace.warnings.append(_FILLED)
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)

@@ -59,6 +59,11 @@ class Scene:
             raise InvalidRequest("this operation needs an image and the request has none")
         return self._picture
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is a picture and a part of it was missing from its file."""
+        return self._picture is not None and self._picture.is_filled
+
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
 
