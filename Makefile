@@ -30,7 +30,7 @@ check: $(VENV)/.dev  ## lint, types, import rules
 	$(BIN)/lint-imports
 
 parity: $(PARITY)/.done  ## compare full-size models with the reference libraries (downloads torch, 6 GB)
-	$(PARITY)/bin/pytest -m parity tests/parity tests/export
+	$(PARITY)/bin/pytest -m parity tests/parity
 
 bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same weights
 	$(PARITY)/bin/python -m bench

@@ -10,7 +10,6 @@ from typing import Any
 from sightline import models, operations
 from sightline.server.problems import described_codes
 from sightline.settings import Settings, described
-from sightline.weights.sources import Built
 
 HERE = Path(__file__).parent
 
@@ -64,7 +63,7 @@ def _figure(value: int, unit: float, digits: str, letter: str) -> str:
 
 def _megabytes(card: models.ModelCard) -> str:
     """Size of the download, if all of it is known."""
-    sizes = [artifact.size_bytes for artifact in card.artifacts if not isinstance(artifact.sources[0], Built)]
+    sizes = [artifact.size_bytes for artifact in card.artifacts if artifact.is_downloaded]
     return f"{sum(size for size in sizes if size) / 1e6:.0f} MB" if sizes and all(sizes) else "–"
 
 

@@ -79,7 +79,7 @@ def cup() -> bytes:
 
 
 def small_clip_graph(path: Path) -> None:
-    """A graph with the signature of the exporter's image tower and a few random weights.
+    """A graph with the signature of the image tower and a few random weights.
 
     It averages 32×32 patches and projects them: real arithmetic on real pixels, in a millisecond.
     """

@@ -241,9 +241,9 @@ def _reads_environment(tree: ast.Module) -> bool:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """The command line may set variables for what it starts, and the package those that silence libraries; an
-    exporter's process is handed all, unread, and one that draws PDFs the few that Python itself needs."""
-    exempt = ("__init__.py", "settings.py", "cli/", "weights/exporting.py", "imaging/pdf.py")
+    """The command line may set variables for what it starts, and the package those that silence libraries. A
+    process that draws PDFs gets the few that Python itself needs."""
+    exempt = ("__init__.py", "settings.py", "cli/", "imaging/pdf.py")
     readers = [
         path.relative_to(SOURCE).as_posix()
         for path in SOURCE.rglob("*.py")

@@ -40,7 +40,6 @@
     │   ├── SourceMissing             it answered: no such file
     │   ├── DigestMismatch            a file's sha256 is not the expected one
     │   ├── OfflineRefused            a download was needed in offline mode
-    │   ├── ExportFailed              an exporter's environment or run failed
     │   ├── CheckpointInvalid         a checkpoint is damaged, unsafe or of another model
     │   └── BundleInvalid             a bundle is damaged, foreign or unsafe
     ├── ArchiveError                  a public archive: its search and its documents
@@ -242,10 +241,6 @@ class DigestMismatch(WeightsError):
 
 class OfflineRefused(WeightsError):
     code = "offline"
-
-
-class ExportFailed(WeightsError):
-    code = "export_failed"
 
 
 class CheckpointInvalid(WeightsError):

@@ -45,7 +45,7 @@ NUMBERS = Artifact(
 MODELS = (
     ModelDefinition(card("mean"), lambda files, graphs: Mean()),
     ModelDefinition(
-        card("weighed", artifacts=(NUMBERS,), exporter="weighing"), lambda files, graphs: Mean()
+        card("weighed", artifacts=(NUMBERS,)), lambda files, graphs: Mean()
     ),
 )
 """

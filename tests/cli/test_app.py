@@ -23,7 +23,7 @@ def test_help_names_every_command(started) -> None:
         ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["wildlife"], ["operations"],
         ["settings"],
         ["doctor"],
-        *(["models", name] for name in ("list", "pull", "export", "adopt", "verify", "remove")),
+        *(["models", name] for name in ("list", "pull", "adopt", "verify", "remove")),
         *(["models", name] for name in ("bundle", "import")),
         *(["koop", name] for name in ("download", "status", "report")),
         *(

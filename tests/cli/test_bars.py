@@ -11,7 +11,7 @@ from sightline.weights.sources import Artifact, Built, UrlFile
 from sightline.weights.store import Wanted
 
 WANTED = Wanted(
-    model="m", licence="MIT", homepage="https://example.org", preprocessing="p", exporter=None,
+    model="m", licence="MIT", homepage="https://example.org", preprocessing="p",
     artifacts=(
         Artifact("a.onnx", (UrlFile("https://example.org/a"),)),
         Artifact("index.npy", (Built(("a.onnx",), lambda inputs, output, report: None),)),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from sightline.errors import ExportFailed
 from sightline.runtime.graphs import Graphs
 from sightline.settings import Settings
 
@@ -17,22 +16,6 @@ def listed(sightline, name: str = "weighed") -> dict[str, Any]:
     result = sightline("models", "list", "--json")
     assert result.exit_code == 0, result.output
     return next(row for row in json.loads(result.stdout) if row["name"] == name)
-
-
-@pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stands in for the environment with torch: writes the files at once; returns what it was asked."""
-    asked: dict[str, Any] = {}
-
-    def run_exporter(family: str, *, output: Path, log: Any, **more: Any) -> None:
-        asked.update(more, family=family)
-        if asked["seed"] == 13:
-            raise ExportFailed("the exporter ended with 1")
-        log("making it")
-        (output / "numbers.bin").write_bytes(b"random numbers")
-
-    monkeypatch.setattr("sightline.weights.exporting.run_exporter", run_exporter)
-    return asked
 
 
 def test_list_tells_missing_from_installed(sightline) -> None:
@@ -115,7 +98,7 @@ def test_pull_offline_says_what_else_would_do(sightline) -> None:
     assert "sightline models import" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["pull", "export", "remove"])
+@pytest.mark.parametrize("command", ["pull", "remove"])
 def test_names_are_asked_for_and_checked(sightline, command: str) -> None:
     if command != "pull":  # which takes what the operations use by default
         none = sightline("models", command)
@@ -208,63 +191,13 @@ def test_a_bundle_of_what_is_missing_or_to_nowhere_fails(sightline) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_random_weights_are_said_to_be_random(sightline, photo, exporter, monkeypatch) -> None:
-    result = sightline("models", "export", "weighed", "--weights", "random", "--seed", "7", "--size", "tiny")
-    assert result.exit_code == 0, result.output
-    assert "random weights" in result.stdout
-    assert "making it" in result.stderr
-    hub = exporter.pop("hub_endpoint")
-    assert hub.startswith("http://127.0.0.1:")
-    assert exporter == {
-        "family": "weighing", "model": "weighed", "weights": "random", "seed": 7, "size": "tiny",
-        "offline": False, "hub_token": None, "source": None, "trusted_sha256": None,
-    }  # fmt: skip
+def test_random_weights_are_said_to_be_random(sightline, photo, plugins: Path, monkeypatch) -> None:
+    path = plugins / "models" / "mean.py"
+    draw = "made_up=lambda output, recipe: output.write_bytes(b'drawn'), size_bytes"
+    path.write_text(path.read_text().replace("size_bytes", draw))
+    assert sightline("models", "pull", "weighed", "--random").exit_code == 0
     assert listed(sightline)["state"] == "random, not allowed"
     monkeypatch.setenv("SIGHTLINE_ALLOW_RANDOM_WEIGHTS", "1")
     assert (listed(sightline)["state"], listed(sightline)["provenance"]) == ("random", "random")
     answer = sightline("analyze", photo(), "--task", "brightness:model=weighed")
     assert "random weights" in answer.stdout
-
-
-def test_published_weights_of_the_users_go_to_the_exporter(sightline, exporter, tmp_path: Path) -> None:
-    (tmp_path / "w.pt").touch()
-    result = sightline("models", "export", "weighed", "--from", "w.pt", "--trust", "aB" * 32)
-    assert result.exit_code == 0, result.output
-    assert (exporter["source"], exporter["trusted_sha256"]) == (Path("w.pt"), "aB" * 32)
-    assert listed(sightline)["provenance"] == "exported"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--trust", "abc"], "64 hexadecimal digits"),
-        (["--from", "gone.pt"], "does not exist"),
-        (["--weights", "random", "--trust", "0" * 64], "random ones come from nowhere"),
-    ],
-)
-def test_odd_published_weights_are_refused(sightline, exporter, options: list[str], message: str) -> None:
-    result = sightline("models", "export", "weighed", *options)
-    assert result.exit_code != 0
-    assert message in " ".join(result.stderr.replace("│", " ").split())
-    assert not exporter
-
-
-def test_an_export_leaves_nothing_else_behind(sightline, exporter, tmp_path: Path) -> None:
-    assert sightline("models", "export", "weighed").exit_code == 0
-    assert listed(sightline)["provenance"] == "exported"
-    assert not list((tmp_path / "store").glob(".export-*"))
-
-
-def test_a_failed_export_is_one_line(sightline, exporter, tmp_path: Path) -> None:
-    result = sightline("models", "export", "weighed", "--weights", "random", "--seed", "13")
-    assert (result.exit_code, result.stderr) == (1, "error: the exporter ended with 1\n")
-    assert listed(sightline)["state"] == "missing"
-    assert not list((tmp_path / "store").glob(".export-*"))
-
-
-def test_export_knows_what_it_cannot_do(sightline, exporter) -> None:
-    tiny = sightline("models", "export", "weighed", "--size", "tiny")
-    assert (tiny.exit_code, "--weights random" in tiny.stderr) == (2, True)
-    none = sightline("models", "export", "mean")
-    assert (none.exit_code, "has no exporter" in none.stderr) == (1, True)
-    assert exporter == {}

@@ -86,8 +86,12 @@ def test_a_file_that_does_not_fit_changes_nothing(sightline, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
-        (NAME, ["md.onnx"], "'md.onnx' is not FILE=PATH with one of megadetector-v5a's: detector.onnx"),
-        (NAME, ["model.onnx=md.onnx"], "with one of megadetector-v5a's: detector.onnx"),
+        (
+            NAME,
+            ["md.onnx"],
+            "'md.onnx' is not FILE=PATH with one of megadetector-v5a's: checkpoint.pt, ",
+        ),
+        (NAME, ["model.onnx=md.onnx"], "with one of megadetector-v5a's: checkpoint.pt, detector.onnx"),
         (NAME, ["detector.onnx=gone.onnx"], "there is no file 'gone.onnx' to take for detector.onnx"),
         (NAME, ["detector.onnx="], "there is no file '' to take"),
         (NAME, ["detector.onnx=here", "detector.onnx=here"], "detector.onnx is given twice"),

@@ -166,7 +166,7 @@ def test_several_models_have_a_bar_of_all_downloads(monkeypatch: pytest.MonkeyPa
             "c", (UrlFile("https://example.org/c"),), sha256="0" * 64, size_bytes=6_000_000, intermediate=True
         )
         graph = Artifact("g", (Built(("c",), lambda inputs, output, report: None),))
-        return Wanted(model, (checkpoint, graph, *more), "MIT", "https://example.org", "p", None)
+        return Wanted(model, (checkpoint, graph, *more), "MIT", "https://example.org", "p")
 
     one = want("one")
     two = want("two", Artifact("t", (UrlFile("https://example.org/t"),), size_bytes=4_000_000))

@@ -63,7 +63,7 @@ def hub_graph(folder: Path, outputs: dict | None = None) -> Path:
 
 
 def own_graph(folder: Path) -> Path:
-    """Our exporter's signature: uint8 [N, 224, 224, 3], normalised inside."""
+    """Our graph's signature: uint8 [N, 224, 224, 3], normalised inside."""
     mean, std = np.array(clip.SQUARE.mean), np.array(clip.SQUARE.std)
     head = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),

@@ -12,7 +12,6 @@ from PIL import Image
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelCard, catalogue, dinov2
 from sightline.types import Capability
-from sightline.weights.sources import Exported
 
 
 def card(name: str) -> ModelCard:
@@ -61,10 +60,3 @@ def test_the_two_sizes_are_models_and_spaces_of_their_own() -> None:
     for each in cards:
         assert each.capabilities == {Capability.IMAGE_EMBEDDING}
         assert each.licence == "Apache-2.0"
-
-
-def test_weights_come_from_the_exporter_only() -> None:
-    """No file on the hub is known to interpolate positions as the original does."""
-    for each in dinov2.MODELS:
-        (artifact,) = each.card.artifacts
-        assert artifact.sources == (Exported("dinov2"),)

@@ -31,7 +31,7 @@ def _installing(clock: Clock, *sizes: int | None) -> Installing:
         for number, size in enumerate(sizes)
     )
     graph = Artifact("graph.onnx", (Built(("file-0",), lambda inputs, output, report: None),))
-    return Installing(Wanted("some-model", (*files, graph), "MIT", "https://example.org", "p", None), clock)
+    return Installing(Wanted("some-model", (*files, graph), "MIT", "https://example.org", "p"), clock)
 
 
 def test_bytes_of_all_files_are_added_up_and_steps_of_building_are_not(clock: Clock) -> None:

@@ -106,9 +106,9 @@ async def test_random_weights_are_marked_in_the_answer(
     start: Any, define: Any, mean_colour: Any, photo: Picture, tmp_path: Any
 ) -> None:
     from sightline.runtime.residency import wanted
-    from sightline.weights.sources import Artifact, Exported
+    from sightline.weights.sources import Artifact
 
-    files = (Artifact("weights.bin", (Exported("tiny"),)),)
+    files = (Artifact("weights.bin", ()),)
     definition = define("dice", mean_colour, Capability.IMAGE_EMBEDDING, files=files, space=SPACE)
     analyzer = start(definition, allow_random_weights=True)
     (tmp_path / "made").mkdir()

@@ -24,11 +24,11 @@ from sightline.runtime import residency as residency_module
 from sightline.runtime.residency import ModelState, Residency, wanted
 from sightline.runtime.telemetry import begin_trace
 from sightline.types import Provenance
-from sightline.weights.sources import Artifact, Exported
+from sightline.weights.sources import Artifact
 from sightline.weights.store import Store
 
 WAIT_S = 10.0
-FILES = (Artifact("weights.bin", (Exported("tiny"),)),)
+FILES = (Artifact("weights.bin", ()),)
 
 Reside = Callable[..., Residency]
 

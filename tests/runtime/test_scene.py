@@ -18,7 +18,7 @@ from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import begin_trace
 from sightline.types import Box, Capability, Detection, FaceContext, PixelBox, Region, Target
-from sightline.weights.sources import Artifact, Exported
+from sightline.weights.sources import Artifact
 
 WAIT_S = 10.0
 PERSON = Detection(Box(10.9, 5.2, 40.7, 44.9), 0.9, "person")
@@ -260,7 +260,7 @@ async def test_other_things_than_persons_do_not_count(start: Any, detectors: Any
 async def test_without_the_person_detectors_weights_a_face_is_found_all_the_same(
     start: Any, define: Any, finder: Any, photo: Picture
 ) -> None:
-    missing = (Artifact("boxes.onnx", (Exported("nothing"),)),)
+    missing = (Artifact("boxes.onnx", ()),)
     persons = define("persons", finder(found(PERSON)), Capability.PERSON_BOXES, files=missing)
     analyzer = start(persons, define("faces", finder(found(FACE)), Capability.FACE_BOXES))
     async with a_scene(analyzer, photo) as scene:

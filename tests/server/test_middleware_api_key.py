@@ -215,10 +215,10 @@ SECRET_WORD = re.compile(r"(^|_)(api_?keys?|secrets?|tokens?|passwords?)($|_)|(^
 
 
 def _sources() -> Iterator[Path]:
-    """All but models and exporters, whose tokens are words of a vocabulary."""
+    """All but models, whose tokens are words of a vocabulary."""
     root = Path(sightline.__file__).parent
     for path in root.rglob("*.py"):
-        if path.relative_to(root).parts[0] not in ("models", "export"):
+        if path.relative_to(root).parts[0] != "models":
             yield path
 
 

@@ -132,7 +132,7 @@ def test_a_person_without_the_detectors_weights_says_how_to_get_them(client, por
     for task in ("person", "all"):
         assert found[task]["status"] == "error"
         assert found[task]["error"]["code"] == "model_unavailable"
-        assert "sightline models export fasterrcnn-resnet50-fpn" in found[task]["error"]["message"]
+        assert "sightline models pull fasterrcnn-resnet50-fpn" in found[task]["error"]["message"]
     assert found["face"]["status"] == "ok"
     assert found["face"]["data"]["box"] == FACE_BOX
     assert any("whole image" in warning for warning in found["face"]["warnings"])

@@ -216,12 +216,12 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return attempts
 
 
-def _wanted(*artifacts: Artifact | str, model: str = "demo", exporter: str | None = None) -> Wanted:
+def _wanted(*artifacts: Artifact | str, model: str = "demo") -> Wanted:
     """A card's view; a plain name is a hub file of that name in ``org/repo``."""
     full = tuple(
         Artifact(item, (HubFile("org/repo", item),)) if isinstance(item, str) else item for item in artifacts
     )
-    return Wanted(model, full, "MIT", "https://example.org/demo", "square-224", exporter)
+    return Wanted(model, full, "MIT", "https://example.org/demo", "square-224")
 
 
 @pytest.fixture

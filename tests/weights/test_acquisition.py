@@ -67,7 +67,7 @@ def test_what_a_missing_input_keeps_from_being_built(store, built):
 @pytest.mark.parametrize("allowed_provenance", [Provenance.RANDOM, Provenance.EXPORTED])
 def test_adopted_inputs_are_built_from(store, built, tmp_path, allowed_provenance, hub):
     (tmp_path / "raw.bin").write_bytes(b"mine")
-    adopted = store.adopt(built(sha256="0" * 64), tmp_path, allowed_provenance, "exporter")
+    adopted = store.adopt(built(sha256="0" * 64), tmp_path, allowed_provenance, "elsewhere")
     assert adopted.files["table.npy"].read_bytes() == b"mine"
     assert adopted.manifest.files["table.npy"].inputs == {}
     assert hub.seen == []
@@ -116,6 +116,6 @@ def test_cards_that_cannot_be_built(store, wanted, artifact):
 def test_offline_what_is_there_can_still_be_built(make_store, built, hub, no_sockets, root, tmp_path):
     """A build needs no network; only what it is made from might."""
     (tmp_path / "raw.bin").write_bytes(b"mine")
-    adopted = make_store(offline=True).adopt(built(), tmp_path, Provenance.EXPORTED, "exporter")
+    adopted = make_store(offline=True).adopt(built(), tmp_path, Provenance.EXPORTED, "elsewhere")
     assert adopted.files["table.npy"].read_bytes() == b"mine"
     assert no_sockets == []

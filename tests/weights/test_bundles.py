@@ -28,7 +28,7 @@ def full_store(store, cards, tmp_path):
         folder.mkdir()
         (folder / "model.onnx").write_bytes(data)
         (folder / "config.json").write_bytes(b"{}")
-        store.adopt(cards[model], folder, Provenance.EXPORTED, "exporter 'demo'")
+        store.adopt(cards[model], folder, Provenance.EXPORTED, "made elsewhere")
     return store
 
 
@@ -87,7 +87,7 @@ def test_a_bundle_installs_the_same_models_elsewhere(bundle, full_store, other, 
     for item in imported:
         assert other.installed(cards[item.model], verify=True) == item
         assert item.provenance is Provenance.IMPORTED
-        assert item.manifest.origin == "bundle; exporter 'demo'"
+        assert item.manifest.origin == "bundle; made elsewhere"
         assert item.fingerprint == full_store.installed(cards[item.model]).fingerprint
     assert imported[0].files["model.onnx"].read_bytes() == ONE
     assert no_sockets == []
@@ -98,7 +98,7 @@ def test_a_bundle_of_a_bundle_is_still_one(bundle, other, make_store, cards, tmp
     other.bundle([cards["one"]], tmp_path / "again.tar")
     third = make_store(root=tmp_path / "third")
     [item] = third.import_bundle(tmp_path / "again.tar", cards)
-    assert item.manifest.origin == "bundle; exporter 'demo'"
+    assert item.manifest.origin == "bundle; made elsewhere"
 
 
 def test_equal_models_give_equal_bytes_whatever_their_order(full_store, bundle, cards, tmp_path):

@@ -154,7 +154,7 @@ def _pull_and_die(store, card, mark):
         type(item)(item.name, (Built(("checkpoint",), convert),)) if item.name == "model.onnx" else item
         for item in card.artifacts
     )
-    store.pull(type(card)(card.model, artifacts, card.licence, card.homepage, card.preprocessing, None))
+    store.pull(type(card)(card.model, artifacts, card.licence, card.homepage, card.preprocessing))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the store of the test is handed on by forking")

@@ -13,7 +13,6 @@ import pytest
 
 from sightline.errors import (
     DigestMismatch,
-    ExportFailed,
     OfflineRefused,
     SourceMissing,
     SourceUnreachable,
@@ -22,7 +21,7 @@ from sightline.errors import (
 )
 from sightline.settings import Settings
 from sightline.types import Provenance
-from sightline.weights.sources import Built, Exported, HubFile, UrlFile
+from sightline.weights.sources import Artifact, Built, HubFile, UrlFile
 from sightline.weights.store import Store
 
 MODEL = random.Random(2).randbytes(200_000)
@@ -35,7 +34,7 @@ from sightline.weights.sources import Artifact, HubFile
 from sightline.weights.store import Store, Wanted
 root, endpoint = sys.argv[1:]
 artifact = Artifact("model.onnx", (HubFile("org/repo", "model.onnx"),))
-wanted = Wanted("demo", (artifact,), "MIT", "https://example.org/demo", "square-224", None)
+wanted = Wanted("demo", (artifact,), "MIT", "https://example.org/demo", "square-224")
 store = Store(Path(root), offline=False, hub_endpoint=endpoint, hub_token=None, allow_random=False)
 def report(label, done, total):
     print(done, flush=True)
@@ -192,26 +191,21 @@ def test_the_next_source_is_tried(store, wanted, artifact, hub, fault, closed_po
 def test_the_one_line_says_what_where_and_how(make_store, closed_port, wanted, artifact):
     began = time.monotonic()
     store = make_store(hub_endpoint=closed_port, patience=None)
-    card = wanted(
-        artifact("model.onnx", HubFile("org/repo", "m.onnx", "v1"), Exported("clip")),
-        "config.json",
-        exporter="clip",
-    )
+    card = wanted(artifact("model.onnx", HubFile("org/repo", "m.onnx", "v1")), "config.json")
     with pytest.raises(SourceUnreachable) as caught:
         store.pull(card)
     assert time.monotonic() - began < 6
     assert str(caught.value) == (
         "demo: missing model.onnx, config.json; for model.onnx tried hub file org/repo/m.onnx at v1 "
         f"({closed_port.removeprefix('http://')} did not answer); bring it in with "
-        "`sightline models pull demo` where a network exists, `sightline models import BUNDLE` "
-        "or `sightline models export demo`"
+        "`sightline models pull demo` where a network exists, `sightline models pull demo --from PATH` "
+        "or `sightline models import BUNDLE`"
     )
 
 
-def test_what_can_only_be_exported_says_so(store, wanted, artifact):
-    card = wanted(artifact("model.onnx", Exported("clip")), exporter="clip")
-    with pytest.raises(SourceMissing, match=r"model.onnx cannot be downloaded; .*models export demo`$"):
-        store.pull(card)
+def test_what_has_no_source_says_so(store, wanted):
+    with pytest.raises(SourceMissing, match=r"model.onnx cannot be downloaded; .*models import BUNDLE`$"):
+        store.pull(wanted(Artifact("model.onnx", ())))
 
 
 def test_the_gravest_failure_names_the_error(store, wanted, artifact, hub):
@@ -275,22 +269,22 @@ class TestAdopting:
         return folder
 
     def test_an_exported_model(self, store, card, folder, no_sockets):
-        adopted = store.adopt(card, folder, Provenance.EXPORTED, "exporter 'clip'")
+        adopted = store.adopt(card, folder, Provenance.EXPORTED, "an earlier version")
         assert store.installed(card, verify=True) == adopted
         assert adopted.provenance is Provenance.EXPORTED
-        assert adopted.manifest.origin == "exporter 'clip'"
+        assert adopted.manifest.origin == "an earlier version"
         assert adopted.files["model.onnx"].read_bytes() == b"exported"
         assert sorted(path.name for path in folder.iterdir()) == ["log.txt"]
         assert no_sockets == []
 
     def test_a_pin_is_not_for_exported_files(self, store, wanted, artifact, folder):
         card = wanted(artifact("model.onnx", sha256="0" * 64))
-        store.adopt(card, folder, Provenance.EXPORTED, "exporter")
+        store.adopt(card, folder, Provenance.EXPORTED, "an earlier version")
         assert store.installed(card) is not None
 
-    def test_what_the_exporter_does_not_write_is_pulled(self, store, card, folder, place):
+    def test_what_is_not_given_is_pulled(self, store, card, folder, place):
         (folder / "config.json").unlink()
-        adopted = store.adopt(card, folder, Provenance.EXPORTED, "exporter")
+        adopted = store.adopt(card, folder, Provenance.EXPORTED, "an earlier version")
         assert adopted.files["config.json"].read_bytes() == b"{}"
         assert adopted.manifest.files["config.json"].fetched
         assert not adopted.manifest.files["model.onnx"].fetched
@@ -320,18 +314,18 @@ class TestAdopting:
         assert part.read_bytes() == b"half"
 
     def test_nothing_or_no_plain_file(self, store, card, folder, tmp_path):
-        with pytest.raises(ExportFailed, match="none of its files"):
-            store.adopt(card, tmp_path, Provenance.EXPORTED, "exporter")
+        with pytest.raises(SourceMissing, match="none of its files"):
+            store.adopt(card, tmp_path, Provenance.EXPORTED, "an earlier version")
         (folder / "config.json").unlink()
         (folder / "config.json").symlink_to("/etc/hostname")
-        with pytest.raises(ExportFailed, match="not a plain file"):
-            store.adopt(card, folder, Provenance.EXPORTED, "exporter")
+        with pytest.raises(SourceMissing, match="not a plain file"):
+            store.adopt(card, folder, Provenance.EXPORTED, "an earlier version")
 
     def test_pulling_what_is_missing_keeps_the_provenance(self, store, wanted, card, folder, place):
         (folder / "config.json").unlink()
-        store.adopt(wanted("model.onnx"), folder, Provenance.EXPORTED, "exporter 'clip'")
+        store.adopt(wanted("model.onnx"), folder, Provenance.EXPORTED, "an earlier version")
         pulled = store.pull(card)
-        assert (pulled.provenance, pulled.manifest.origin) == (Provenance.EXPORTED, "exporter 'clip'")
+        assert (pulled.provenance, pulled.manifest.origin) == (Provenance.EXPORTED, "an earlier version")
         assert pulled.files["model.onnx"].read_bytes() == b"exported"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sightline.errors import ConfigurationError
 from sightline.weights.manifest import FileRecord
-from sightline.weights.sources import Built, Exported
+from sightline.weights.sources import Built
 
 A, B = "a" * 64, "b" * 64
 
@@ -26,16 +26,11 @@ def test_two_artifacts_of_one_name_are_refused(wanted):
         wanted("a", "a")
 
 
-def test_the_instructions_name_the_exporter_only_where_there_is_one(wanted):
+def test_the_instructions_name_every_way_in(wanted):
     assert wanted("a").instructions == (
-        "`sightline models pull demo` where a network exists or `sightline models import BUNDLE`"
+        "`sightline models pull demo` where a network exists, `sightline models pull demo --from PATH` or "
+        "`sightline models import BUNDLE`"
     )
-    assert wanted("a", exporter="clip").instructions.endswith(" or `sightline models export demo`")
-
-
-def test_a_model_that_is_only_exported_is_not_to_be_pulled(wanted, artifact):
-    card = wanted(artifact("model.onnx", Exported("clip")), exporter="clip")
-    assert card.instructions == "`sightline models import BUNDLE` or `sightline models export demo`"
 
 
 def test_which_files_still_fit_the_card(wanted, artifact):
@@ -43,7 +38,7 @@ def test_which_files_still_fit_the_card(wanted, artifact):
     card = wanted(artifact("model.onnx", sha256=A), artifact("raw.bin", sha256=A, intermediate=True), built)
     fits = [
         ("model.onnx", FileRecord(A, 1, "hub", fetched=True)),
-        ("model.onnx", FileRecord(B, 1, "exporter")),
+        ("model.onnx", FileRecord(B, 1, "elsewhere")),
         ("table.npy", FileRecord(B, 1, "built", inputs={"raw.bin": A})),
     ]
     unfit = [

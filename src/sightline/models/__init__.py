@@ -54,7 +54,6 @@ class ModelCard:
         similarity_scale: what the cosine of a picture's and a text's vector is multiplied by before a softmax
             over texts, as the model was trained; None where there is no such thing.
         max_batch: most items one ``infer`` call gets; of a model elsewhere, most questions under way.
-        exporter: family in ``sightline.export`` that can make the artifacts, if any.
         runs: where its work is done.
     """
 
@@ -70,7 +69,6 @@ class ModelCard:
     space: str | None = None
     similarity_scale: float | None = None
     max_batch: int = 16
-    exporter: str | None = None
     runs: Runs = Runs.IN_SLOT
 
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sightline.weights.sources import Built
 from sightline.weights.wanted import Wanted
 
 # The rate is that of the last seconds: long enough to bridge a stall, short enough to follow a change.
@@ -51,9 +50,7 @@ class Installing:
         self._clock = clock
         self._lock = threading.Lock()
         self._sizes: dict[str, int | None] = {
-            artifact.name: artifact.size_bytes
-            for artifact in want.artifacts
-            if not isinstance(artifact.sources[0], Built)
+            artifact.name: artifact.size_bytes for artifact in want.artifacts if artifact.is_downloaded
         }
         self._done: dict[str, int] = {}
         self._step = ""

@@ -13,7 +13,6 @@ from sightline.runtime.directory import Directory
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
 from sightline.types import Capability
-from sightline.weights.sources import Artifact, Built
 from sightline.weights.store import Store
 
 
@@ -80,8 +79,8 @@ def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
     sizes: dict[str, int | None] = {}
     for name in names:
         for artifact in catalogue[name].card.artifacts:
-            if not isinstance(artifact.sources[0], Built):
-                sizes[_identity(artifact)] = artifact.size_bytes
+            if artifact.is_downloaded:
+                sizes[artifact.identity] = artifact.size_bytes
     known = [size for size in sizes.values() if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 
@@ -137,7 +136,3 @@ def _of(
 
 def _megabytes(entry: Readiness) -> str:
     return "size unknown" if entry.download_bytes is None else f"{entry.download_bytes / 1e6:,.0f} MB"
-
-
-def _identity(artifact: Artifact) -> str:
-    return artifact.sha256 or str(artifact.sources[0])

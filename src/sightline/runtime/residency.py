@@ -82,7 +82,6 @@ def wanted(definition: ModelDefinition) -> Wanted:
         licence=card.licence,
         homepage=card.homepage,
         preprocessing=card.preprocessing,
-        exporter=card.exporter,
     )
 
 

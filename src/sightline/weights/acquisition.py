@@ -28,7 +28,6 @@ from sightline.weights.sources import (
     ArchiveMember,
     Artifact,
     Built,
-    Exported,
     Fetched,
     Recipe,
     Report,
@@ -76,7 +75,7 @@ class Acquisition:
             fetched from there.
         recipe: how random weights that are not given are made up; None where all have to be given.
         before: what is installed already; its recorded digests are enforced.
-        given: finished files by artifact name, as an exporter wrote them.
+        given: finished files by artifact name.
     """
 
     wanted: Wanted
@@ -188,8 +187,7 @@ class Acquisition:
             try:
                 if isinstance(source, Built):
                     return self._build(artifact, source)
-                if not isinstance(source, Exported):
-                    return self._fetch(artifact, source)
+                return self._fetch(artifact, source)
             except _Unobtainable as failure:
                 failures.extend(failure.failures)
             except _GRAVITY as error:
@@ -339,7 +337,7 @@ def origin_of(recipe: Recipe) -> str:
 
 
 class _Unobtainable(Exception):
-    """No source of an artifact worked. An artifact that is only exported has no failures to tell."""
+    """No source of an artifact worked. An artifact without sources has no failures."""
 
     def __init__(self, artifact: str, failures: list[tuple[Source, WeightsError]]) -> None:
         super().__init__(artifact)

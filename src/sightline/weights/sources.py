@@ -86,18 +86,8 @@ class Built:
         return f"built from {', '.join(self.inputs)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """Written by ``sightline models export`` with the exporter family of that name."""
-
-    exporter: str
-
-    def __str__(self) -> str:
-        return f"exporter {self.exporter!r}"
-
-
 Fetched = HubFile | WheelFile | UrlFile | ArchiveMember
-Source = Fetched | Built | Exported
+Source = Fetched | Built
 
 
 def key_of(source: Fetched) -> str:
@@ -136,3 +126,13 @@ class Artifact:
     size_bytes: int | None = None
     intermediate: bool = False
     made_up: Callable[[Path, Recipe], None] | None = None
+
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether it is fetched from somewhere, rather than built here or only given by the user."""
+        return bool(self.sources) and not isinstance(self.sources[0], Built)
+
+    @property
+    def identity(self) -> str:
+        """Equal for artifacts of several models that are one download."""
+        return self.sha256 or (str(self.sources[0]) if self.sources else self.name)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sightline.errors import ExportFailed, OfflineRefused, SourceMissing, WeightsError
+from sightline.errors import OfflineRefused, SourceMissing, WeightsError
 from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights import bundles, offers
@@ -178,13 +178,13 @@ class Store:
         origin: str,
         report: Report = silent,
     ) -> Installed:
-        """Move finished files (of an exporter) from ``folder`` into the store.
+        """Move finished files from ``folder`` into the store.
 
         Artifacts that are not in ``folder`` come from the present installation or their sources; with random
         weights, from wheels or by being built, never from a hub or a URL.
 
         Raises:
-            ExportFailed: ``folder`` holds none of the artifacts, or something that is no plain file.
+            SourceMissing: ``folder`` holds none of the artifacts, or something that is not a plain file.
             WeightsError: as ``pull``, for the artifacts that are not in ``folder``.
         """
         given = _given(wanted, folder, origin)
@@ -384,12 +384,12 @@ def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
     for artifact in wanted.artifacts:
         path = folder / artifact.name
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ExportFailed(f"{artifact.name} of {wanted.model} is not a plain file")
+            raise SourceMissing(f"{artifact.name} of {wanted.model} is not a plain file")
         if path.exists():
             record = FileRecord(sha256_of(path), path.stat().st_size, origin)
             given[artifact.name] = Obtained(path, record)
     if not given:
-        raise ExportFailed(f"{wanted.model}: the exporter wrote none of its files")
+        raise SourceMissing(f"{wanted.model}: none of its files is given")
     return given
 
 

@@ -18,7 +18,7 @@ from sightline.weights.manifest import (
     Manifest,
     now,
 )
-from sightline.weights.sources import Artifact, Exported
+from sightline.weights.sources import Artifact
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Wanted:
     licence: str
     homepage: str
     preprocessing: str
-    exporter: str | None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(MODEL_NAME, self.model):
@@ -58,12 +57,8 @@ class Wanted:
     @property
     def instructions(self) -> str:
         """How a person brings the files in, as the end of a sentence."""
-        ways = ["`sightline models import BUNDLE`"]
-        if not (self.exporter and any(_only_exported(artifact) for artifact in self.artifacts)):
-            ways.insert(0, f"`sightline models pull {self.model}` where a network exists")
-        if self.exporter:
-            ways.append(f"`sightline models export {self.model}`")
-        return " or ".join(part for part in (", ".join(ways[:-1]), ways[-1]) if part)
+        pull = f"`sightline models pull {self.model}"
+        return f"{pull}` where a network exists, {pull} --from PATH` or `sightline models import BUNDLE`"
 
     def damaged(self, name: str) -> DigestMismatch:
         """Return the error for an installed file that changed."""
@@ -122,8 +117,3 @@ def built_in(wanted: Wanted) -> Installed:
         created_at=now(),
     )
     return Installed(wanted.model, {}, manifest)
-
-
-def _only_exported(artifact: Artifact) -> bool:
-    """Whether there is nothing to download for it."""
-    return bool(artifact.sources) and all(isinstance(source, Exported) for source in artifact.sources)

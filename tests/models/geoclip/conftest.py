@@ -19,5 +19,5 @@ def released(request: pytest.FixtureRequest) -> Mapping[str, Path]:
     kept = tuple(
         replace(artifact, intermediate=False) for artifact in CARD.artifacts if artifact.intermediate
     )
-    wanted = Wanted("geoclip-released", kept, CARD.licence, CARD.homepage, CARD.preprocessing, None)
+    wanted = Wanted("geoclip-released", kept, CARD.licence, CARD.homepage, CARD.preprocessing)
     return Store(request.config.cache.mkdir("sightline-models")).pull(wanted).files

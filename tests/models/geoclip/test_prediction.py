@@ -32,7 +32,7 @@ COORDINATES = GENERATOR.uniform((-90, -180), (90, 180), (NUM_POINTS, 2))
 
 
 class Brightness:
-    """A graph with the exporter's signature: mean and spread of each colour."""
+    """A graph with the signature of ours: mean and spread of each colour."""
 
     inputs = (TensorSpec("pixels", "uint8", (None, 224, 224, 3)),)
     outputs = (TensorSpec("image_embeds", "float32", (None, WIDTH)),)

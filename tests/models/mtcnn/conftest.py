@@ -79,5 +79,4 @@ def _wanted(name: str, artifacts: tuple[object, ...]) -> Wanted:
         licence=CARD.licence,
         homepage=CARD.homepage,
         preprocessing=CARD.preprocessing,
-        exporter=CARD.exporter,
     )

@@ -63,7 +63,7 @@ MODELS = (ModelDefinition(CARD, lambda files, graphs: Finder()),)
 
 
 def classifier_graph(path: Path) -> None:
-    """The signature of the exporter's: the mean colour, times the logarithms of the shares above."""
+    """The signature of ours: the mean colour, times the logarithms of the shares above."""
     weights = np.log(np.array([RED, GREEN, BLUE], np.float32))
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),

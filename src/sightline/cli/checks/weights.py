@@ -105,11 +105,6 @@ def _ready(settings: Settings, definition: ModelDefinition, installed: Installed
 
 
 def _way_in(settings: Settings, definition: ModelDefinition) -> str:
-    from sightline.weights.sources import Exported
-
     if settings.offline:
         return f"sightline models import M.tar, made by: sightline models bundle M.tar {definition.name}"
-    for artifact in definition.card.artifacts:
-        if all(isinstance(source, Exported) for source in artifact.sources):
-            return f"sightline models export {definition.name}"
     return f"sightline models pull {definition.name}"

@@ -7,28 +7,25 @@ import typer
 from sightline.cli.models.adopting import adopt
 from sightline.cli.models.bundling import bundle, import_
 from sightline.cli.models.drifting import drift
-from sightline.cli.models.exporting import export
 from sightline.cli.models.keeping import remove, verify
 from sightline.cli.models.listing import list_
 from sightline.cli.models.pulling import pull
 
 _HELP = """See, get, check, measure and carry model files.
 
-Many models are downloaded when they are first needed. The others are converted here, once, from their
-published weights.
+Models are downloaded and converted when they are first needed.
 
 [bold]First steps[/]
 
   [cyan]sightline models list[/]                  what there is, and what is missing
   [cyan]sightline models pull clip-vit-b-32[/]    download one now
-  [cyan]sightline models export blip-base[/]      convert one
+  [cyan]sightline models pull wildlife[/]         download what a purpose needs
 """
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP)
 
 app.command("list")(list_)
 app.command("pull")(pull)
-app.command("export")(export)
 app.command("adopt")(adopt)
 app.command("verify")(verify)
 app.command("drift")(drift)

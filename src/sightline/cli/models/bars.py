@@ -14,7 +14,7 @@ from rich.progress import (
 from rich.text import Text
 
 from sightline.cli.console import megabytes, stderr
-from sightline.weights.sources import Artifact, Built, Report
+from sightline.weights.sources import Report
 from sightline.weights.store import Wanted
 
 
@@ -30,10 +30,10 @@ class Bars:
         # By what a file is: how much of it has arrived, and its size where that is known.
         self._done: dict[str, int] = {}
         self._sizes = {
-            _identity(artifact): artifact.size_bytes
+            artifact.identity: artifact.size_bytes
             for want in coming
             for artifact in want.artifacts
-            if _is_downloaded(artifact)
+            if artifact.is_downloaded
         }
         self._total: TaskID | None = None
         self._progress = Progress(
@@ -59,7 +59,7 @@ class Bars:
     def of(self, want: Wanted) -> Report:
         """Return what draws the progress of one of the models."""
         # What is built here reports points under its own name.
-        files = {artifact.name: artifact for artifact in want.artifacts if _is_downloaded(artifact)}
+        files = {artifact.name: artifact for artifact in want.artifacts if artifact.is_downloaded}
 
         def report(label: str, done: int, total: int | None) -> None:
             bar = self._bars.get((want.model, label))
@@ -71,7 +71,7 @@ class Bars:
                 self._bars[want.model, label] = bar
             self._progress.update(bar, completed=done, total=total)
             if label in files:
-                self._add(_identity(files[label]), done, total)
+                self._add(files[label].identity, done, total)
 
         return report
 
@@ -85,14 +85,6 @@ class Bars:
     def _size(self) -> int | None:
         known = [size for size in self._sizes.values() if size is not None]
         return sum(known) if len(known) == len(self._sizes) else None
-
-
-def _is_downloaded(artifact: Artifact) -> bool:
-    return bool(artifact.sources) and not isinstance(artifact.sources[0], Built)
-
-
-def _identity(artifact: Artifact) -> str:
-    return artifact.sha256 or str(artifact.sources[0])
 
 
 class _Done(ProgressColumn):

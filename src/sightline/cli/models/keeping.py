@@ -72,7 +72,7 @@ def remove(
 ) -> None:
     """Delete the files of models, unfinished downloads and random weights included.
 
-    It asks first. They can be had again by [cyan]sightline models pull[/] or [cyan]export[/].
+    It asks first. They can be had again by [cyan]sightline models pull[/].
 
     [bold]Examples[/]
 
