@@ -30,7 +30,7 @@ check: $(VENV)/.dev  ## lint, types, import rules
 	$(BIN)/lint-imports
 
 parity: $(PARITY)/.done  ## compare full-size models with the reference libraries (downloads torch, 6 GB)
-	$(PARITY)/bin/pytest -m parity tests/parity tests/export
+	$(PARITY)/bin/pytest -m parity tests/parity
 
 bench: $(PARITY)/.done  ## measure against a plain PyTorch server on the same weights
 	$(PARITY)/bin/python -m bench
@@ -42,8 +42,7 @@ lock: $(VENV)/bin/uv  ## renew the locked requirements
 	$(LOCK) pyproject.toml -o requirements/base.txt
 	$(LOCK) pyproject.toml --all-extras -o requirements/extras.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml requirements/parity.in requirements/export-clip.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
-	for family in clip blip dinov2; do $(LOCK) requirements/export-$$family.in -c requirements/parity.txt -o src/sightline/export/requirements/$$family.txt || exit; done
+	$(LOCK) pyproject.toml requirements/parity.in --all-extras --group dev -c requirements/dev.txt -o requirements/parity.txt
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)

@@ -15,7 +15,6 @@ import psutil
 from bench import bare, photos, random_models
 from bench.load import Measured, Target, measure
 from bench.servers import free_port, resident_mib, sightline
-from sightline.export import Order
 from sightline.models import geoclip
 from sightline.runtime.graphs import Graphs
 from sightline.settings import Settings
@@ -78,12 +77,10 @@ def library_per_s() -> float:
     import geoclip as library
     import torch
 
-    from sightline.export.clip import reference
-    from sightline.models.clip import TOWERS
+    from bench import originals
 
-    order = Order(model="geoclip", weights="random", seed=random_models.SEED, size="full", output=Path())
     model = library.GeoCLIP(clip_pretrained=False).eval()
-    tower = reference(next(tower for tower in TOWERS if tower.name == "clip-vit-l-14"), order)
+    tower = originals.clip_l_14_image(random_models.SEED)
     model.image_encoder.CLIP.vision_model.load_state_dict(tower.vision_model.state_dict())
     model.image_encoder.CLIP.visual_projection.load_state_dict(tower.visual_projection.state_dict())
     images = photos.jpegs(640, 480, LIBRARY_PICTURES + 1)

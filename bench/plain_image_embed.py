@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,7 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 from transformers import BitImageProcessorPil, BlipImageProcessorPil, CLIPImageProcessorPil
 
-from sightline.export import Order, blip, clip, dinov2, fasterrcnn
-from sightline.models.blip import CHECKPOINTS
-from sightline.models.clip import TOWERS
+from bench import originals
 
 PERSON = 1
 CAPTION_TOKENS = 20
@@ -37,16 +34,11 @@ class Models:
     """All five networks, and what the service does with each."""
 
     def __init__(self, seed: int) -> None:
-        def order(name: str) -> Order:
-            return Order(model=name, weights="random", seed=seed, size="full", output=Path())
-
-        self.detector = fasterrcnn.reference(order("fasterrcnn-resnet50-fpn"))
+        self.detector = originals.fasterrcnn(seed)
         self.faces = MTCNN(keep_all=True)
-        tower = next(tower for tower in TOWERS if tower.name == "clip-vit-b-32")
-        self.clip = clip.reference(tower, order(tower.name))
-        self.dino = dinov2.reference(order(DINO))
-        checkpoint = next(each for each in CHECKPOINTS if each.name == CAPTIONER)
-        self.blip = blip.reference(checkpoint, order(checkpoint.name))
+        self.clip = originals.clip_b_32_image(seed)
+        self.dino = originals.dinov2_base(seed)
+        self.blip = originals.blip_large(seed)
         self.clip_pixels = CLIPImageProcessorPil()
         self.dino_pixels = BitImageProcessorPil(
             size={"shortest_edge": DINO_SIZE},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 
 import torch
 import uvicorn
@@ -17,15 +16,11 @@ from fastapi import FastAPI, UploadFile
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from sightline.export import Order
-from sightline.export.clip import reference
-from sightline.models.clip import TOWERS
+from bench import originals
 
 
 def create(seed: int) -> FastAPI:
-    tower = next(tower for tower in TOWERS if tower.name == "clip-vit-b-32")
-    order = Order(model=tower.name, weights="random", seed=seed, size="full", output=Path())
-    model = reference(tower, order)
+    model = originals.clip_b_32_image(seed)
     processor = CLIPImageProcessor()
     faces = MTCNN(keep_all=True)
     app = FastAPI()

@@ -16,7 +16,9 @@ from sightline.export import Order
 from sightline.export.__main__ import main
 
 
-@pytest.mark.parametrize("family", ["nothing", "__main__", "onnx-file", "../clip", "CLIP", "clip_vocabulary"])
+@pytest.mark.parametrize(
+    "family", ["nothing", "__main__", "onnx-file", "../fasterrcnn", "FASTERRCNN", "made_up_taxonomy"]
+)
 def test_an_unknown_family_is_one_line(
     family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -26,7 +28,10 @@ def test_an_unknown_family_is_one_line(
 
 
 def test_canonical_weights_have_one_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["clip", "--model", "clip-vit-b-32", "--size", "tiny", "--out", str(tmp_path)]) == 1
+    assert (
+        main(["fasterrcnn", "--model", "fasterrcnn-resnet50-fpn", "--size", "tiny", "--out", str(tmp_path)])
+        == 1
+    )
     assert "full size only" in capsys.readouterr().err
 
 
@@ -64,13 +69,15 @@ def test_locks_name_hashes_and_no_index() -> None:
 IMPORTED = """
 import sys
 before = set(sys.modules)
-import sightline.models.clip, sightline.export.__main__
+import sightline.models.fasterrcnn, sightline.export.__main__
 print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))
 """
 
 
 def test_what_the_exporters_import_of_us_is_in_the_lock() -> None:
-    lock = (resources.files("sightline") / "export" / "requirements" / "clip.txt").read_text(encoding="utf-8")
+    lock = (resources.files("sightline") / "export" / "requirements" / "fasterrcnn.txt").read_text(
+        encoding="utf-8"
+    )
     locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
     run = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
     distributions = metadata.packages_distributions()

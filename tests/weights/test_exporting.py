@@ -24,13 +24,13 @@ def _bare_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def run(tmp_path: Path, family: str = "clip", *, offline: bool) -> tuple[str, list[str]]:
+def run(tmp_path: Path, family: str = "fasterrcnn", *, offline: bool) -> tuple[str, list[str]]:
     """The error's message and the lines logged."""
     lines: list[str] = []
     with pytest.raises(ExportFailed) as caught:
         run_exporter(
             family,
-            model="clip-vit-b-32",
+            model="fasterrcnn-resnet50-fpn",
             weights="random",
             seed=0,
             size="tiny",
@@ -41,7 +41,7 @@ def run(tmp_path: Path, family: str = "clip", *, offline: bool) -> tuple[str, li
     return str(caught.value), lines
 
 
-@pytest.mark.parametrize("family", ["nothing", "../clip", "", "Clip"])
+@pytest.mark.parametrize("family", ["nothing", "../fasterrcnn", "", "Fasterrcnn"])
 def test_an_unknown_family_is_refused(tmp_path: Path, family: str) -> None:
     message, lines = run(tmp_path, family, offline=True)
     assert message == f"There is no exporter {family!r}."
@@ -70,8 +70,8 @@ def test_a_log_that_fails_stops_the_exporter(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         run_exporter(
-            "clip",
-            model="clip-vit-b-32",
+            "fasterrcnn",
+            model="fasterrcnn-resnet50-fpn",
             weights="random",
             seed=0,
             size="tiny",

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sightline.export", description="Original weights to ONNX."
     )
-    parser.add_argument("family", help="exporter, e.g. clip")
+    parser.add_argument("family", help="exporter, e.g. fasterrcnn")
     parser.add_argument("--model", required=True, help="name on the model's card")
     parser.add_argument("--weights", choices=("canonical", "random"), default="canonical")
     parser.add_argument("--seed", type=int, default=0, help="of random weights")

@@ -48,9 +48,9 @@ _WORDS = "text_decoder.bert.embeddings"
 _LAYER = "text_decoder.bert.encoder.layer"
 _HEAD = "text_decoder.cls.predictions"
 
-# Made-up captioners: the deviation of words, as the library draws them; that of logits, at which the best word
-# has a probability of about a third; and the end token's, at which about half of the captions end within 30
-# tokens.
+# Made-up captioners: the deviation of words, as the library draws them; that of logits, at which the best
+# word has a probability of about a third; and the logit of the end token, at which about half of the captions
+# end within 30 tokens.
 _WORD_STD = 0.02
 _LOGIT_STD = 4.4
 _END_LOGIT = 16.5

@@ -84,7 +84,7 @@ def export(
 
     [bold]Examples[/]
 
-      [cyan]sightline models export clip-vit-b-32[/]
+      [cyan]sightline models export fasterrcnn-resnet50-fpn[/]
       [cyan]sightline models export --all --weights random --size tiny[/]
       [cyan]sightline models export speciesnet-v4.0.3a --from ~/Downloads/speciesnet-v4.0.3a.tar.gz[/]
     """
