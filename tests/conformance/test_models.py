@@ -11,7 +11,7 @@ import pytest
 from sightline.models import ModelDefinition, catalogue
 from sightline.runtime.residency import wanted
 from sightline.types import Capability
-from sightline.weights.sources import Built, Exported, HubFile, UrlFile, WheelFile
+from sightline.weights.sources import ArchiveMember, Built, Exported, HubFile, UrlFile, WheelFile
 
 CATALOGUE = catalogue()
 
@@ -72,8 +72,8 @@ def test_its_sources_are_pinned_and_known(model: ModelDefinition) -> None:
     names = {artifact.name for artifact in model.card.artifacts}
     for artifact in model.card.artifacts:
         for source in artifact.sources:
-            assert isinstance(source, HubFile | WheelFile | UrlFile | Built | Exported)
-            if isinstance(source, UrlFile):
+            assert isinstance(source, HubFile | WheelFile | UrlFile | ArchiveMember | Built | Exported)
+            if isinstance(source, UrlFile | ArchiveMember):
                 assert source.url.startswith("https://")
             if isinstance(source, Built):
                 assert set(source.inputs) <= names - {artifact.name}
