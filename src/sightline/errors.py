@@ -31,6 +31,7 @@
     │   ├── ProviderTimeout           that service did not answer in time
     │   └── AnswerRefused             the model declined to answer this question about this image
     ├── Overloaded                    the queue is full; carries retry_after_s
+    │   ├── MemoryLow                 the process has used nearly all memory it may; heavy work waits
     │   └── QuotaExceeded             the service that runs the model takes no more questions for now
     ├── InsufficientStorage           the temporary folder cannot take the upload
     ├── DeadlineExceeded              the request's time ran out
@@ -205,6 +206,10 @@ class Overloaded(SightlineError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class MemoryLow(Overloaded):
+    code = "memory_low"
 
 
 class QuotaExceeded(Overloaded):

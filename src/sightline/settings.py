@@ -304,6 +304,26 @@ class Settings(BaseSettings):
     worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: usable cores + 2.")
     queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
     queue_mib: int = Field(512, ge=1, description="Megabytes that waiting items may keep per model.")
+    decoded_mib: int = Field(
+        0,
+        ge=0,
+        description="Megabytes of decoded pictures, 4 bytes per pixel, in the whole process; more wait. "
+        "0: a quarter of the memory limit, at least 512.",
+    )
+    memory_refuse_percent: float = Field(
+        90.0,
+        gt=0,
+        le=100,
+        description="Percent of the memory limit from which new pictures and loads are refused with 503 and "
+        "idle models unloaded one by one. 100: never.",
+    )
+    memory_drop_percent: float = Field(
+        95.0,
+        gt=0,
+        le=100,
+        description="Percent of the memory limit from which every idle model and the text cache are dropped. "
+        "100: never.",
+    )
     text_cache_mib: int = Field(
         16, ge=0, description="Megabytes of text vectors kept, so that known texts are not computed. 0: off."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sightline.imaging import View
+from sightline.imaging import Picture, View
 from sightline.types import SpeciesScores
 
 
@@ -91,6 +91,17 @@ class Question:
     @property
     def held_bytes(self) -> int:
         return len(self.text) + len(self.schema_json or "") + sum(view.held_bytes for view in self.views)
+
+
+def pictures_of(subject: object) -> tuple[Picture, ...]:
+    """Return the pictures that a model may decode to look at ``subject``."""
+    if isinstance(subject, View):
+        return (subject.picture,)
+    if isinstance(subject, CaptionRequest):
+        return (subject.view.picture,)
+    if isinstance(subject, Question):
+        return tuple(view.picture for view in subject.views)
+    return ()
 
 
 def held_bytes(subject: Subject) -> int:

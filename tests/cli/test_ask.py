@@ -42,3 +42,22 @@ def test_a_failure_there_is_one_line_here(sightline, cup: bytes, chat_service: A
     result = sightline("analyze", "cup.jpg", "--task", "ask:prompt=What?")
     assert result.exit_code == 1
     assert "does not accept the key" in " ".join((result.stdout + result.stderr).split())
+
+
+def test_a_busy_service_is_asked_again_when_it_says(sightline, cup: bytes, chat_service: Any) -> None:
+    Path("cup.jpg").write_bytes(cup)
+    chat_service.answers({"error": {"message": "slow"}}, 429, Retry_After="1")
+    chat_service.says("A cup.")
+    result = sightline("analyze", "cup.jpg", "--task", "ask:prompt=What?")
+    assert result.exit_code == 0, result.output
+    assert "A cup." in result.stdout
+    assert len(chat_service.received) == 2
+
+
+def test_a_service_that_is_busy_for_too_long_is_a_failure(sightline, cup: bytes, chat_service: Any) -> None:
+    Path("cup.jpg").write_bytes(cup)
+    chat_service.answers({"error": {"message": "come back tomorrow"}}, 429, Retry_After="3600")
+    result = sightline("analyze", "cup.jpg", "--task", "ask:prompt=What?", "--timeout", "600")
+    assert result.exit_code == 1
+    assert "come back tomorrow" in " ".join((result.stdout + result.stderr).split())
+    assert len(chat_service.received) == 1

@@ -289,3 +289,19 @@ def test_names_cannot_steer_the_terminal(sightline, tmp_path: Path) -> None:
     result = sightline("caption", "in", *STAND_IN)
     assert result.exit_code == 1
     assert "\x1b" not in result.output
+
+
+def test_a_truncated_photo_is_described_on_request(sightline, tmp_path: Path, grey_image) -> None:
+    grey_image(tmp_path / "cut" / "a.jpg", 20)
+    photo = tmp_path / "cut" / "a.jpg"
+    photo.write_bytes(photo.read_bytes()[:-2])
+    assert sightline("caption", str(tmp_path / "cut"), *STAND_IN).exit_code == 1
+    done = sightline("caption", str(tmp_path / "cut"), *STAND_IN, "--truncated", "fill")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "cut" / "a.txt").read_text() == "all of grey 20 in 50 words"
+    assert "truncated" in done.output
+    refused = sightline(
+        "caption", str(tmp_path / "cut"), "--server", "http://127.0.0.1:9", "--truncated", "fill"
+    )
+    assert refused.exit_code != 0
+    assert "--truncated" in refused.output

@@ -213,3 +213,21 @@ def test_a_server_without_weights_is_not_waited_for(sightline: Any, picture: Any
 
 def test_a_photo_is_needed(sightline: Any) -> None:
     assert sightline("classify").exit_code == 2
+
+
+@pytest.mark.parametrize("with_server", [False, True])
+def test_a_truncated_photo_is_classified_on_request(
+    with_server: bool, sightline: Any, picture: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    place = (
+        ("--server", request.getfixturevalue("url"), "--api-key", "the-key-0123456789") if with_server else ()
+    )
+    photo = tmp_path / picture("a.jpg")
+    photo.write_bytes(photo.read_bytes()[:-2])
+    asked = ("classify", str(photo), "--labels", "map,aerial", "--json", *place)
+    assert sightline(*asked).exit_code == 1
+    done = sightline(*asked, "--truncated", "fill")
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads(done.stdout)["results"].values()
+    assert result["data"]["label"] == "map"
+    assert any("truncated" in warning for warning in result["warnings"])

@@ -579,3 +579,33 @@ def test_names_cannot_steer_the_terminal(sightline, tmp_path: Path) -> None:
     result = sightline("wildlife", "in")
     assert result.exit_code == 1
     assert "\x1b" not in result.output
+
+
+# -- truncated photos --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cut(tmp_path: Path, grey_image) -> Path:
+    grey_image(tmp_path / "whole.jpg", 102)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "a.jpg").write_bytes(data[:-2])
+    return tmp_path / "cut"
+
+
+def test_a_truncated_photo_fails_unless_it_is_to_be_filled(sightline, cut: Path) -> None:
+    failed = sightline("wildlife", str(cut), *V4)
+    assert failed.exit_code == 1
+    assert predictions()["a.jpg"]["failures"] == ["CLASSIFIER", "DETECTOR"]
+    filled = sightline("wildlife", str(cut), *V4, "--truncated", "fill")
+    assert filled.exit_code == 0
+    assert "failures" not in predictions()["a.jpg"]
+    assert "truncated" in filled.stderr
+
+
+def test_a_server_fills_truncated_photos(sightline, cut: Path, serve, plugins: Path, monkeypatch) -> None:
+    url = str(serve(plugins_dir=plugins).base_url)
+    assert sightline("wildlife", str(cut), *V4, "--server", url).exit_code == 1
+    filled = sightline("wildlife", str(cut), *V4, "--server", url, "--truncated", "fill")
+    assert filled.exit_code == 0
+    assert "truncated" in filled.stderr

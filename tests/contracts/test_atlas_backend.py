@@ -119,9 +119,22 @@ SPECIESNET = {
         {"label_raw": "vehicle", "display_name": "vehicle", "score": 0.002},
     ],
     "detections": [
-        {"label": "animal", "conf": 0.92, "bbox": pytest.approx([0.12, 0.33, 0.56, 0.41], abs=1e-6)},
-        {"label": "human", "conf": 0.05, "bbox": pytest.approx([0, 0, 0.5, 0.5], abs=1e-6)},
+        {
+            "label": "animal",
+            "conf": 0.92,
+            "bbox": pytest.approx([0.12, 0.33, 0.56, 0.41], abs=1e-6),
+            "category": "1",
+        },
+        {
+            "label": "human",
+            "conf": 0.05,
+            "bbox": pytest.approx([0, 0, 0.5, 0.5], abs=1e-6),
+            "category": "2",
+        },
     ],
+    # Beside the README's fields, as that service sent them.
+    "prediction_source": "classifier",
+    "model_version": "4.0.3a",
 }
 
 
@@ -280,8 +293,15 @@ def test_the_example_of_gemini_analyze(asking: httpx2.Client, gemini_service: An
     response = ask(asking, 1, 2, schema_json=schema)
     assert response.status_code == 200
     sizes = [len(png(1)), len(png(2))]
-    assert response.json() == {
+    body = response.json()
+    for group in body["groups"]:
+        assert group.pop("group") == group["category_label"]
+        assert group.pop("items") == group["images"]
+    assert body == {
         "prompt": "Extract recipe instructions",
+        "schema": json.loads(schema),
+        "gemini_model": "gemini-of-the-test",
+        "total_images": 2,
         "image_count": 2,
         "group_count": 2,
         "error_count": 0,
@@ -330,9 +350,9 @@ def test_images_of_one_kind_are_one_group(asking: httpx2.Client, gemini_service:
     gemini_service.says_of(
         answers_by_width(
             {
-                1: {"category_label": "Deer", "answer": "one"},
-                2: {"category_label": "fox", "answer": "two"},
-                3: {"category_label": " deer ", "answer": "three"},
+                1: {"category_label": "Deer", "analysis": "one"},
+                2: {"category_label": "fox", "analysis": "two"},
+                3: {"category_label": " deer ", "analysis": "three"},
             }
         )
     )
@@ -343,12 +363,12 @@ def test_images_of_one_kind_are_one_group(asking: httpx2.Client, gemini_service:
     ]
     assert [group["grouped_by"] for group in body["groups"]] == ["category_label", "category_label"]
     assert [image["index"] for image in body["groups"][0]["images"]] == [0, 2]
-    assert body["groups"][0]["images"][1]["response"] == {"category_label": " deer ", "answer": "three"}
+    assert body["groups"][0]["images"][1]["response"] == {"category_label": " deer ", "analysis": "three"}
     assert (body["image_count"], body["group_count"]) == (3, 2)
 
 
 def test_without_a_schema_a_label_is_asked_for(asking: httpx2.Client, gemini_service: Any) -> None:
-    gemini_service.says('{"category_label": "deer", "answer": "yes"}')
+    gemini_service.says('{"category_label": "deer", "analysis": "yes"}')
     body = ask(asking, 1).json()
     assert body["metadata"]["schema"] == "default"
     sent = gemini_service.received[0].body["generationConfig"]["responseJsonSchema"]
@@ -356,7 +376,7 @@ def test_without_a_schema_a_label_is_asked_for(asking: httpx2.Client, gemini_ser
 
 
 def test_an_empty_schema_field_is_none(asking: httpx2.Client, gemini_service: Any) -> None:
-    gemini_service.says('{"category_label": "deer", "answer": "yes"}')
+    gemini_service.says('{"category_label": "deer", "analysis": "yes"}')
     assert ask(asking, 1, schema_json=" ").json()["metadata"]["schema"] == "default"
 
 
@@ -369,7 +389,7 @@ def test_a_schema_sent_as_a_file_is_not_passed_over(asking: httpx2.Client, gemin
 
 
 def test_an_image_that_fails_fails_alone(asking: httpx2.Client, gemini_service: Any, cup: bytes) -> None:
-    gemini_service.says_of(lambda received: '{"category_label": "cup", "answer": "coffee"}')
+    gemini_service.says_of(lambda received: '{"category_label": "cup", "analysis": "coffee"}')
     files = [
         ("files", upload(cup, "good.jpg")),
         ("files", upload(b"no image", "bad.jpg")),
@@ -395,7 +415,7 @@ def test_a_refusal_for_one_image_is_an_error_of_that_image(
     asking: httpx2.Client, gemini_service: Any
 ) -> None:
     def answer(received: Any) -> str:
-        return "not JSON" if received.images[0].width == 2 else '{"category_label": "a", "answer": "b"}'
+        return "not JSON" if received.images[0].width == 2 else '{"category_label": "a", "analysis": "b"}'
 
     gemini_service.says_of(answer)
     body = ask(asking, 1, 2).json()
@@ -462,7 +482,7 @@ def test_more_images_than_a_request_takes_are_refused(asking: httpx2.Client, gem
 
 
 def test_no_cloud_is_needed(serve: Callable[..., httpx2.Client], chat_service: Any) -> None:
-    chat_service.says('{"category_label": "deer", "answer": "local"}')
+    chat_service.says('{"category_label": "deer", "analysis": "local"}')
     client = serve(vlm_base_url=f"{chat_service.url}/v1", vlm_model="llava")
     body = ask(client, 1).json()
     assert body["groups"][0]["category_label"] == "deer"
@@ -488,6 +508,13 @@ def test_no_cloud_is_needed(serve: Callable[..., httpx2.Client], chat_service: A
         ({"category": ["deer"]}, ("", "")),
         ({"recipe_name": "soup"}, ("", "")),
         ({}, ("", "")),
+        ({"species": "deer"}, ("deer", "species")),
+        ({"title": "a", "cluster": "b", "name": "c"}, ("b", "cluster")),
+        ({"label": "a", "species": "b"}, ("a", "label")),
+        ({"results": [{"x": 1}, {"species": "deer"}]}, ("deer", "results.species")),
+        ({"details": {"name": "doe"}}, ("doe", "details.name")),
+        ({"details": {"name": "doe"}, "type": "deer"}, ("deer", "type")),
+        ({"details": "deer", "results": [[], "deer", None]}, ("", "")),
         (["deer"], ("", "")),
         ("deer", ("", "")),
         (None, ("", "")),
@@ -510,3 +537,40 @@ def test_every_answer_is_in_one_group(responses: list[Any]) -> None:
         assert group["count"] == len(group["images"])
         assert group[LABEL_FIELD]
         assert len({label_of(image["response"])[0].casefold() for image in group["images"]}) == 1
+
+
+# -- truncated photos --------------------------------------------------------------------------------------
+
+
+def cut_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((100, 100), 60).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
+@on_both
+def test_a_truncated_photo_is_looked_at_on_request(
+    wildlife: httpx2.Client, path: str, fields: dict[str, str]
+) -> None:
+    files = {"file": upload(cut_jpeg())}
+    assert wildlife.post(path, data=fields, files=files).status_code == 400
+    assert wildlife.post(f"{path}?truncated=error", data=fields, files=files).status_code == 400
+    filled = wildlife.post(f"{path}?truncated=fill", data=fields, files=files)
+    assert filled.status_code == 200
+    assert filled.json()["speciesnet"]["prediction"] == "odocoileus_virginianus"
+    assert "truncated" in filled.headers["x-sightline-warning"]
+    assert wildlife.post(f"{path}?truncated=perhaps", data=fields, files=files).status_code in (400, 422)
+
+
+def test_a_truncated_photo_has_a_warning_in_v1(wildlife: httpx2.Client) -> None:
+    for address in ("/v1/operations/identify_species", "/v1/analyze?operation=identify_species"):
+        join = "&" if "?" in address else "?"
+        refused = wildlife.post(address, files={"image": upload(cut_jpeg())})
+        assert refused.json()["code"] == "invalid_image"
+        response = wildlife.post(f"{address}{join}truncated=fill", files={"image": upload(cut_jpeg())})
+        assert response.status_code == 200
+        (result,) = response.json()["images"][0]["results"].values()
+        assert any("truncated" in warning for warning in result["warnings"])
+        whole = wildlife.post(f"{address}{join}truncated=fill", files={"image": upload(png())})
+        (result,) = whole.json()["images"][0]["results"].values()
+        assert not any("truncated" in warning for warning in result.get("warnings", ()))

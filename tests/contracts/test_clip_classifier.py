@@ -433,3 +433,11 @@ def test_health_is_a_503_while_the_label_set_cannot_be_had(
     assert models_of(client, 200)["a-moody-keeper"] == "failed"
     assert classify(client, picture(RED)).status_code == 200
     assert models_of(client, 200)["a-moody-keeper"] == "ready"
+
+
+def test_confidence_is_that_of_a_map_or_a_picture_from_above_whatever_won(classifier: httpx2.Client) -> None:
+    """A client that keeps what is above 0.5 must not keep what is surely neither."""
+    body = classify(classifier, picture(BLUE)).json()
+    assert body["classification"] == "miscellaneous"
+    wanted = [body["probabilities"][label] for label in ("maps", "aerial_satellite")]
+    assert body["confidence"] == max(wanted) < 0.5 < body["probabilities"]["miscellaneous"]

@@ -112,11 +112,14 @@ class Clock:
     def time(self) -> float:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.now
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("itsdangerous.timed", "limits.storage.memory", "sightline.server.middleware.rate_limit"):
+    for module in ("itsdangerous.timed", "sightline.server.csrf", "sightline.server.middleware.rate_limit"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 
@@ -671,3 +674,40 @@ def test_openapi_names_every_status(client):
     paths = client.get("/openapi.json", headers={"X-API-Key": KEY}).json()["paths"]
     described = set(paths["/api/geolocate"]["post"]["responses"])
     assert described >= {"200", "400", "401", "403", "413", "429", "500"}
+
+
+# -- what Flask answers by itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/get-csrf-token"])
+def test_head_is_answered_where_get_is(client: TestClient, path: str) -> None:
+    headers = {"X-API-Key": KEY}
+    answer = client.head(path, headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == client.get(path, headers=headers).headers["content-type"]
+
+
+def test_head_needs_the_key_where_get_does(client: TestClient) -> None:
+    assert client.head("/api/health").status_code == 200
+    assert client.head("/api/get-csrf-token").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/api/health", {"GET", "HEAD", "OPTIONS"}),
+        ("/api/get-csrf-token", {"GET", "HEAD", "OPTIONS"}),
+        ("/api/geolocate", {"OPTIONS", "POST"}),
+    ],
+)
+def test_options_says_which_methods_there_are(client: TestClient, path: str, allow: set[str]) -> None:
+    answer = client.options(path)
+    assert answer.status_code == 200
+    assert set(answer.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("data", [b"not an image", b""])
+def test_a_refusal_names_the_formats_of_this_route_alone(client: TestClient, data: bytes) -> None:
+    detail = refused(send(client, data), 400)
+    assert "TIFF" not in detail
+    assert "HEIC" not in detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,6 +104,82 @@ def _no_process_is_left() -> None:
 
 
 # -- pages -------------------------------------------------------------------------------------------------
+
+
+def page_of_unit(entries: bytes) -> list[bytes]:
+    return [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 300 200] >>",
+        b"<< /Type /Page /Parent 2 0 R /Resources << >> %b >>" % entries,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        (b"/MediaBox [0 0 100 50]", (100, 50)),
+        (b"/MediaBox [0 0 100 50] /UserUnit 4", (400, 200)),
+        (b"/UserUnit 1.5 /MediaBox [0 0 100 50]", (150, 75)),
+        (b"/UserUnit 2", (600, 400)),
+        (b"/MediaBox [0 0 100 50] /UserUnit 0", (100, 50)),
+    ],
+)
+def test_units_of_a_page_are_as_long_as_it_says(entries: bytes, size: tuple[int, int]) -> None:
+    with open_pdf(write_pdf(page_of_unit(entries))) as pdf:
+        page = pdf.render(1, 72)
+        assert page.pixels.shape[1::-1] == size
+        assert page.dpi == 72
+
+
+def test_a_page_of_large_units_is_drawn_within_the_limits() -> None:
+    file = write_pdf(page_of_unit(b"/MediaBox [0 0 1000 1000] /UserUnit 10"))
+    with open_pdf(file, PdfLimits(max_page_pixels=1_000_000)) as pdf:
+        page = pdf.render(1, 72)
+        assert page.pixels.shape == (1000, 1000, 3)
+        assert page.dpi == pytest.approx(7.2)
+
+
+def test_units_in_compressed_objects_are_found() -> None:
+    pages = [
+        b"<< /Type /Page /MediaBox [0 0 100 50] /UserUnit 4 >>",
+        b"<< /Type /Page /MediaBox [0 0 9 9] >>",
+    ]
+    head = b"7 0 8 %d " % len(pages[0])
+    packed = zlib.compress(head + b"".join(pages))
+    entries = b"/Type /ObjStm /N 2 /First %d /Filter /FlateDecode" % len(head)
+    file = b"%PDF-1.7\n5 0 obj\n" + stream(packed, entries) + b"\nendobj\n"
+    assert pdf_renderer.user_units(file) == {(0, 0, 100, 50): 4.0}
+
+
+def with_annotation(annotation: bytes, *, catalogue: bytes = b"") -> bytes:
+    """An empty page of 200 × 200 points with a red annotation of 160 × 160."""
+    return write_pdf(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R %b >>" % catalogue,
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Annots [4 0 R] >>",
+            b"<< /Type /Annot /F 4 /Rect [20 20 180 180] /AP << /N 5 0 R >> %b >>" % annotation,
+            stream(
+                b"1 0 0 rg 0 0 160 160 re f",
+                b"/Type /XObject /Subtype /Form /BBox [0 0 160 160] /Resources << >>",
+            ),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "catalogue"),
+    [
+        (b"/Subtype /Widget /FT /Tx /T (name) /V (text)", b"/AcroForm << /Fields [4 0 R] >>"),
+        (b"/Subtype /Stamp", b""),
+    ],
+    ids=["form field", "stamp"],
+)
+def test_fields_of_forms_and_annotations_are_drawn(annotation: bytes, catalogue: bytes) -> None:
+    with open_pdf(with_annotation(annotation, catalogue=catalogue)) as pdf:
+        pixels = pdf.render(1, 72).pixels
+    assert pixels[100, 100].tolist() == [255, 0, 0]
+    assert pixels[5, 5].tolist() == [255, 255, 255]
 
 
 def test_pages_come_as_pixels_on_white(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sightline.errors import (
     ProviderTimeout,
     QuotaExceeded,
 )
+from sightline.extras import how_to_add
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelDefinition, Runs, gemini, openai_compatible
 from sightline.models.answering import (
@@ -144,6 +145,58 @@ async def test_a_fence_around_json_is_no_mistake(dialect: Any, fence: str) -> No
     reply = await dialect.ask(Question("?", schema_json=SCHEMA))
     assert reply.structured["count"] == 2
     assert len(dialect.service.received) == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<think>\nA deer? {"x": 1}\n</think>\n\n{}',
+        "The user wants JSON.\n</think>\n\n{}",
+        "<THINKING>hm</THINKING>{}",
+        "```json {}```",
+        "Here is the JSON:\n\n```json\n{}\n```\n\nAnything else?",
+        "```text\nno JSON\n```\n```json\n{}\n```",
+        "{}\n\nThis object has both.",
+        "Sure! {}",
+        "From {x} and [y]: {}",
+        "\ufeff{}",
+        "{}{}",
+        'First {"species": "deer"}, or rather {}',
+    ],
+)
+async def test_json_is_found_among_thoughts_fences_and_words(dialect: Any, written: str) -> None:
+    dialect.service.says(written.replace("{}", GOOD))
+    reply = await dialect.ask(Question("?", schema_json=SCHEMA))
+    assert reply.structured == {"species": "fallow deer", "count": 2}
+    assert len(dialect.service.received) == 1
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"found": {"a": 1}, "more', 'Here: {"found": {"a": 1}, "more": [', '{"found": NaN} {"a": 1}']
+)
+async def test_nothing_is_taken_out_of_json_that_is_cut_off(dialect: Any, bad: str) -> None:
+    dialect.service.says(bad, bad)
+    with pytest.raises(AnswerInvalid):
+        await dialect.ask(Question("?", schema_json='{"type": "object"}'))
+
+
+async def test_thoughts_are_no_answer(dialect: Any) -> None:
+    dialect.service.says("<think>Two deer?</think>\n\nTwo deer.", "<think>Two deer or")
+    assert (await dialect.ask(Question("?"))).text == "Two deer."
+    with pytest.raises(ProviderFailed, match="empty answer"):
+        await dialect.ask(Question("?"))
+
+
+async def test_tags_inside_an_answer_stay(dialect: Any) -> None:
+    dialect.service.says("Models write <think> and </think> around thoughts. ")
+    assert (await dialect.ask(Question("?"))).text == "Models write <think> and </think> around thoughts. "
+
+
+async def test_a_server_that_says_when_is_busy(dialect: Any) -> None:
+    dialect.service.answers({"error": {"code": 503, "message": "Loading model"}}, 503, Retry_After="9")
+    with pytest.raises(Overloaded, match="Loading model") as busy:
+        await dialect.ask(Question("?"))
+    assert busy.value.retry_after_s == 9
 
 
 @pytest.mark.parametrize(
@@ -280,11 +333,11 @@ async def test_a_quota_without_a_time_gets_one(dialect: Any) -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_a_failure_there_is_told_and_not_repeated(dialect: Any, status: int) -> None:
-    dialect.service.answers({"error": {"code": status, "message": "secret of theirs"}}, status)
+    dialect.service.answers({"error": {"code": status, "message": "needs\nmore memory"}}, status)
     with pytest.raises(ProviderFailed, match=rf"failed .HTTP {status}.") as failure:
         await dialect.ask(Question("?"))
     assert type(failure.value) is ProviderFailed
-    assert "theirs" not in str(failure.value)
+    assert str(failure.value).endswith("needs more memory")
     assert len(dialect.service.received) == 1
 
 
@@ -406,14 +459,14 @@ def test_the_missing_extra_is_said(name: str, package: str, monkeypatch: pytest.
     definition = DEFINITIONS[name]
     settings = Settings(gemini_api_key=SecretStr(KEY), vlm_base_url="http://127.0.0.1:9", vlm_model="m")
     assert definition.connect is not None
-    assert definition.lacking(settings) == "pip install 'sightline[ask]'", "or lists would call it configured"
-    with pytest.raises(ModelUnavailable, match=r"is not configured: pip install 'sightline\[ask\]'"):
+    assert definition.lacking(settings) == how_to_add("ask"), "or lists would call it configured"
+    with pytest.raises(ModelUnavailable, match="is not configured: run make extras"):
         definition.connect(settings)
 
 
 def test_a_package_is_missed_with_all_above_it() -> None:
-    assert uninstalled("no_such_package.genai") == "pip install 'sightline[ask]'"
-    assert uninstalled("json.no_such_module") == "pip install 'sightline[ask]'"
+    assert uninstalled("no_such_package.genai") == how_to_add("ask")
+    assert uninstalled("json.no_such_module") == how_to_add("ask")
     assert uninstalled("json.decoder") is None
 
 

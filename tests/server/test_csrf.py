@@ -24,6 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1_800_000_000.0)
     clock.time = lambda: clock.now
     monkeypatch.setattr("itsdangerous.timed.time", clock)
+    monkeypatch.setattr("sightline.server.csrf.time", clock)
     return clock
 
 
@@ -40,9 +41,21 @@ def test_what_was_issued_is_accepted_more_than_once(key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "good"), [(0, True), (1799, True), (1800, True), (1801, False), (1e6, False), (-1, False)]
+    ("age_s", "good"),
+    [
+        (0, True),
+        (1799, True),
+        (1800, True),
+        (1801, False),
+        (1e6, False),
+        (-5, True),
+        (-60, True),
+        (-61, False),
+    ],
 )
-def test_it_is_good_for_thirty_minutes(clock: SimpleNamespace, age_s: float, good: bool) -> None:
+def test_it_is_good_for_thirty_minutes_and_by_a_clock_a_minute_ahead(
+    clock: SimpleNamespace, age_s: float, good: bool
+) -> None:
     tokens = CsrfTokens([NEW])
     issued = token(tokens)
     clock.now += age_s

@@ -90,3 +90,8 @@ def test_with_a_key_for_some_routes_the_others_are_kept_from_pages(
     assert client.get("/api/get-csrf-token").status_code == 401
     assert client.post("/gemini/analyze/", headers={"Origin": FOREIGN}).status_code == 403
     assert client.get("/v1/operations", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_the_refusal_has_a_page_that_says_what_it_means(client: httpx2.Client) -> None:
+    problem = client.post("/v1/analyze", headers={"Origin": FOREIGN}).json()
+    assert client.get(problem["type"]).json()["status"] == problem["status"] == 403

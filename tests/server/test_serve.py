@@ -1,5 +1,6 @@
 """The server as a process: starting, refusing to start, and stopping without dropping anybody."""
 
+import json
 import os
 import signal
 import socket
@@ -139,6 +140,107 @@ def test_second_signal_ends_the_lame_duck(started):
     server.wait_for("/readyz", 503)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(timeout=10) == 0
+
+
+STUCK = """
+import asyncio
+import time
+
+from sightline.operations import Answer, Operation, Params, Result
+
+
+class Done(Result):
+    seconds: float
+
+
+class Stuck(Operation[Params, Done]):
+    name = "stuck"
+    description = "Keeps a thread for two minutes, which nothing can end."
+    needs = ()
+    targets = ()
+    default_target = None
+    Params = Params
+    Result = Done
+    example = {}
+    timing_group = "classification"
+
+    async def run(self, scene, params, models):
+        await asyncio.to_thread(time.sleep, 120)
+        return Answer(Done(seconds=120), None, None)
+
+
+OPERATIONS = (Stuck(),)
+"""
+
+
+@pytest.fixture
+def stuck(started, tmp_path, portrait):
+    """A server with two requests that do not end: a thread that is stuck, and an upload."""
+    (tmp_path / "operations").mkdir()
+    (tmp_path / "operations" / "stuck.py").write_text(STUCK)
+    answers = {}
+
+    def start(**changes):
+        server = started(SIGHTLINE_PRELOAD="", SIGHTLINE_PLUGINS_DIR=str(tmp_path), **changes)
+        server.wait_for("/livez", 200)
+
+        def upload():
+            yield portrait[:100]
+            server.process.wait(60)
+
+        def ask(path, content):
+            url = f"http://127.0.0.1:{server.port}{path}"
+            headers = {"content-type": "image/jpeg"}
+            answers[path] = httpx2.post(url, content=content, headers=headers, timeout=60, trust_env=False)
+
+        threads = [
+            threading.Thread(target=ask, args=("/v1/operations/stuck", portrait)),
+            threading.Thread(target=ask, args=("/v1/analyze", upload())),
+        ]
+        for thread in threads:
+            thread.start()
+        server.wait_for_connections(3)
+        time.sleep(0.5)  # until their heads have come as well
+        server.threads = threads
+        return server
+
+    start.answers = answers
+    return start
+
+
+def cut(server, answers):
+    """Whether both requests were told that they are cut."""
+    for thread in server.threads:
+        thread.join(30)
+    for answer in answers.values():
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "shutting_down"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    return len(answers) == 2
+
+
+def test_what_is_not_finished_in_time_is_503_and_no_thread_keeps_the_process(stuck):
+    server = stuck(SIGHTLINE_LAME_DUCK_S="0.2", SIGHTLINE_SHUTDOWN_GRACE_S="0.5")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=30) == 0  # the thread would take two minutes
+    assert cut(server, stuck.answers)
+    log = server.process.stderr.read()
+    assert "Traceback" not in log
+    access = [json.loads(line) for line in log.splitlines() if '"sightline.access"' in line]
+    routes = {line["route"] for line in access if line["status"] == 503}
+    assert routes == {"/v1/operations/stuck", "/v1/analyze"}, access
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(stuck, second):
+    server = stuck(SIGHTLINE_LAME_DUCK_S="600", SIGHTLINE_SHUTDOWN_GRACE_S="600")
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("/readyz", 503)
+    server.process.send_signal(second)
+    assert server.process.wait(timeout=30) == 0
+    assert cut(server, stuck.answers)
 
 
 def test_public_address_without_a_key_is_refused(models_dir):

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import stderr
-from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
+from sightline.cli.options import (
+    ModelsDir,
+    Offline,
+    OnTruncated,
+    Server,
+    ServerKey,
+    Truncated,
+    settings_from,
+)
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.types import Target
 
@@ -52,6 +60,7 @@ def caption(
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Images under way at once. Fewer take less memory.")
     ] = 8,
+    truncated: Truncated = OnTruncated.ERROR,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:
@@ -73,20 +82,29 @@ def caption(
     given = {name: value for name, value in params.items() if value is not None}
     with quiet_log():
         settings = settings_from(models_dir=models_dir, offline=offline)
-        describing = _describing(settings, server, api_key, given)
+        describing = _describing(settings, server, api_key, given, truncated)
         tally = asyncio.run(_run(describing, folder, recursive=recursive, force=force, at_once=concurrency))
     if tally.failed:
         raise typer.Exit(FAILED)
 
 
 def _describing(
-    settings: Settings, server: str | None, api_key: str | None, params: dict[str, Any]
+    settings: Settings,
+    server: str | None,
+    api_key: str | None,
+    params: dict[str, Any],
+    truncated: OnTruncated,
 ) -> AbstractAsyncContextManager[Describer]:
+    from sightline.errors import InvalidRequest
     from sightline.jobs.describing import asked, describing_here
 
     task = asked(settings, params)
     if server is None:
-        return describing_here(settings, task)
+        return describing_here(settings, task, fill_truncated=truncated is OnTruncated.FILL)
+    if truncated is OnTruncated.FILL:
+        raise InvalidRequest(
+            "--truncated fill: not with --server; expected an image that the server can read"
+        )
     from sightline.imaging import ImageLimits
     from sightline.jobs.remote import describing_there
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import printable, stderr
-from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
+from sightline.cli.options import (
+    ModelsDir,
+    Offline,
+    OnTruncated,
+    Server,
+    ServerKey,
+    Truncated,
+    settings_from,
+)
 from sightline.cli.problems import FAILED, quiet_log
 from sightline.cli.session import leave_on_interrupt
 
@@ -75,6 +83,7 @@ def classify(
     api_key: ServerKey = None,
     json_lines: _JsonLines = False,
     timeout: _Timeout = 600.0,
+    truncated: Truncated = OnTruncated.ERROR,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:
@@ -97,7 +106,7 @@ def classify(
         task = _task(settings, labels, label_set, template, target=target, model=model)
         complaints: list[str] = []
         try:
-            answers = _answers(settings, task, photos, server, api_key, timeout)
+            answers = _answers(settings, task, photos, server, api_key, timeout, truncated)
             asyncio.run(_show(answers, json_lines, complaints))
         finally:  # photos before the one that ended the run
             for line in complaints:
@@ -159,12 +168,14 @@ def _answers(
     server: str | None,
     api_key: str | None,
     timeout_s: float,
+    truncated: OnTruncated,
 ) -> AsyncIterator[Asked]:
     from sightline.jobs.asking import ask_here, ask_there
 
+    fill_truncated = truncated is OnTruncated.FILL
     if server is None:
-        return ask_here(settings, task, photos, timeout_s)
-    return ask_there(settings, server, api_key, task, photos)
+        return ask_here(settings, task, photos, timeout_s, fill_truncated=fill_truncated)
+    return ask_there(settings, server, api_key, task, photos, fill_truncated=fill_truncated)
 
 
 async def _show(answers: AsyncIterator[Asked], json_lines: bool, complaints: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,14 @@ import typer
 
 if TYPE_CHECKING:
     from sightline.settings import Settings
+
+
+class OnTruncated(StrEnum):
+    """What is done with a truncated photo."""
+
+    ERROR = "error"
+    FILL = "fill"
+
 
 ModelsDir = Annotated[
     Path | None,
@@ -36,6 +45,12 @@ Server = Annotated[
 ServerKey = Annotated[
     str | None,
     typer.Option(envvar="SIGHTLINE_API_KEY", show_default="none", help="The key that server wants."),
+]
+Truncated = Annotated[
+    OnTruncated,
+    typer.Option(
+        help="What is done with a photo whose end is missing: look at what there is of it, or fail."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

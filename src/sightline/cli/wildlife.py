@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sightline.cli.console import printable, stderr
-from sightline.cli.options import ModelsDir, Offline, Server, ServerKey, settings_from
+from sightline.cli.options import (
+    ModelsDir,
+    Offline,
+    OnTruncated,
+    Server,
+    ServerKey,
+    Truncated,
+    settings_from,
+)
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.jobs.wildlife.places import Place
 from sightline.jobs.wildlife.predictions import PredictionsFormat
@@ -126,6 +134,7 @@ def wildlife(
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Photos under way at once. Fewer take less memory.")
     ] = 8,
+    truncated: Truncated = OnTruncated.ERROR,
     models_dir: ModelsDir = None,
     offline: Offline = False,
 ) -> None:
@@ -169,7 +178,7 @@ def wildlife(
             detections=detections,
             unmatched=_warn if ignore_unmatched else None,
         )
-        identifying = _identifying(settings, server, api_key, query, inputs)
+        identifying = _identifying(settings, server, api_key, query, inputs, truncated)
         run = _run(identifying, query, inputs, out, predictions_format, force=force, at_once=concurrency)
         tally = asyncio.run(run)
     if tally.failed:
@@ -181,20 +190,27 @@ def _warn(problems: str) -> None:
 
 
 def _identifying(
-    settings: Settings, server: str | None, api_key: str | None, query: Query, inputs: Inputs
+    settings: Settings,
+    server: str | None,
+    api_key: str | None,
+    query: Query,
+    inputs: Inputs,
+    truncated: OnTruncated,
 ) -> AbstractAsyncContextManager[Identifier]:
-    with_places, with_detector = inputs.places.has_coordinates, inputs.needs_detector
+    given = {
+        "with_places": inputs.places.has_coordinates,
+        "with_detector": inputs.needs_detector,
+        "fill_truncated": truncated is OnTruncated.FILL,
+    }
     if server is None:
         from sightline.jobs.wildlife.identifying import identifying_here
 
-        return identifying_here(settings, query, with_places=with_places, with_detector=with_detector)
+        return identifying_here(settings, query, **given)
     from sightline.imaging import ImageLimits
     from sightline.jobs.wildlife.remote import identifying_there
 
     limits = ImageLimits.from_settings(settings)
-    return identifying_there(
-        server, query, limits, api_key, with_places=with_places, with_detector=with_detector
-    )
+    return identifying_there(server, query, limits, api_key, **given)
 
 
 async def _run(

@@ -7,6 +7,10 @@ from enum import StrEnum
 from sightline.errors import InvalidImage, UnsupportedImage
 
 
+class UnknownFormat(UnsupportedImage):
+    """Not an image, or not in a format of the list."""
+
+
 class Format(StrEnum):
     """Formats on the allow-list. Anything else is refused, whatever it is called."""
 
@@ -68,7 +72,7 @@ def sniff(data: bytes) -> Format:
     raw = _raw(data)
     if raw is not None:
         raise UnsupportedImage(f"This is a {raw}, which is not decoded; send the photo as JPEG or TIFF.")
-    raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED} are.")
+    raise UnknownFormat(f"This is not an image in an accepted format; {_ACCEPTED} are.")
 
 
 def _raw(data: bytes) -> str | None:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class ImageLimits:
     """Most bytes of a file, most pixels (width × height) and longest side in pixels; all inclusive.
 
-    ``refused_formats`` are those that the settings switch off, sorted.
+    ``refused_formats`` are those that the settings switch off, sorted. With ``fills_truncated`` a JPEG, PNG
+    or BMP whose end is missing is decoded as far as it goes: see ``Picture.is_filled``.
     """
 
     max_bytes: int
     max_pixels: int
     max_side: int
     refused_formats: tuple[str, ...] = ()
+    fills_truncated: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ImageLimits:

@@ -9,8 +9,13 @@ nothing of Sightline, so that it starts fast.
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, pairwise
 from typing import Any, BinaryIO
 
 HELLO = b"!"
@@ -24,6 +29,16 @@ OK, LOCKED, DAMAGED, NO_PAGES, NO_AREA = range(5)
 
 # PDF 32000-1, 8.3.2.3: a unit of user space is 1/72 inch.
 _UNITS_PER_INCH = 72.0
+# PDF 32000-1, annex C: the largest unit that Acrobat takes.
+_MAX_UNIT = 75_000.0
+_PAGE_UNIT = re.compile(rb"/UserUnit\s+(\d*\.?\d+)")
+_NUMBER = rb"\s*(-?\d*\.?\d+)"
+_MEDIA_BOX = re.compile(rb"/MediaBox\s*\[" + _NUMBER * 4)
+_OBJECT_STREAM = re.compile(rb"/Type\s*/ObjStm[^\x00]{0,400}?stream\r?\n")
+_FIRST = re.compile(rb"/First\s+(\d+)")
+_MAX_OBJECTS = 1_000
+_MAX_PAGE_BYTES = 64 * 1024
+_MAX_STREAM_BYTES = 16 * 1024 * 1024
 
 
 def main() -> None:
@@ -36,11 +51,13 @@ def main() -> None:
     sink.write(HELLO)
     sink.flush()
     (length,) = LENGTH.unpack(source.read(LENGTH.size))
-    code, document = _opened(source.read(length))
+    data = source.read(length)
+    code, document = _opened(data)
+    units = user_units(data) if document is not None else {}
     sink.write(ANSWER.pack(code, len(document) if document is not None else 0, 0, 0, 0.0))
     sink.flush()
     while document is not None and len(question := source.read(QUESTION.size)) == QUESTION.size:
-        _answer(document, sink, *QUESTION.unpack(question))
+        _answer(document, units, sink, *QUESTION.unpack(question))
         sink.flush()
 
 
@@ -72,10 +89,20 @@ def _opened(data: bytes) -> tuple[int, Any]:
         if error.err_code in locked:
             return LOCKED, None
         return (NO_PAGES if error.err_code == raw.FPDF_ERR_SUCCESS else DAMAGED), None
+    with suppress(PdfiumError):  # pages are drawn without the fields of a form that is damaged
+        document.init_forms()
     return OK, document
 
 
-def _answer(document: Any, sink: BinaryIO, number: int, dpi: float, max_pixels: int, max_side: int) -> None:
+def _answer(
+    document: Any,
+    units: Mapping[tuple[int, ...] | None, float],
+    sink: BinaryIO,
+    number: int,
+    dpi: float,
+    max_pixels: int,
+    max_side: int,
+) -> None:
     from pypdfium2 import PdfiumError
 
     try:
@@ -84,8 +111,9 @@ def _answer(document: Any, sink: BinaryIO, number: int, dpi: float, max_pixels: 
         if not (0 < width < math.inf and 0 < height < math.inf):
             sink.write(ANSWER.pack(NO_AREA, 0, 0, 0, 0.0))
             return
-        scale = fitting_scale(width, height, dpi / _UNITS_PER_INCH, max_pixels, max_side)
-        bitmap = page.render(scale=scale, rev_byteorder=True)
+        unit = units.get(_box(page.get_mediabox()), units.get(None, 1.0))
+        scale = fitting_scale(width * unit, height * unit, dpi / _UNITS_PER_INCH, max_pixels, max_side)
+        bitmap = page.render(scale=scale * unit, rev_byteorder=True)
     except PdfiumError:
         sink.write(ANSWER.pack(DAMAGED, 0, 0, 0, 0.0))
         return
@@ -93,6 +121,51 @@ def _answer(document: Any, sink: BinaryIO, number: int, dpi: float, max_pixels: 
     sink.write(memoryview(bitmap.buffer).cast("B")[: bitmap.stride * bitmap.height])
     bitmap.close()
     page.close()
+
+
+def user_units(data: bytes) -> dict[tuple[int, ...] | None, float]:
+    """How many points a unit of a page is (``UserUnit``), by the page's media box; None: of inherited boxes.
+
+    pdfium does not tell. Pages are found by their text, also in compressed object streams. Of two pages with
+    the same box and different units the larger unit counts: drawn too large, nothing is lost.
+    """
+    units: dict[tuple[int, ...] | None, float] = {}
+    for text in (*_plain_objects(data), *_packed_objects(data)):
+        unit, box = _PAGE_UNIT.search(text), _MEDIA_BOX.search(text)
+        if unit is None or not 0 < float(unit[1]) <= _MAX_UNIT:
+            continue
+        key = None if box is None else _box([float(side) for side in box.groups()])
+        units[key] = max(float(unit[1]), units.get(key, 0.0))
+    return units
+
+
+def _plain_objects(data: bytes) -> Iterator[bytes]:
+    """Objects with a unit that stand in the file as they are."""
+    for found in islice(_PAGE_UNIT.finditer(data), _MAX_OBJECTS):
+        start = max(data.rfind(b" obj", max(found.start() - _MAX_PAGE_BYTES, 0), found.start()), 0)
+        end = data.find(b"endobj", found.end(), found.end() + _MAX_PAGE_BYTES)
+        yield data[start : end if end >= 0 else found.end()]
+
+
+def _packed_objects(data: bytes) -> Iterator[bytes]:
+    """Objects with a unit inside compressed streams of objects (PDF 32000-1, 7.5.7)."""
+    for found in islice(_OBJECT_STREAM.finditer(data), _MAX_OBJECTS):
+        first = _FIRST.search(data, max(data.rfind(b" obj", 0, found.start()), 0), found.end())
+        end = data.find(b"endstream", found.end())
+        if first is None or end < 0:
+            continue
+        try:
+            text = zlib.decompressobj().decompress(data[found.end() : end], _MAX_STREAM_BYTES)
+            numbers = [int(word) for word in text[: int(first[1])].split()]
+        except (zlib.error, ValueError):
+            continue
+        places = [int(first[1]) + offset for offset in numbers[1::2]]
+        if b"/UserUnit" in text:
+            yield from (text[place:after] for place, after in pairwise([*places, len(text)]))
+
+
+def _box(sides: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(side) for side in sides)
 
 
 def fitting_scale(width: float, height: float, scale: float, max_pixels: int, max_side: int) -> float:

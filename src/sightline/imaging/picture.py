@@ -23,14 +23,13 @@ from sightline.types import PictureFacts, PixelBox
 _REDUCTION_MARGIN = 3
 
 
-def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1, fill: bool = False) -> Picture:
+def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1) -> Picture:
     """Check bytes, content type and header of an untrusted file. No pixel is decoded.
 
     The format is judged by content alone; names and media types are never looked at.
 
     Args:
         page: of a TIFF, from 1; see :func:`count_pages`. Other formats have one.
-        fill: accept a JPEG, PNG or BMP whose end is missing. See :attr:`Picture.is_filled`.
 
     Raises:
         UnsupportedImage: not one of the formats of :class:`~sightline.imaging.formats.Format`, one that is
@@ -53,7 +52,7 @@ def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1, fill: bool 
         num_bytes=len(data),
         sha256=hashlib.sha256(data, usedforsecurity=False).hexdigest(),
     )
-    return Picture(data, facts, header.orientation, limits.max_pixels, page=page, fill=fill)
+    return Picture(data, facts, header.orientation, limits.max_pixels, page=page, fill=limits.fills_truncated)
 
 
 def count_pages(data: bytes, limits: ImageLimits) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -62,7 +62,7 @@ class Asked:
 
 
 async def ask_here(
-    settings: Settings, task: Task, sources: Sequence[str], timeout_s: float
+    settings: Settings, task: Task, sources: Sequence[str], timeout_s: float, *, fill_truncated: bool = False
 ) -> AsyncIterator[Asked]:
     """Every source in its order, answered by this process. A source is a file, a URL, or ``-`` for stdin.
 
@@ -73,7 +73,9 @@ async def ask_here(
         RunEnded: no photo can be answered for, such as without weights.
     """
     async with Analyzer.create(for_many(settings, len(sources))) as analyzer:
-        async for seen in look_at(analyzer, sources, [analyzer.bind(task)], timeout_s, crops=False):
+        tasks = [analyzer.bind(task)]
+        looking = look_at(analyzer, sources, tasks, timeout_s, crops=False, fill_truncated=fill_truncated)
+        async for seen in looking:
             entry = picture_report(seen.picture, seen.outcomes)
             if seen.error is not None:
                 entry["error"] = error_report(seen.error)
@@ -82,7 +84,13 @@ async def ask_here(
 
 
 async def ask_there(
-    settings: Settings, url: str, api_key: str | None, task: Task, sources: Sequence[str]
+    settings: Settings,
+    url: str,
+    api_key: str | None,
+    task: Task,
+    sources: Sequence[str],
+    *,
+    fill_truncated: bool = False,
 ) -> AsyncIterator[Asked]:
     """The same from the server at ``url``, which fetches URLs itself.
 
@@ -91,7 +99,7 @@ async def ask_there(
         QuestionRefused: the question is none for that server.
         RunEnded: nobody answers there, or not to us, or for no photo.
     """
-    limits = ImageLimits.from_settings(settings)
+    limits = replace(ImageLimits.from_settings(settings), fills_truncated=fill_truncated)
     async with server_at(url, api_key) as server:
         under_way: deque[asyncio.Task[Asked]] = deque()
         ahead = 1  # until there was an answer: no second photo is sent with a question that is none
@@ -114,11 +122,14 @@ async def _ask(server: Server, task: Task, source: str, limits: ImageLimits) -> 
     try:
         if source.lower().startswith(("http://", "https://")):
             body = {"url": source, "tasks": _written(task)}
-            entry = _entry(server, await server.ask("POST", _ANALYZE, json=body))
+            query = _query(limits.fills_truncated)
+            entry = _entry(server, await server.ask("POST", _ANALYZE, json=body, params=query))
         else:
             data = await asyncio.to_thread(read_image, source, limits.max_bytes)
             limits.check_bytes(len(data))
-            entry = await ask_about(server, task, PurePath(source).name, data)
+            entry = await ask_about(
+                server, task, PurePath(source).name, data, fill_truncated=limits.fills_truncated
+            )
     except RunEnded:
         raise
     except SightlineError as error:
@@ -130,7 +141,9 @@ async def _ask(server: Server, task: Task, source: str, limits: ImageLimits) -> 
     return Asked(source, entry)
 
 
-async def ask_about(server: Server, task: Task, name: str, data: bytes) -> dict[str, Any]:
+async def ask_about(
+    server: Server, task: Task, name: str, data: bytes, *, fill_truncated: bool = False
+) -> dict[str, Any]:
     """The entry of the image in ``data``, which is called ``name``: see ``Asked``.
 
     Raises:
@@ -139,8 +152,13 @@ async def ask_about(server: Server, task: Task, name: str, data: bytes) -> dict[
     """
     # Names may hold bytes that are no text.
     files = {"image": (name.encode("utf-8", "replace").decode(), data)}
-    response = await server.ask("POST", _ANALYZE, data={"tasks": json.dumps(_written(task))}, files=files)
+    form = {"tasks": json.dumps(_written(task))}
+    response = await server.ask("POST", _ANALYZE, data=form, files=files, params=_query(fill_truncated))
     return _entry(server, response)
+
+
+def _query(fill_truncated: bool) -> dict[str, str]:
+    return {"truncated": "fill"} if fill_truncated else {}
 
 
 def _written(task: Task) -> list[dict[str, Any]]:

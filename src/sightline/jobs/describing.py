@@ -74,23 +74,29 @@ class Describer(Protocol):
 
 
 @asynccontextmanager
-async def describing_here(settings: Settings, task: BoundTask) -> AsyncIterator[Describer]:
+async def describing_here(
+    settings: Settings, task: BoundTask, *, fill_truncated: bool = False
+) -> AsyncIterator[Describer]:
     """A describer that computes in this process, as bulk work.
 
     Raises:
         ConfigurationError: a setting or a plug-in is wrong.
     """
     async with Analyzer.create(unrefused(settings)) as analyzer:
-        yield _Here(analyzer, task)
+        yield _Here(analyzer, task, fill_truncated)
 
 
 class _Here:
-    def __init__(self, analyzer: Analyzer, task: BoundTask) -> None:
+    def __init__(self, analyzer: Analyzer, task: BoundTask, fill_truncated: bool) -> None:
         self._analyzer = analyzer
         self._task = task
+        self._fill_truncated = fill_truncated
 
     async def describe(self, image: Path) -> Description:
-        seen = await look(self._analyzer, str(image), [self._task], _TIMEOUT_S, priority=Priority.BULK)
+        seen = await look(
+            self._analyzer, str(image), [self._task], _TIMEOUT_S,
+            priority=Priority.BULK, fill_truncated=self._fill_truncated,
+        )  # fmt: skip
         outcome, data = answered(seen)
         return Description(outcome.operation.plain(data), tuple(warnings_of(outcome)))
 

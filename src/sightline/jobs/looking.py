@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline.errors import InvalidRequest, SightlineError
+from sightline.errors import InvalidRequest, Overloaded, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status
 from sightline.runtime.cores import usable_cores
@@ -41,8 +41,9 @@ class Seen:
 
 
 def unrefused(settings: Settings) -> Settings:
-    """Settings of a process that bounds its own work by the photos under way: its queues refuse nothing."""
-    return settings.model_copy(update={"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED})
+    """Settings of a process that bounds its own work by the photos under way: nothing of it is refused."""
+    changes = {"queue_items": _UNBOUNDED, "queue_mib": _UNBOUNDED, "memory_refuse_percent": 100.0}
+    return settings.model_copy(update=changes)
 
 
 def for_many(settings: Settings, number: int) -> Settings:
@@ -111,6 +112,7 @@ async def look_at(
     timeout_s: float,
     *,
     crops: bool,
+    fill_truncated: bool = False,
 ) -> AsyncIterator[Seen]:
     """Every source in its order, all tasks on each. A source is a file, a URL, ``-`` or no photo at all."""
     under_way: deque[asyncio.Task[Seen]] = deque()
@@ -118,7 +120,9 @@ async def look_at(
     ahead = _AHEAD_OF_A_SLOT * analyzer.settings.compute_slots
     try:
         for source in sources:
-            looking = look(analyzer, source, tasks, timeout_s, crops=crops, room=room)
+            looking = look(
+                analyzer, source, tasks, timeout_s, crops=crops, room=room, fill_truncated=fill_truncated
+            )
             under_way.append(asyncio.create_task(looking))
             if len(under_way) == ahead:
                 yield await under_way.popleft()
@@ -139,23 +143,62 @@ async def look(
     crops: bool = False,
     priority: Priority = Priority.INTERACTIVE,
     room: Room | None = None,
+    fill_truncated: bool = False,
 ) -> Seen:
-    """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``."""
+    """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``.
+
+    A service that is busy and says when to ask again is asked again then, within ``timeout_s``.
+    """
     try:
-        picture = None if source is None else await _open(analyzer, source)
+        picture = None if source is None else await _open(analyzer, source, fill_truncated)
     except SightlineError as error:
         return Seen(source, error=error)
     pixels = 0 if picture is None else picture.width * picture.height
     async with nullcontext() if room is None else room.taken(pixels):
-        context = Context.lasting(timeout_s, priority)
-        return Seen(source, picture, await analyzer.analyze(picture, tasks, context, crops=crops))
+        return Seen(
+            source, picture, await _analyze(analyzer, picture, tasks, timeout_s, priority, crops=crops)
+        )
 
 
-async def _open(analyzer: Analyzer, source: str) -> Picture:
+async def _analyze(
+    analyzer: Analyzer,
+    picture: Picture | None,
+    tasks: Sequence[BoundTask],
+    timeout_s: float,
+    priority: Priority,
+    *,
+    crops: bool,
+) -> Sequence[Outcome]:
+    """An outcome per task; those that a busy service refused are asked again when it said so."""
+    now = asyncio.get_running_loop().time
+    ends = now() + timeout_s
+    outcomes = list(await analyzer.analyze(picture, tasks, Context.lasting(timeout_s, priority), crops=crops))
+    while True:
+        busy = [number for number, each in enumerate(outcomes) if isinstance(each.error, Overloaded)]
+        pause_s = max((_retry_after_s(outcomes[number]) for number in busy), default=0)
+        if not busy or now() + pause_s >= ends:
+            return outcomes
+        await asyncio.sleep(pause_s)
+        context = Context.lasting(ends - now(), priority)
+        again = await analyzer.analyze(picture, [tasks[number] for number in busy], context, crops=crops)
+        for number, outcome in zip(busy, again, strict=True):
+            outcomes[number] = outcome
+
+
+def _retry_after_s(outcome: Outcome) -> int:
+    return outcome.error.retry_after_s if isinstance(outcome.error, Overloaded) else 0
+
+
+async def _open(analyzer: Analyzer, source: str, fill_truncated: bool) -> Picture:
     if source.lower().startswith(("http://", "https://")):
-        return await analyzer.fetch(source)
+        return await analyzer.fetch(source, fill_truncated=fill_truncated)
+
+    def opened() -> Picture:
+        data = read_image(source, analyzer.limits.max_bytes)
+        return analyzer.open(data, fill_truncated=fill_truncated)
+
     # On none of the threads that decode: a slow disk keeps none of them waiting.
-    return await asyncio.to_thread(lambda: analyzer.open(read_image(source, analyzer.limits.max_bytes)))
+    return await asyncio.to_thread(opened)
 
 
 def read_image(source: str, max_bytes: int) -> bytes:

@@ -10,24 +10,25 @@ import importlib.util
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-import pydantic_core
-
-from sightline import json_schema
 from sightline.errors import (
     AnswerInvalid,
     KeyRefused,
+    Overloaded,
     ProviderFailed,
     ProviderTimeout,
     QuotaExceeded,
     SightlineError,
 )
+from sightline.extras import how_to_add
 from sightline.imaging import View, encode_jpeg, fit_within
+from sightline.models.answer_text import read_json, without_thoughts
 from sightline.subjects import Question
 from sightline.types import Reply
 
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_RETRY_AFTER_S = 30
 LONGEST_RETRY_AFTER_S = 3600
 MAX_QUOTED_CHARS = 300
+KEY_PREFIX_CHARS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Provider(Protocol):
     """A service, asked through its SDK."""
 
     async def say(self, prompt: Prompt, timeout_s: float) -> Said:
-        """Raises ProviderFailed, KeyRefused, QuotaExceeded, ProviderTimeout, AnswerRefused."""
+        """Raises ProviderFailed, KeyRefused, QuotaExceeded, Overloaded, ProviderTimeout, AnswerRefused."""
         ...
 
     async def close(self) -> None: ...
@@ -75,7 +77,7 @@ def uninstalled(module: str) -> str | None:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:  # the package above it is missing too
         spec = None
-    return None if spec else "pip install 'sightline[ask]'"
+    return None if spec else how_to_add("ask")
 
 
 class Answerer:
@@ -93,7 +95,8 @@ class Answerer:
 
         Raises:
             AnswerInvalid: twice no JSON that fits the schema.
-            ProviderTimeout, ProviderFailed, KeyRefused, QuotaExceeded, AnswerRefused: see ``Provider``.
+            ProviderTimeout, ProviderFailed, KeyRefused, QuotaExceeded, Overloaded, AnswerRefused: see
+                ``Provider``.
             ImageError: an image does not decode.
         """
         allowed_s = min(timeout_s, self._timeout_s)
@@ -110,12 +113,12 @@ class Answerer:
         said = await self._say(prompt, ends)
         if prompt.schema is None:
             return _reply(said)
-        structured, problem = await asyncio.to_thread(_read, said.text, prompt.schema)
+        structured, problem = await asyncio.to_thread(read_json, said.text, prompt.schema)
         if problem is None:
             return _reply(said, structured)
         _log.info("%s: an answer does not fit its schema; asking once more", self._name)
         again = await self._say(_corrected(prompt, problem), ends)
-        structured, problem = await asyncio.to_thread(_read, again.text, prompt.schema)
+        structured, problem = await asyncio.to_thread(read_json, again.text, prompt.schema)
         if problem is None:
             return _reply(again, structured, before=said)
         cut_off = "; it was cut off at the model's limit of tokens" if again.truncated else ""
@@ -123,7 +126,11 @@ class Answerer:
 
     async def _say(self, prompt: Prompt, ends: float) -> Said:
         said = await self._provider.say(prompt, ends - asyncio.get_running_loop().time())
-        return replace(said, text=_whole(said.text), model=_whole(said.model))
+        text = _whole(without_thoughts(said.text))
+        if not text:
+            why = "its tokens ran out while it was thinking" if said.truncated else "nothing but thoughts"
+            raise ProviderFailed(f"{self._name} gave an empty answer ({why})")
+        return replace(said, text=text, model=_whole(said.model))
 
     async def close(self) -> None:
         await self._provider.close()
@@ -156,23 +163,6 @@ def with_schema(prompt: Prompt) -> str:
 
 def _written(schema: Mapping[str, Any] | None) -> str:
     return json.dumps(schema, ensure_ascii=False)
-
-
-def _read(text: str, schema: Mapping[str, Any]) -> tuple[Any, str | None]:
-    """The JSON in an answer, and what is wrong with it, if anything is."""
-    try:
-        value = pydantic_core.from_json(_unfenced(text), allow_inf_nan=False)
-    except ValueError as error:
-        return None, f"it is no JSON ({error})"
-    return value, json_schema.misfit(schema, value)
-
-
-def _unfenced(text: str) -> str:
-    """Without the Markdown fence that many models put around JSON, asked or not."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```") and "\n" in text:
-        return text[text.index("\n") : -3]
-    return text
 
 
 def _reply(said: Said, structured: Any = None, before: Said | None = None) -> Reply:
@@ -209,29 +199,44 @@ class Service:
     key: str = field(repr=False, default="")
 
     def refusal(self, status: int, message: str, retry_after: int | None = None) -> SightlineError:
-        """The error for an HTTP status. ``message``, the service's own, is quoted where it helps."""
+        """The error for an HTTP status. ``message``, the service's own, is quoted."""
         _log.warning("%s answered with HTTP %d", self.name, status)
+        reason = self._quoted(message)
         if status in (401, 403):
-            return self.key_refused(status)
+            return self.key_refused(status, message)
         if status == 404:
             return ProviderFailed(
-                f"{self.name} has no model {self.model!r} for this (HTTP 404): check {self.model_setting}"
+                f"{self.name} has no model {self.model!r} for this (HTTP 404{reason}): "
+                f"check {self.model_setting}"
             )
+        if status == 402:
+            return self.out_of_credit(status, message)
         if status == 429:
             return QuotaExceeded(
-                f"{self.name} takes no more questions for now: its quota is used up",
+                f"{self.name} takes no more questions for now: its quota is used up{reason}",
                 DEFAULT_RETRY_AFTER_S if retry_after is None else retry_after,
             )
         if status in (408, 504):
-            return ProviderTimeout(f"{self.name} ran out of time (HTTP {status})")
+            return ProviderTimeout(f"{self.name} ran out of time (HTTP {status}{reason})")
         if status < 500:
             return ProviderFailed(
-                f"{self.name} does not take this question (HTTP {status}): {self._quoted(message)}"
+                f"{self.name} does not take this question (HTTP {status}){reason or ': no reason given'}"
             )
-        return ProviderFailed(f"{self.name} failed (HTTP {status}); try again later")
+        if retry_after is not None:
+            return Overloaded(f"{self.name} is busy (HTTP {status}){reason}", retry_after)
+        return ProviderFailed(f"{self.name} failed (HTTP {status}); try again later{reason}")
 
-    def key_refused(self, status: int) -> KeyRefused:
-        return KeyRefused(f"{self.name} does not accept the key (HTTP {status}): check {self.key_setting}")
+    def key_refused(self, status: int, message: str = "") -> KeyRefused:
+        return KeyRefused(
+            f"{self.name} does not accept the key (HTTP {status}{self._quoted(message)}): "
+            f"check {self.key_setting}"
+        )
+
+    def out_of_credit(self, status: int, message: str) -> ProviderFailed:
+        """The error for an account that has to be paid for first: waiting does not help."""
+        return ProviderFailed(
+            f"{self.name}: the account has no credit left (HTTP {status}){self._quoted(message)}"
+        )
 
     def unreadable(self) -> ProviderFailed:
         return ProviderFailed(f"{self.name} answered with something that is no answer of its API")
@@ -243,9 +248,14 @@ class Service:
         return ProviderTimeout(f"{self.name} did not answer within {timeout_s:.3g} s")
 
     def _quoted(self, message: str) -> str:
+        """ ": " and the service's own reason on one line; nothing if it gave none."""
         if self.key:
-            message = message.replace(self.key, "…")
-        return " ".join(message.split())[:MAX_QUOTED_CHARS] or "no reason given"
+            # Services repeat a key shortened: "sk-ab***wxyz".
+            message = re.sub(re.escape(self.key[:KEY_PREFIX_CHARS]) + r"\S*", "…", message)
+        message = " ".join("".join(each if each.isprintable() else " " for each in message).split())[
+            :MAX_QUOTED_CHARS
+        ]
+        return f": {message}" if message else ""
 
 
 def retry_after_s(written: str | None) -> int | None:

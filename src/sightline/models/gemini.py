@@ -29,7 +29,12 @@ API_VERSION = "v1beta"
 LEAST_TIMEOUT_S = 10.0
 # Finish reasons that are no refusal: it ended, or its tokens did.
 _ENDED = frozenset({"STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED"})
-_FAILED = frozenset({"OTHER", "MALFORMED_RESPONSE", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
+_FAILED = frozenset(
+    {
+        *("OTHER", "MALFORMED_RESPONSE", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"),
+        *("TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"),
+    }
+)
 
 CARD = ModelCard(
     name=NAME,
@@ -117,7 +122,7 @@ class Gemini:
     def _refusal(self, error: APIError) -> SightlineError:
         # A wrong key is a 400 here, told from a wrong question by its reason only.
         if any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(error)):
-            return self._service.key_refused(error.code)
+            return self._service.key_refused(error.code, str(error.message or ""))
         headers = getattr(error.response, "headers", None) or {}
         retry_after = retry_after_s(headers.get("retry-after") or _retry_delay(error))
         return self._service.refusal(error.code, str(error.message or ""), retry_after)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
@@ -24,6 +27,16 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 NAME = "openai-compatible"
+_VERSION = re.compile(r"/v\d+[a-z0-9]*/?$")
+# Servers that do not know a format of answers say so with one of these, naming it in one of these words.
+_FORMAT_STATUSES = frozenset({400, 404, 422, 500, 501})
+_FORMAT_WORDS = re.compile(
+    r"response[ _]?format|json[ _]?(schema|object|mode)|structured[ _]output|guided|grammar", re.IGNORECASE
+)
+# Codes and types of a 429 that no waiting helps.
+_UNPAID = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_UNKNOWN_STATUS = 502
+_TEXT_PARTS = frozenset({"text", "output_text"})
 # Servers without keys still get a header: the SDK does not go without.
 NO_KEY = "none"
 
@@ -82,27 +95,75 @@ def connect(settings: Settings) -> Connection:
     return Connection(model, identity, Provenance.REMOTE)
 
 
+class _FormatRefused(Exception):
+    """The server does not know this ``response_format``."""
+
+
+class _NotThere(Exception):
+    """No such path, or no such model, at this base URL; ``error`` is for the user."""
+
+    def __init__(self, error: SightlineError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class ChatServer:
-    """A ``Provider``: one chat completion per prompt, never repeated by the SDK itself."""
+    """A ``Provider``: one chat completion per prompt, never repeated by the SDK itself.
+
+    It is asked again at once, without counting as another attempt, if the server does not know
+    ``response_format``, or if the base URL lacks the ``/v1`` of most servers. What worked is remembered.
+    """
 
     def __init__(self, client: AsyncOpenAI, service: Service) -> None:
         self._client = client
         self._service = service
+        self._takes_format = True
 
     async def say(self, prompt: Prompt, timeout_s: float) -> Said:
+        ends = asyncio.get_running_loop().time() + timeout_s
+        try:
+            return await self._say(self._client, prompt, ends)
+        except _NotThere as first:
+            versioned = self._versioned()
+            if versioned is None:
+                raise first.error from None
+        try:
+            said = await self._say(versioned, prompt, ends)
+        except _NotThere as second:
+            raise second.error from None
+        self._client = versioned
+        return said
+
+    def _versioned(self) -> AsyncOpenAI | None:
+        """The client of the same server below ``/v1``; None if the base URL names a version."""
+        url = self._client.base_url
+        if _VERSION.search(url.path):
+            return None
+        return self._client.with_options(base_url=url.copy_with(path=url.path.rstrip("/") + "/v1/"))
+
+    async def _say(self, client: AsyncOpenAI, prompt: Prompt, ends: float) -> Said:
+        if prompt.schema is not None and self._takes_format:
+            try:
+                return await self._complete(client, prompt, ends, _format(prompt))
+            except _FormatRefused:
+                self._takes_format = False
+        return await self._complete(client, prompt, ends, None)
+
+    async def _complete(self, client: AsyncOpenAI, prompt: Prompt, ends: float, wanted: Any) -> Said:
         import openai
 
+        timeout_s = ends - asyncio.get_running_loop().time()
         try:
-            completion = await self._client.chat.completions.create(
+            completion = await client.chat.completions.create(
                 model=self._service.model,
                 messages=[{"role": "user", "content": _content(prompt)}],
-                response_format=openai.omit if prompt.schema is None else _format(prompt),
+                response_format=openai.omit if wanted is None else wanted,
                 timeout=timeout_s,
             )
         except openai.APITimeoutError:
             raise self._service.timed_out(timeout_s) from None
         except openai.APIStatusError as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, formatted=wanted is not None) from None
         except openai.APIConnectionError:
             raise self._service.unreachable() from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError):
@@ -110,22 +171,38 @@ class ChatServer:
             raise self._service.unreadable() from None
         return self._said(completion)
 
-    def _refusal(self, error: APIStatusError) -> SightlineError:
+    def _refusal(self, error: APIStatusError, *, formatted: bool) -> Exception:
+        reason = _reason(error.body)
+        if formatted and error.status_code in _FORMAT_STATUSES and _FORMAT_WORDS.search(reason):
+            return _FormatRefused()
         if error.code == "content_filter":
             return AnswerRefused(f"{NAME} declines this question (content_filter)")
-        return self._service.refusal(
-            error.status_code, _reason(error), retry_after_s(error.response.headers.get("retry-after"))
-        )
+        refusal = self._error(error.status_code, reason, error.body, _retry_after(error.response.headers))
+        return _NotThere(refusal) if error.status_code == 404 else refusal
+
+    def _error(
+        self, status: int, reason: str, body: object, retry_after: int | None = None
+    ) -> SightlineError:
+        if status == 429 and isinstance(body, dict) and _UNPAID & {body.get("code"), body.get("type")}:
+            return self._service.out_of_credit(status, reason)
+        return self._service.refusal(status, reason, retry_after)
 
     def _said(self, completion: ChatCompletion) -> Said:
+        self._raise_for_error(completion)
         choices = getattr(completion, "choices", None)  # the SDK passes on whatever came
-        if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
+        if not isinstance(choices, list) or not choices:
+            raise self._service.unreadable()
+        self._raise_for_error(choices[0])
+        if getattr(choices[0], "message", None) is None:
             raise self._service.unreadable()
         choice = choices[0]
         if choice.finish_reason == "content_filter" or choice.message.refusal:
             raise AnswerRefused(f"{NAME} declines to answer ({choice.finish_reason or 'refusal'})")
-        text = choice.message.content
-        if not isinstance(text, str) or not text.strip():
+        truncated = choice.finish_reason == "length"
+        text = _text(choice.message.content)
+        if not text.strip() and not truncated:
+            text = _reasoning(choice.message)
+        if not text.strip():
             raise ProviderFailed(f"{NAME} gave an empty answer ({choice.finish_reason or 'no reason given'})")
         usage = completion.usage
         return Said(
@@ -133,8 +210,19 @@ class ChatServer:
             completion.model or self._service.model,
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=usage.completion_tokens if usage else None,
-            truncated=choice.finish_reason == "length",
+            truncated=truncated,
         )
+
+    def _raise_for_error(self, answer: object) -> None:
+        """Raise the error that some servers send with HTTP 200."""
+        body = getattr(answer, "error", None)
+        if not body:
+            return
+        code = body.get("code") if isinstance(body, dict) else None
+        status = code if isinstance(code, int) and 400 <= code <= 599 else _UNKNOWN_STATUS
+        reason = _reason(body)
+        error = self._error(status, reason, body)
+        raise _NotThere(error) if "endpoint" in reason and code is None else error
 
     async def close(self) -> None:
         await self._client.close()
@@ -156,12 +244,36 @@ def _format(prompt: Prompt) -> Any:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": prompt.schema}}
 
 
-def _reason(error: APIStatusError) -> str:
+def _text(content: object) -> str:
+    """An answer's words; of a list of parts those that are not thoughts."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    parts = (part for part in content if isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _reasoning(message: object) -> str:
+    """The whole answer, where a server takes all of it for reasoning."""
+    found = (getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
+    return next((each for each in found if isinstance(each, str) and each.strip()), "")
+
+
+def _reason(body: object) -> str:
     """The server's own words, out of OpenAI's error body or whatever else came."""
-    body = error.body
-    if isinstance(body, dict):
-        return str(body.get("message") or body.get("error") or body.get("detail") or "")
-    return str(body or "")
+    if not isinstance(body, dict):
+        return str(body or "")
+    inner = body.get("message") or body.get("error") or body.get("detail") or ""
+    reason = _reason(inner) if isinstance(inner, dict) else str(inner)
+    metadata = body.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: of the server behind it
+    return f"{reason}: {raw}" if isinstance(raw, str) else reason
+
+
+def _retry_after(headers: Mapping[str, str]) -> int | None:
+    milliseconds = headers.get("retry-after-ms", "")
+    if milliseconds.isascii() and milliseconds.isdigit():
+        return retry_after_s(str(int(milliseconds[:12]) / 1000))
+    return retry_after_s(headers.get("retry-after"))
 
 
 MODELS = (ModelDefinition(CARD, connect=connect, lacking=lacking, made_up=made_up.answers),)

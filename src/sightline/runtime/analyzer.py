@@ -46,6 +46,7 @@ from sightline.settings import Settings
 from sightline.weights.store import Store
 
 _log = logging.getLogger(__name__)
+_FILLED = "the image is truncated: the result is about the part that is there, the rest was filled"
 
 # The engine's own errors at the deadline say more than the one that ends an operation which overlooks it.
 DEADLINE_GRACE_S = 0.25
@@ -149,8 +150,9 @@ class Analyzer:
 
     # -- pictures ------------------------------------------------------------------------------------------
 
-    def open(self, data: bytes, *, max_bytes: int | None = None) -> Picture:
-        """Check an image's header; no pixels are decoded yet.
+    def open(self, data: bytes, *, max_bytes: int | None = None, fill_truncated: bool = False) -> Picture:
+        """Check an image's header; no pixels are decoded yet. With ``fill_truncated`` a photo whose end is
+        missing is not refused later: its results have a warning.
 
         Raises:
             UnsupportedImage, ImageTooLarge, InvalidImage: see ``imaging.open_picture``.
@@ -158,15 +160,18 @@ class Analyzer:
         limits = self.limits
         if max_bytes is not None:
             limits = dataclasses.replace(limits, max_bytes=max_bytes)
+        if fill_truncated:
+            limits = dataclasses.replace(limits, fills_truncated=True)
         return open_picture(data, limits)
 
-    async def fetch(self, url: str) -> Picture:
-        """Open the image at a URL.
+    async def fetch(self, url: str, *, fill_truncated: bool = False) -> Picture:
+        """Open the image at a URL, as :meth:`open`.
 
         Raises:
             UrlRefused, FetchFailed, FetchTimeout: see ``fetching.Fetcher``. Image errors as for ``open``.
         """
-        return self.open(await self._fetcher.fetch(url, self.limits.max_bytes))
+        data = await self._fetcher.fetch(url, self.limits.max_bytes)
+        return self.open(data, fill_truncated=fill_truncated)
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -222,13 +227,15 @@ class Analyzer:
                 if crops and answer.region is not None and answer.region.box is not None:
                     crop_png = await scene.crop_png(answer.region)
         except TargetNotFound as missing:
-            status, error = Status.SKIPPED, missing
+            status, error = Status.SKIPPED, missing.with_traceback(None)  # its frames hold the pixels
         except SightlineError as failure:
-            status, error, answer = Status.ERROR, failure, None
+            status, error, answer = Status.ERROR, failure.with_traceback(None), None
         except Exception:
             _log.exception("operation %s", task.operation.name)
             error = SightlineError("internal error; the server's log has the details")
             status, answer = Status.ERROR, None
+        if scene.picture is not None and scene.picture.is_filled:
+            trace.warnings.append(_FILLED)
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)
         return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)

@@ -12,57 +12,41 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sightline.errors import (
-    ConfigurationError,
-    DeadlineExceeded,
-    InferenceFailed,
-    Overloaded,
-    SightlineError,
-    UnknownModel,
-)
+from sightline.errors import ConfigurationError, InferenceFailed, Overloaded, SightlineError, UnknownModel
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
 from sightline.runtime import intermediate
-from sightline.runtime.admission import OwnPlaces
+from sightline.runtime.context import Context, until
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.directory import Directory
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
+from sightline.runtime.memory import MemoryGuard, limit_bytes, relieve
+from sightline.runtime.pixels import PixelBudget
 from sightline.runtime.recall import Readings, TextVectors
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.settings import MIB, Settings
-from sightline.subjects import Subject, held_bytes
-from sightline.types import Capability, ModelRef, Priority
+from sightline.subjects import Subject, held_bytes, pictures_of
+from sightline.types import Capability, ModelRef
 from sightline.weights.store import Store
+
+__all__ = ["Context", "Engine", "until"]
 
 _log = logging.getLogger(__name__)
 
 LONGEST_PRELOAD_PAUSE_S = 600.0
 # A batch that takes longer means a hung runtime, not a large picture: readiness says so.
 STUCK_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """One request: how long it may take, how urgent it is, and what it holds in lanes.
-
-    ``deadline`` is ``time.monotonic()`` seconds.
-    """
-
-    deadline: float
-    priority: Priority = Priority.INTERACTIVE
-    places: OwnPlaces = field(default_factory=OwnPlaces, compare=False, repr=False)
-
-    @classmethod
-    def lasting(cls, timeout_s: float, priority: Priority = Priority.INTERACTIVE) -> Context:
-        return cls(time.monotonic() + timeout_s, priority)
+# Worker threads beyond the cores, which no request takes for itself.
+SPARE_WORKERS = 2
+# Room for two of the largest pictures that are accepted by default, with half of it for one request.
+LEAST_DECODED_BYTES = 512 * MIB
 
 
 class Engine:
@@ -82,10 +66,9 @@ class Engine:
         self._catalogue = catalogue
         self.directory = Directory(catalogue, settings)
         self._preload = _preload_names(settings, catalogue)
-        self._workers = ThreadPoolExecutor(
-            max_workers=settings.worker_threads or math.ceil(usable_cores()) + 2,
-            thread_name_prefix="worker",
-        )
+        workers = settings.worker_threads or math.ceil(usable_cores()) + SPARE_WORKERS
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._request_threads = max(1, workers - SPARE_WORKERS)
         self._slots = Slots(settings.compute_slots, self._telemetry)
         self._lanes: dict[str, Lane] = {}
         self._under_way: dict[str, asyncio.Semaphore] = {}
@@ -108,6 +91,12 @@ class Engine:
             self._telemetry,
             settings,
         )
+        self._memory = MemoryGuard(settings.memory_refuse_percent, settings.memory_drop_percent)
+        self.pixels = PixelBudget(
+            settings.decoded_mib * MIB or max(LEAST_DECODED_BYTES, limit_bytes() // 4),
+            settings.queue_items,
+            self._memory,
+        )
         self._text_vectors = TextVectors(settings.text_cache_mib * MIB)
         self._readings = Readings()
         self._background: list[asyncio.Task[None]] = []
@@ -124,7 +113,13 @@ class Engine:
         self._graphs.require_device()
         # Threads of numpy's products go on spinning after each and take a core from the graphs.
         threadpool_limits(1, user_api="blas")
-        self._background = [asyncio.create_task(self.residency.housekeep(), name="housekeeping")]
+        self._background = [
+            asyncio.create_task(self.residency.housekeep(), name="housekeeping"),
+            asyncio.create_task(
+                relieve(self._memory, self._text_vectors.clear, self.residency.unload_idle),
+                name="housekeeping",
+            ),
+        ]
         for name in self._preload:
             self._background.append(asyncio.create_task(self._preload_one(name), name=f"preload {name}"))
 
@@ -177,7 +172,18 @@ class Engine:
             )
 
     async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
+        """Pixels are admitted before the lane: what waits for them must not fill a lane that a picture which
+        has its pixels needs to get on. Nor does a picture hold pixels while its model is loaded."""
+        pictures = pictures_of(subject)
         try:
+            if lane.model not in self.residency.residents:
+                self._memory.require()
+                async with (
+                    context.places.place(lane, held_bytes(subject), context.priority, context.deadline),
+                    self.residency.using(lane.model, context.deadline),
+                ):
+                    pass
+            await self.pixels.admit(pictures, context.pixels, context.deadline)
             async with (
                 context.places.place(lane, held_bytes(subject), context.priority, context.deadline) as place,
                 self.residency.using(lane.model, context.deadline) as resident,
@@ -235,7 +241,7 @@ class Engine:
             return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
         async with until(context):
             if runs is Runs.ON_WORKER:
-                output = await self.work(self._look_up, lane.model, model, subject)
+                output = await self._decoding(subject, context, self._look_up, lane.model, model, subject)
             elif runs is Runs.ELSEWHERE:
                 output = await self._ask(lane.model, cast(RemoteModel, model), subject, context)
             else:
@@ -246,7 +252,7 @@ class Engine:
         self, lane: Lane, place: Place, model: Model, subject: Subject, context: Context
     ) -> Any:
         started = time.monotonic()
-        item = await self.work(self._prepare, lane.model, model, subject)
+        item = await self._decoding(subject, context, self._prepare, lane.model, model, subject)
         place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
         work = Work(model, item, context.deadline, context.priority)
         del item
@@ -308,6 +314,32 @@ class Engine:
             raise SightlineError("the engine is shut down")
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
+    async def decode(self, subject: Subject, context: Context, function: Callable[[], Any]) -> Any:
+        """Run ``function``, which may decode the pictures of ``subject``, on a worker thread.
+
+        Raises:
+            MemoryLow, Overloaded, DeadlineExceeded: see ``PixelBudget.admit``.
+        """
+        await self.pixels.admit(pictures_of(subject), context.pixels, context.deadline)
+        return await self._decoding(subject, context, function)
+
+    async def _decoding(self, subject: Subject, context: Context, function: Any, *arguments: Any) -> Any:
+        """:meth:`work` that counts as decoding until its thread is done, however long anybody waits for it.
+
+        A request leaves some threads to others. When it ends before a thread has begun, none begins.
+        """
+        pictures = pictures_of(subject)
+        if not pictures:
+            return await self.work(function, *arguments)
+        threads = context.pixels.threads(self._request_threads)
+        await threads.acquire()
+        if self._closed:
+            raise SightlineError("the engine is shut down")
+        decoding = self._workers.submit(function, *arguments)
+        ended = self.pixels.decoding(pictures, threads.release)
+        decoding.add_done_callback(lambda _: ended())
+        return await asyncio.wrap_future(decoding)
+
     # -- what there is -------------------------------------------------------------------------------------
 
     def find(self, capability: Capability, space: str | None = None) -> str:
@@ -354,22 +386,6 @@ class Engine:
         """Whether work can be computed and every model that was to be preloaded is."""
         preloaded = all(self.residency.state(name) is ModelState.READY for name in self._preload)
         return self.alive and preloaded
-
-
-class until:  # noqa: N801 - reads as a statement: async with until(context)
-    """``asyncio.timeout`` to ``grace_s`` after a context's deadline; raises DeadlineExceeded."""
-
-    def __init__(self, context: Context, grace_s: float = 0.0) -> None:
-        self._timeout = asyncio.timeout(max(0.0, context.deadline + grace_s - time.monotonic()))
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *exception: Any) -> None:
-        try:
-            await self._timeout.__aexit__(*exception)
-        except TimeoutError:
-            raise DeadlineExceeded("the request's time ran out") from None
 
 
 def _preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:

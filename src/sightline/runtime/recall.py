@@ -54,6 +54,11 @@ class TextVectors:
         while self._num_bytes > self._max_bytes:
             self._forget(next(iter(self._kept)))
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._num_bytes = 0
+
     def _forget(self, key: tuple[str, str]) -> None:
         found = self._kept.pop(key, None)
         if found is not None:

@@ -61,8 +61,12 @@ def warnings_of(outcome: Outcome) -> list[str]:
     """What a reader must know to not misread the answer."""
     warnings = [*outcome.trace.warnings, *(outcome.answer.warnings if outcome.answer else ())]
     model = outcome.answer.model if outcome.answer else None
-    if model and model.provenance is Provenance.RANDOM:
-        warnings.append(f"{model.name} has random weights: the answer means nothing")
+    involved = outcome.trace.models | ({model.name: model} if model else {})
+    warnings += [
+        f"{name} has random weights: the answer means nothing"
+        for name, each in sorted(involved.items())
+        if each.provenance is Provenance.RANDOM
+    ]
     return warnings
 
 

@@ -6,11 +6,8 @@ Loading runs on a thread of its own, so models that are already there keep answe
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import hashlib
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -29,6 +26,7 @@ from sightline.errors import (
 )
 from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
 from sightline.runtime.installing import Installing, Progress
+from sightline.runtime.memory import return_memory
 from sightline.runtime.precision import allow, choose
 from sightline.runtime.rehearsal import RECIPE
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
@@ -370,14 +368,23 @@ class Residency:
             if name != newest:
                 self._unload_if_unused(name)
 
-    def _unload_if_unused(self, name: str) -> None:
+    def unload_idle(self, most: int | None = None) -> None:
+        """Unload models that nobody uses and that are not pinned, the least recently used first."""
+        for name in sorted(self._residents, key=lambda name: self._residents[name].last_used):
+            if most == 0:
+                return
+            if self._unload_if_unused(name) and most is not None:
+                most -= 1
+
+    def _unload_if_unused(self, name: str) -> bool:
         # Letting go of a model that stands on settings frees nothing and costs its open connections.
         if name in self._pinned or self._users[name] or self._catalogue[name].connect is not None:
-            return
+            return False
         del self._residents[name]
         self._telemetry.model_unloaded(name)
         _log.info("%s was unloaded", name)
-        asyncio.get_running_loop().run_in_executor(None, _return_memory)
+        asyncio.get_running_loop().run_in_executor(None, return_memory)
+        return True
 
     async def close(self) -> None:
         """Stop loading (a download under way ends at its next piece) and let go of every model."""
@@ -404,12 +411,3 @@ async def _closed(resident: Resident) -> None:
         await close()
     except Exception:
         _log.exception("closing %s", resident.ref.name)
-
-
-def _return_memory() -> None:
-    """Give freed pages back to the system: neither Python nor glibc does so by itself."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-        if trim is not None:
-            trim(0)

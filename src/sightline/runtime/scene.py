@@ -44,7 +44,14 @@ class Scene:
     async def __aexit__(self, *exception: object) -> None:
         for task in self._found.values():
             task.cancel()
-        await asyncio.gather(*self._found.values(), return_exceptions=True)
+        ends = await asyncio.gather(*self._found.values(), return_exceptions=True)
+        # The frames of an error hold the scene, and with it the pixels, until the garbage collector comes.
+        for end in ends:
+            if isinstance(end, BaseException):
+                end.__traceback__ = None
+        self._found.clear()
+        if self._picture is not None:
+            self._engine.pixels.leave(self._picture)
 
     @property
     def picture(self) -> Picture:
@@ -120,7 +127,8 @@ class Scene:
         """The region's pixels as a PNG file."""
         view = self.view(region)
         return await self._once(
-            ("png", region.box), lambda: self._engine.work(lambda: encode_png(view.pixels()))
+            ("png", region.box),
+            lambda: self._engine.decode(view, self.context, lambda: encode_png(view.pixels())),
         )
 
     async def _find_person(self) -> Detection | None:

@@ -25,8 +25,10 @@ from sightline.settings import Settings
 MAX_ID_CHARS = 200
 # Unknown names that an error shows: enough to see what is wrong, and no echo of a large request.
 MAX_NAMES_SHOWN = 10
+_UNUSUAL = "-_ \t\r\n"
+_AS_STANDARD = str.maketrans("-_", "+/", "\t\r\n")
 # What has a meaning of its own in the query; everything else there is a parameter of ``operation``.
-QUERY_WORDS = frozenset({"operation", "crops"})
+QUERY_WORDS = frozenset({"operation", "crops", "truncated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,13 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeBody:
-    """What one request asks: images (none for text-only tasks), tasks (None: the defaults), crops wanted."""
+    """What one request asks: images (none for text-only tasks), tasks (None: the defaults), crops wanted, and
+    whether truncated images are looked at as far as they go."""
 
     images: tuple[ImageSource, ...]
     tasks: tuple[Task, ...] | None
     crops: bool
+    fill_truncated: bool = False
 
 
 async def read_analyze(request: Request, settings: Settings, operation: str | None = None) -> AnalyzeBody:
@@ -84,9 +88,13 @@ async def _from_form(request: Request, settings: Settings) -> AnalyzeBody:
             if isinstance(value, UploadFile):
                 images.append(await _uploaded(name, value))
             elif name == "url":
-                images.append(ImageSource("url", url=value))
+                images.append(_at_url(value, settings))
             elif name in ("tasks", "operation", "crops"):
                 fields[name] = value
+            elif name in ("image", "images"):
+                raise InvalidRequest(
+                    f"the part {name!r} has neither a filename nor an image's Content-Type; send it as a file"
+                )
             else:
                 raise InvalidRequest(
                     f"form field {name[:50]!r} is not known; fields are image, url, tasks, operation, crops"
@@ -131,23 +139,42 @@ def _image_entry(entry: Any, settings: Settings) -> ImageSource:
         raise InvalidRequest("each image must be an object with exactly one of 'url' and 'base64', a string")
     refuse_unknown(entry, {"url", "base64"}, "an image")
     if "url" in entry:
-        return ImageSource("url", url=entry["url"])
+        return _at_url(entry["url"], settings)
     return ImageSource("base64", data=decode_base64(entry["base64"], settings.image_max_bytes))
+
+
+def _at_url(url: str, settings: Settings) -> ImageSource:
+    """An image to fetch, or one that is in its URL."""
+    if is_data_uri(url):
+        return ImageSource("url", data=decode_base64(url, settings.image_max_bytes))
+    return ImageSource("url", url=url)
+
+
+def is_data_uri(text: str) -> bool:
+    return text[:5].lower() == "data:"
 
 
 def decode_base64(text: str, max_bytes: int) -> bytes:
     """Base64 with or without a ``data:`` prefix; its declared type is ignored, content decides.
 
+    Line ends, the URL-safe alphabet and missing padding are accepted: libraries write base64 in lines, and
+    web tokens without padding. A space inside is not: a form that was not encoded has them for each "+".
+
     Raises:
         InvalidRequest: not base64.
         ImageTooLarge: it would decode to more than ``max_bytes``; judged by length before decoding.
     """
-    if text.startswith("data:"):
+    if is_data_uri(text):
         head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
+        if not comma or not head.rstrip().lower().endswith(";base64"):
             raise InvalidRequest("a data URI must look like data:image/jpeg;base64,…")
+    # Looked for first: most texts have none, and rewriting takes longer than decoding.
+    if any(char in text for char in _UNUSUAL):
+        text = text.strip().translate(_AS_STANDARD)
     if len(text) // 4 * 3 > max_bytes + 3:
         raise ImageTooLarge(f"the base64 image decodes to more than {max_bytes} bytes")
+    if not text.endswith("="):
+        text += "=" * (-len(text) % 4)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -201,19 +228,32 @@ def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str) -> Non
 def _with_query(
     body: AnalyzeBody, request: Request, settings: Settings, operation: str | None
 ) -> AnalyzeBody:
-    """Apply ``?operation=…&crops=…``; other query parameters belong to the operation."""
+    """Apply ``?operation=…&crops=…&truncated=…``; other query parameters belong to the operation."""
     query = request.query_params
     crops = _flag(query["crops"], "crops") if "crops" in query else body.crops
+    fill_truncated = read_truncated(request)
     params = _parameters(query)
     operation = operation or query.get("operation")
     if operation is None:
         if params:
             raise InvalidRequest(f"query parameter {next(iter(params))[:50]!r} needs ?operation= beside it")
-        return AnalyzeBody(body.images, body.tasks, crops)
+        return AnalyzeBody(body.images, body.tasks, crops, fill_truncated)
     if body.tasks is not None:
         raise InvalidRequest("name tasks in the body or an operation in the address, not both")
     (task,) = read_tasks([{"operation": operation, "params": params}], settings)
-    return AnalyzeBody(body.images, (replace(task, written=True),), crops)
+    return AnalyzeBody(body.images, (replace(task, written=True),), crops, fill_truncated)
+
+
+def read_truncated(request: Request) -> bool:
+    """Whether ``?truncated=fill`` is in the address.
+
+    Raises:
+        InvalidRequest: it has another value.
+    """
+    value = request.query_params.get("truncated", "error")
+    if value not in ("error", "fill"):
+        raise InvalidRequest(f"'truncated' is {value[:50]!r}; expected error or fill")
+    return value == "fill"
 
 
 def _parameters(query: QueryParams) -> dict[str, str | list[str]]:

@@ -8,10 +8,11 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from sightline.errors import InsufficientStorage, InvalidRequest
+from sightline.server.form_parts import FormParts, reason
 
 # Limits of facts that are not images; the table in docs/limits.md names their source.
 MAX_FORM_FIELDS = 32
@@ -60,8 +61,8 @@ def _kind(request: Request) -> bytes:
     return kind
 
 
-class _Parser(MultiPartParser):
-    """Starlette's parser, which also knows whether the closing boundary came.
+class _Parser(FormParts):
+    """The parser, which also knows whether the closing boundary came.
 
     Without that a form that was cut off passes for a shorter one: other tasks would run than were sent.
     """
@@ -89,7 +90,7 @@ async def _read_multipart(request: Request, max_files: int, max_field_bytes: int
         try:
             form = await parser.parse()
         except MultiPartException as error:
-            raise InvalidRequest(f"the form does not parse: {error.message}") from None
+            raise InvalidRequest(f"the form does not parse: {reason(error)}") from None
         except OSError as error:
             parser.close_files()
             raise InsufficientStorage(

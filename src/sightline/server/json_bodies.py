@@ -47,6 +47,8 @@ def parse_json(data: bytes | str) -> Any:
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
+    # A byte order mark, which Windows' editors and .NET's encoders put in front.
+    data = data.removeprefix(b"\xef\xbb\xbf")
     if _has_more_values(data, MAX_JSON_VALUES):
         raise InvalidRequest(f"the JSON has too many values; expected at most {MAX_JSON_VALUES}")
     try:

@@ -44,6 +44,7 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.ProviderTimeout: 504,
     errors.AnswerRefused: 422,
     errors.Overloaded: 429,
+    errors.MemoryLow: 503,
     errors.DeadlineExceeded: 504,
     errors.InsufficientStorage: 507,
     errors.ArchiveError: 502,
@@ -53,9 +54,11 @@ MAX_DETAIL_CHARS = 2000
 # What HTTP itself refuses before any of our errors could arise: code and meaning.
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "an API key is needed, or the one given is wrong"),
+    403: ("untrusted_origin", "a page of another site sent the request, and no key protects the route"),
     404: ("not_found", "there is nothing at this path"),
     405: ("method_not_allowed", "the path is right and the method is not"),
     408: ("request_timeout", "the headers or the body came too slowly"),
+    429: ("rate_limited", "too many requests of one client or key; carries Retry-After"),
     431: ("headers_too_large", "the request line and headers are larger than accepted"),
 }
 # 503s of the server itself, none of which any code raises.
@@ -135,7 +138,10 @@ def install(app: FastAPI) -> None:
         if isinstance(error, errors.InsufficientStorage):
             _log.error("cannot store an upload: %s", error.__cause__)
         elif status_of(error) >= 500 and not isinstance(error, errors.ModelError):
-            _log.error("request %s failed", request_id_of(request), exc_info=error)
+            unexpected = status_of(error) == 500
+            _log.error(
+                "request %s failed: %s", request_id_of(request), error, exc_info=error if unexpected else None
+            )
         return error_response(request, error)
 
     async def on_http_exception(request: Request, error: Exception) -> Response:

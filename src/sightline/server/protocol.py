@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -241,7 +242,9 @@ class BoundedProtocol(HttpToolsProtocol):
                     raise InvalidRequest("the request body is not valid HTTP/1.1")
                 return message
 
-            await app(scope, receive_valid, send)
+            # The server cancels requests when it stops, and RequestLog answers. This is the end of the task.
+            with suppress(asyncio.CancelledError):
+                await app(scope, receive_valid, send)
 
         super()._start_asgi_task(cycle, cast(Any, reading))
 

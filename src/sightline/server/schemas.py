@@ -24,6 +24,13 @@ _IMAGE_ENTRY = {
     },
 }
 
+TRUNCATED: dict[str, Any] = {
+    "name": "truncated",
+    "in": "query",
+    "schema": {"type": "string", "enum": ["error", "fill"], "default": "error"},
+    "description": "fill: look at a JPEG, PNG or BMP whose end is missing as far as it goes; the result has "
+    "a warning.",
+}
 ANALYZE: dict[str, Any] = {
     "parameters": [
         {
@@ -34,6 +41,7 @@ ANALYZE: dict[str, Any] = {
             "one that comes more than once is a list.",
         },
         {"name": "crops", "in": "query", "schema": {"type": "boolean", "default": False}},
+        TRUNCATED,
     ],
     "requestBody": {
         "content": {
@@ -177,7 +185,10 @@ def operation_route(operation: Operation[Any, Any]) -> dict[str, Any]:
         }
         for name, property_ in schema.get("properties", {}).items()
     ]
-    body = ANALYZE["requestBody"] if operation.needs_picture else {"content": {}}
+    body: dict[str, Any] = {"content": {}}
+    if operation.needs_picture:
+        parameters.append(TRUNCATED)
+        body = ANALYZE["requestBody"]
     return {"parameters": parameters, "requestBody": body, "responses": ANALYZE["responses"]}
 
 

@@ -15,7 +15,7 @@ from sightline.imaging import Picture
 from sightline.jobs.collections.embedding import Supplied
 from sightline.jobs.collections.plans import USUAL_SPACE, Plan
 from sightline.runtime.analyzer import Analyzer
-from sightline.server.bodies import decode_base64, media_type, refuse_unknown
+from sightline.server.bodies import decode_base64, is_data_uri, media_type, refuse_unknown
 from sightline.server.forms import read_form
 from sightline.server.json_bodies import read_json
 from sightline.types import Capability, FaceContext, Target
@@ -106,9 +106,9 @@ def _entry(label: str, inside: bool, entry: Mapping[str, str], analyzer: Analyze
         if not _IMAGE_ID.fullmatch(entry["id"]):
             raise InvalidRequest(f"{label} has an id that is none: it is a sha256, 64 hex digits")
         return Supplied(label, inside, sha256=entry["id"])
-    if "base64" in entry:
-        data = decode_base64(entry["base64"], analyzer.settings.image_max_bytes)
-        return _bytes(label, inside, data, analyzer)
+    if "base64" in entry or is_data_uri(entry["url"]):
+        (text,) = entry.values()
+        return _bytes(label, inside, decode_base64(text, analyzer.settings.image_max_bytes), analyzer)
 
     async def fetch() -> Picture:
         return await analyzer.fetch(entry["url"])

@@ -18,8 +18,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,7 +60,7 @@ class Folders:
     def staging(self, model: str, *, random: bool = False) -> Path:
         """An empty folder in which a model is put together; ``publish`` makes it visible."""
         folder = self._staged(self.model(model, random=random))
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         folder.mkdir(parents=True)
         return folder
 
@@ -101,15 +102,15 @@ class Folders:
         sync(staged)
         final = self.model(manifest.model, random=random)
         old = self._old(final)
-        shutil.rmtree(old, ignore_errors=True)
+        discard(old)
         # Between the two renames the model is missing for an instant; _recover undoes the first one
         # if this process dies there.
-        if final.exists():
+        if os.path.lexists(final):
             old.parent.mkdir(exist_ok=True)
             final.replace(old)
         staged.replace(final)
         sync(self.root)
-        shutil.rmtree(old, ignore_errors=True)
+        discard(old)
         return final
 
     def write(self, model: str, name: str, data: bytes, *, random: bool) -> None:
@@ -128,25 +129,36 @@ class Folders:
     def remove(self, model: str) -> None:
         for random in (False, True):
             folder = self.model(model, random=random)
-            if folder.exists():
+            if os.path.lexists(folder):
                 vanishing = self._staged(folder)
-                shutil.rmtree(vanishing, ignore_errors=True)
+                discard(vanishing)
                 vanishing.parent.mkdir(parents=True, exist_ok=True)
                 folder.replace(vanishing)
-                shutil.rmtree(vanishing)
+                discard(vanishing)
             self.forget_partial(model, random=random)
 
     def discard(self, staged: Iterable[Path]) -> None:
         """Delete staged folders that were not published."""
         for folder in staged:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
 
     def forget_partial(self, model: str, *, random: bool = False) -> None:
-        shutil.rmtree(self.partial(model, random=random), ignore_errors=True)
+        discard(self.partial(model, random=random))
 
     def disk_bytes(self, model: str) -> int:
         folders = [of(model, random=random) for of in (self.model, self.partial) for random in (False, True)]
-        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+        return sum(size_of(path) or 0 for folder in folders for path in folder.rglob("*"))
+
+    def is_unreadable(self, model: str, *, random: bool = False) -> bool:
+        """Whether something is in the model's place and its manifest cannot be read."""
+        manifest = self.model(model, random=random) / MANIFEST_NAME
+        try:
+            manifest.read_bytes()
+        except FileNotFoundError:
+            return manifest.is_symlink()
+        except OSError:  # no folder, no permission, a loop of links, a folder in place of the file
+            return True
+        return False
 
     def _staged(self, final: Path) -> Path:
         return self.root / ".staging" / final.name
@@ -156,7 +168,7 @@ class Folders:
 
     def _recover(self, final: Path) -> None:
         old = self._old(final)
-        if old.exists() and not final.exists():
+        if os.path.lexists(old) and not os.path.lexists(final):
             old.replace(final)
 
 
@@ -170,6 +182,23 @@ def take(files: Mapping[str, tuple[Path, bool]], folder: Path) -> None:
             os.link(path, folder / name)
         except OSError:
             shutil.copyfile(path, folder / name)
+
+
+def discard(path: Path) -> None:
+    """Delete whatever is there, a folder, a file or a link, as far as that is possible."""
+    with suppress(OSError):
+        path.unlink()
+        return
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def size_of(path: Path) -> int | None:
+    """Return the bytes of a file; None for anything else, and for what cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def require_space(folder: Path, num_bytes: int) -> None:

@@ -93,6 +93,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether the file can be read and has that digest."""
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False
+
+
 def recorded_sha256(path: Path) -> str | None:
     """Return the digest of an installed file in the manifest beside it, None where there is none."""
     try:

@@ -12,21 +12,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sightline.errors import (
-    DigestMismatch,
-    ExportFailed,
-    OfflineRefused,
-    SourceMissing,
-    WeightsError,
-)
+from sightline.errors import ExportFailed, OfflineRefused, SourceMissing, WeightsError
 from sightline.settings import Settings
 from sightline.types import Provenance
 from sightline.weights import bundles, offers
+from sightline.weights import manifest as manifests
 from sightline.weights.acquisition import Acquisition, Before, Obtained, origin_of
 from sightline.weights.downloads import Downloads, Patience
 from sightline.weights.drift import DriftRecord, read_record
-from sightline.weights.folders import Folders, require_space, take
-from sightline.weights.manifest import DRIFT_NAME, MANIFEST_NAME, FileRecord, Manifest, now, sha256_of
+from sightline.weights.folders import Folders, require_space, size_of, take
+from sightline.weights.manifest import (
+    DRIFT_NAME,
+    MANIFEST_NAME,
+    FileRecord,
+    Manifest,
+    now,
+    sha256_of,
+)
 from sightline.weights.offers import Offer
 from sightline.weights.shared_files import SharedFiles
 from sightline.weights.sources import Recipe, Report, silent
@@ -247,6 +249,12 @@ class Store:
                     return
         raise SourceMissing(f"the weights of {wanted.model} changed while their drift was measured")
 
+    def is_damaged(self, wanted: Wanted, *, random: bool = False) -> bool:
+        """Whether something is in the model's place that no manifest describes. Reads no other file."""
+        manifest = self._folders.model(wanted.model, random=random) / MANIFEST_NAME
+        broken = size_of(manifest) is not None and self._before(wanted.model, random=random) is None
+        return broken or self._folders.is_unreadable(wanted.model, random=random)
+
     def disk_bytes(self, model: str) -> int:
         """Bytes of the model's files, random ones and unfinished downloads too."""
         return self._folders.disk_bytes(model)
@@ -302,17 +310,17 @@ class Store:
     def _look(self, wanted: Wanted, *, random: bool, verify: bool = False) -> Installed | None:
         before = self._before(wanted.model, random=random)
         if before is None:
-            if verify and (self._folders.model(wanted.model, random=random) / MANIFEST_NAME).exists():
-                raise _damaged(wanted, MANIFEST_NAME)
+            if verify and self.is_damaged(wanted, random=random):
+                raise wanted.damaged(MANIFEST_NAME)
             return None
         records, files = before.manifest.files, {}
         for artifact in wanted.kept:
             record, path = records.get(artifact.name), before.folder / artifact.name
             if record is None or not (random or wanted.accepts(artifact.name, record)):
                 return None
-            intact = path.is_file() and path.stat().st_size == record.size_bytes
-            if verify and not (intact and sha256_of(path) == record.sha256):
-                raise _damaged(wanted, artifact.name)
+            intact = size_of(path) == record.size_bytes
+            if verify and not (intact and manifests.has_sha256(path, record.sha256)):
+                raise wanted.damaged(artifact.name)
             if not intact:
                 return None
             files[artifact.name] = path
@@ -322,7 +330,7 @@ class Store:
         folder = self._folders.model(model, random=random)
         try:
             manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except (OSError, ValueError):
             return None
         return Before(folder, manifest) if manifest.model == model else None
 
@@ -388,10 +396,3 @@ def _given(wanted: Wanted, folder: Path, origin: str) -> dict[str, Obtained]:
 def _narrowed(manifest: Manifest, wanted: Wanted) -> Manifest:
     files = {artifact.name: manifest.files[artifact.name] for artifact in wanted.kept}
     return replace(manifest, files=files, preprocessing=wanted.preprocessing)
-
-
-def _damaged(wanted: Wanted, name: str) -> DigestMismatch:
-    return DigestMismatch(
-        f"{name} of {wanted.model} is not what was installed; "
-        f"repair it with `sightline models pull {wanted.model} --force` or `sightline models import BUNDLE`"
-    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline.errors import ConfigurationError
+from sightline.errors import ConfigurationError, DigestMismatch
 from sightline.types import Provenance
 from sightline.weights.manifest import (
     DRIFT_NAME,
@@ -64,6 +64,13 @@ class Wanted:
         if self.exporter:
             ways.append(f"`sightline models export {self.model}`")
         return " or ".join(part for part in (", ".join(ways[:-1]), ways[-1]) if part)
+
+    def damaged(self, name: str) -> DigestMismatch:
+        """Return the error for an installed file that changed."""
+        return DigestMismatch(
+            f"{name} of {self.model} is not what was installed; "
+            f"repair it with `sightline models pull {self.model} --force` or `sightline models import BUNDLE`"
+        )
 
     def accepts(self, name: str, record: FileRecord) -> bool:
         """Whether an installed file is what the card asks for today.

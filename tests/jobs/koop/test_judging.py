@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from koopserver.pdf import pdf
 from koopserver.pictures import picture
+from PIL import Image
 
 from sightline.errors import ImageError, ImageTooLarge, InvalidImage, InvalidParameters, ModelUnavailable
 from sightline.imaging.limits import ImageLimits
-from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, RenderedPage
+from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, RenderedPage, open_pdf
+from sightline.jobs.koop import judging
 from sightline.jobs.koop.judging import FullPage, PageLimits, ZeroShotJudge, full_pages, size_of
 from sightline.jobs.looking import unrefused
 from sightline.runtime.analyzer import Analyzer
@@ -61,6 +66,83 @@ async def test_every_page_of_a_document_is_judged(judge: ZeroShotJudge) -> None:
         (1, False), (2, True), (3, False),
     ]  # fmt: skip
     assert found.note is None
+
+
+def tiff(*kinds: str) -> bytes:
+    """A scan with a page for each kind."""
+    images = [Image.open(io.BytesIO(picture(kind, 5, "png", (160, 110)))) for kind in kinds]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "TIFF", save_all=True, append_images=images[1:], compression="tiff_lzw")
+    return buffer.getvalue()
+
+
+async def test_every_page_of_a_tiff_is_judged(judge: ZeroShotJudge) -> None:
+    file = tiff("logo", "map", "sign")
+    found = await judge.judge(file, "abc")
+    assert (found.pages, found.model) == (3, judge.fingerprints.document)
+    assert [(each.page, each.would_download) for each in found.verdicts] == [
+        (1, False), (2, True), (3, False),
+    ]  # fmt: skip
+    (page,) = full_pages(file, [2], pages(), LIMITS)
+    assert isinstance(page, FullPage)
+    assert (page.page, page.width, page.height) == (2, 160, 110)
+    (error,) = full_pages(file, [4], pages(), LIMITS)
+    assert isinstance(error, InvalidImage)
+
+
+async def test_a_tiff_of_one_page_is_an_image(judge: ZeroShotJudge) -> None:
+    found = await judge.judge(tiff("map"), "abc")
+    assert (found.pages, [each.page for each in found.verdicts]) == (0, [0])
+    assert found.model == judge.fingerprints.of("image/tiff")
+
+
+async def test_damaged_pages_of_a_tiff_are_noted(judge: ZeroShotJudge) -> None:
+    file = bytearray(tiff("map", "sign", "map"))
+    with Image.open(io.BytesIO(bytes(file))) as image:
+        image.seek(1)
+        (start, *_), (size, *_) = image.tag_v2[273], image.tag_v2[279]
+    file[start : start + size] = b"\xff" * size
+    found = await judge.judge(bytes(file), "abc")
+    assert [(each.page, each.would_download) for each in found.verdicts] == [(1, True), (3, True)]
+    assert found.note is not None
+    assert found.note.startswith("page 2: ")
+
+
+async def test_the_cap_holds_for_pages_of_a_tiff(analyzer: Analyzer) -> None:
+    judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", pages(max_pages=1))
+    found = await judge.judge(tiff("sign", "map"), "abc")
+    assert [each.page for each in found.verdicts] == [1]
+    assert found.note == "only the first 1 of 2 pages were looked at"
+
+
+async def test_a_pdf_that_is_still_being_opened_is_closed_when_judging_is_cancelled(
+    judge: ZeroShotJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, may_end, closed = threading.Event(), threading.Event(), threading.Event()
+    opened: list[Pdf] = []
+    close = Pdf.close
+
+    def and_tell(self: Pdf) -> None:
+        close(self)
+        closed.set()
+
+    def slowly(data: bytes, limits: PdfLimits) -> Pdf:
+        opening.set()
+        may_end.wait(30)
+        opened.append(open_pdf(data, limits))
+        return opened[0]
+
+    monkeypatch.setattr(judging, "open_pdf", slowly)
+    monkeypatch.setattr(Pdf, "close", and_tell)
+    judged = asyncio.create_task(judge.judge(pdf("text", seed=3), "abc"))
+    await asyncio.to_thread(opening.wait, 30)
+    judged.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await judged
+    may_end.set()
+    assert await asyncio.to_thread(closed.wait, 30)
+    with pytest.raises(ValueError, match="closed"):
+        opened[0].render(1, 72)
 
 
 async def test_pages_past_the_cap_are_noted(analyzer: Analyzer) -> None:
@@ -214,8 +296,8 @@ async def test_missing_weights_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_pages_to_keep_are_drawn_larger() -> None:
-    (page,) = full_pages(pdf("text", "map", seed=3), [2], pages())
-    (smaller,) = full_pages(pdf("text", "map", seed=3), [2], PageLimits(PdfLimits(), 100, 100))
+    (page,) = full_pages(pdf("text", "map", seed=3), [2], pages(), LIMITS)
+    (smaller,) = full_pages(pdf("text", "map", seed=3), [2], PageLimits(PdfLimits(), 100, 100), LIMITS)
     assert page.page == 2
     assert page.width == pytest.approx(2 * smaller.width, abs=2)
     assert size_of(page.png, LIMITS) == (page.width, page.height)
@@ -223,7 +305,7 @@ def test_pages_to_keep_are_drawn_larger() -> None:
 
 def test_a_page_that_cannot_be_drawn_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     slow_on(monkeypatch, {1: SLOW})
-    error, page = full_pages(pdf("text", "map", seed=3), [1, 2], pages())
+    error, page = full_pages(pdf("text", "map", seed=3), [1, 2], pages(), LIMITS)
     assert error is SLOW
     assert isinstance(page, FullPage)
     assert page.page == 2

@@ -99,6 +99,43 @@ async def test_a_search_that_stays_silent_ends_the_run_which_goes_on_later(rig: 
     assert rig.manifest_bytes() == fresh.manifest_bytes()
 
 
+@pytest.mark.parametrize("patience_s", [20.0, 1800.0])
+async def test_a_day_whose_search_fails_stops_no_other(rig: Rig, patience_s: float) -> None:
+    rig.manners = Manners("https://example.org/tests", patience_s=patience_s)
+    rig.clock = hastened(2000)
+    second = FIRST + timedelta(days=1)
+    rig.koop.fail(f'dt.available=="{second}"', faults.status(500), times=math.inf)
+    days = await rig.run(FIRST, LAST)
+    assert [each.state.value for each in days] == ["complete", "failed", "complete"]
+    assert "HTTP 500" in (days[1].error or "")
+    still = await rig.run(FIRST, LAST)
+    assert [(each.date, each.state.value) for each in still] == [(second, "failed")]
+    rig.koop.heal()
+    (day,) = await rig.run(FIRST, LAST)
+    assert (day.date, day.state) == (second, DayState.COMPLETE)
+    assert await rig.run(FIRST, LAST) == []
+
+
+async def test_a_day_that_cannot_be_searched_again_is_by_the_next_run(rig: Rig) -> None:
+    rig.clock = hastened(2000)
+    await rig.run(FIRST, today=FIRST)  # so soon that it is searched again
+    rig.koop.fail(f'dt.available=="{FIRST}"', faults.status(500), times=math.inf)
+    (day,) = await rig.run(FIRST)
+    assert day.state is DayState.PARTIAL
+    rig.koop.heal()
+    (day,) = await rig.run(FIRST)
+    assert day.state is DayState.COMPLETE
+
+
+async def test_a_search_that_answers_nothing_at_all_ends_the_run(rig: Rig) -> None:
+    rig.manners = Manners("https://example.org/tests", patience_s=20.0)
+    rig.clock = hastened(2000)
+    rig.koop.fail("/sru", faults.status(500), times=math.inf)
+    with pytest.raises(RunEnded, match="same command goes on"):
+        await rig.run(FIRST, LAST)
+    assert rig.states() == ["searching"]
+
+
 async def test_a_silent_host_of_attachments_costs_only_attachments(rig: Rig) -> None:
     rig.manners = Manners("https://example.org/tests", patience_s=60.0)
     rig.koop.fail("externebijlagen", faults.too_many("600"), times=math.inf)

@@ -177,6 +177,47 @@ async def test_a_next_position_that_does_not_move_on_is_an_error(koop_server: St
     assert len(searches(koop)) == 1
 
 
+@pytest.mark.parametrize("page_records", [10, 40])
+async def test_a_record_that_is_listed_twice_is_a_warning(page_records, koop_server: Start, search_of: Ask):
+    koop = koop_server(decisions_per_day={DAY: 35})
+    koop.repeating = True
+    found = await search_of(koop, page_records).day(DAY)
+    assert (found.unique_ids, found.number_of_records, found.complete) == (35, 36, True)
+    assert found.warnings == ("1 records came twice",)
+
+
+async def test_a_record_that_hides_another_is_not(koop_server: Start, search_of: Ask):
+    """Each page begins with the last of the one before, and the last record of the day is never shown."""
+    koop = koop_server(decisions_per_day={DAY: 35})
+    koop.drifting, koop.without_next, koop.count_error = True, True, 0
+    koop.greatest_page = 10
+    found = await search_of(koop, 10).day(DAY)
+    assert found.complete is (found.unique_ids == 35)
+
+
+@pytest.mark.parametrize("direction", ["on", "back"])
+@pytest.mark.parametrize("out_of_range", ["diagnostic", "empty"])
+@pytest.mark.parametrize("decisions", [0, 20, 25])
+async def test_a_next_position_on_the_last_page_costs_no_record(
+    direction, out_of_range, decisions, koop_server, search_of
+):
+    koop = koop_server(decisions_per_day={DAY: decisions})
+    koop.endless_next, koop.out_of_range = direction, out_of_range
+    found = await search_of(koop, 20).day(DAY)
+    assert (found.unique_ids, found.complete) == (decisions, True)
+
+
+async def test_a_page_after_the_last_may_fail(koop_server: Start, search_of: Ask):
+    koop = koop_server(decisions_per_day={DAY: 20})
+    koop.endless_next = "on"
+    koop.fail("startRecord=21", faults.status(500), times=math.inf)
+    found = await search_of(koop, 20).day(DAY)
+    assert (found.unique_ids, found.complete, len(found.warnings)) == (20, True, 1)
+    koop.fail("startRecord=11", faults.status(500), times=math.inf)
+    with pytest.raises(DocumentUnavailable):
+        await search_of(koop, 10).day(DAY)
+
+
 async def test_more_than_the_service_gives_out_is_read_as_far_as_it_goes(koop_server, search_of, monkeypatch):
     monkeypatch.setattr("sightline.jobs.koop.search.MAX_POSITION", 150)
     koop = koop_server(decisions_per_day={DAY: 250})

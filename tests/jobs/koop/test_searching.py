@@ -12,6 +12,7 @@ import pytest
 from koopserver import KoopServer, faults, quirks
 from rig import Rig
 
+from sightline.jobs.koop.progress import Warned
 from sightline.jobs.koop.query import DateField
 from sightline.jobs.koop.state import DayState
 
@@ -66,3 +67,13 @@ async def test_records_without_a_day_are_of_the_one_that_was_asked_for(rig: Rig)
 async def test_days_of_the_last_change_move_as_it_does(rig: Rig) -> None:
     days = await rig.run(FIRST, FIRST + timedelta(days=20), field=DateField.MODIFIED)
     assert {each.state for each in days} == {DayState.COMPLETE}
+
+
+async def test_a_record_that_is_listed_twice_is_told_and_the_day_is_complete(rig: Rig) -> None:
+    rig.koop.repeating = True
+    (day,) = await rig.run(FIRST)
+    assert (day.state, day.publications, day.error) == (DayState.COMPLETE, 2, None)
+    assert [each.message for each in rig.events if isinstance(each, Warned)] == [
+        f"{FIRST}: 1 records came twice"
+    ]
+    assert await rig.run(FIRST) == []

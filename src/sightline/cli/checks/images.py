@@ -45,11 +45,16 @@ def check(settings: Settings) -> Iterator[Finding]:
     from sightline.imaging import ImageLimits
 
     limits = ImageLimits.from_settings(settings)
-    opened = [name for name, sample in _SAMPLES.items() if _opens(base64.b64decode(sample), limits)]
-    failed = [name for name in _SAMPLES if name not in opened]
+    off = {"HEIC" if name == "heif" else name.upper() for name in limits.refused_formats}
+    tried = {name: sample for name, sample in _SAMPLES.items() if name not in off}
+    opened = [name for name, sample in tried.items() if _opens(base64.b64decode(sample), limits)]
+    failed = [name for name in tried if name not in opened]
     if opened:
         yield Finding(
-            "images", "formats", State.OK, f"{', '.join(opened)} open; so do PNG, GIF, BMP and TIFF"
+            "images",
+            "formats",
+            State.OK,
+            f"{', '.join(opened)} open; so do PNG, GIF{' and BMP' if 'TIFF' in off else ', BMP and TIFF'}",
         )
     if failed:
         # Phones and cameras write JPEG; a machine that cannot read it is of no use.

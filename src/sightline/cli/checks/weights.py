@@ -72,7 +72,11 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
         return Finding(_AREA, name, State.OK, "configured", detail=True)
     if not definition.card.artifacts:
         return Finding(_AREA, name, State.OK, "ready; needs no files", detail=True)
-    installed = open_store(settings).installed(want)
+    store = open_store(settings)
+    installed = store.installed(want)
+    if store.is_damaged(want):
+        fix = f"sightline models pull {name} --force"
+        return Finding(_AREA, name, State.BROKEN, "damaged: its manifest cannot be read", fix)
     if is_random(installed):
         return Finding(_AREA, name, State.NOTICE, "random weights: its answers mean nothing", get)
     if installed is not None:

@@ -12,7 +12,8 @@ from sightline.cli.collections.training import train
 
 _HELP = """Teach Sightline what belongs to a collection of yours, and see which version serves.
 
-Training needs scikit-learn ([cyan]make extras[/]); serving does not.
+Training needs scikit-learn ([cyan]make extras[/] in a checkout, else [cyan]pip install scikit-learn pyarrow
+matplotlib[/]); serving does not.
 
 [bold]First steps[/]
 

@@ -131,7 +131,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
         state = "not configured" if lacking else "configured"
     elif installed is None:
         installed = store_of_any_weights(settings).installed(want)
-        state = "random, not allowed" if installed else "missing"
+        state = "damaged" if store.is_damaged(want) else "random, not allowed" if installed else "missing"
     elif is_random(installed):
         state = "random"
     # A model that is reached by settings has its weights elsewhere; its answers name them.

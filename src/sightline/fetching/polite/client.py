@@ -116,6 +116,14 @@ class PoliteClient:
         tries = "once" if attempts == 1 else f"{attempts} times"
         raise DocumentUnavailable(f"{first} was asked for {tries}: {reason}", status=status)
 
+    def begin_anew(self, url: str) -> None:
+        """Give the host of ``url`` its full patience again, after it has been silent to one question.
+
+        The next request still waits for the pause that its failures brought, and for one that it asked for.
+        """
+        host = self._hosts[Origin.of(admit(url, self._hosts))]
+        host.hearing.begin_anew(host.left_alone_s)
+
     async def _follow(self, url: FetchUrl, max_bytes: int, etag: str | None) -> Document:
         seen = {url}
         for _ in range(self._manners.max_redirects + 1):

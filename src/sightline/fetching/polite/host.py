@@ -133,6 +133,11 @@ class Host:
             reason=self.hearing.reason,
         )
 
+    @property
+    def left_alone_s(self) -> float:
+        """Seconds for which nothing is asked, because too much failed."""
+        return self._breaker.left_s
+
     def _doing(self, now_s: float) -> tuple[Doing, float | None]:
         """And until when, by the clock's ``now_s``."""
         if paused_s := self.bucket.paused_s:

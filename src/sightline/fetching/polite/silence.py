@@ -106,6 +106,11 @@ class Hearing:
         self.reason = self._status = None
         self._since_s = self._clock.now_s() if self._wanted else None
 
+    def begin_anew(self, in_s: float) -> None:
+        """Count silence from ``in_s`` seconds from now on, whatever was before."""
+        self._unwanted_at_s = self._clock.now_s()
+        self._since_s = self._unwanted_at_s + in_s
+
     def failed(self, reason: str, status: int | None = None) -> None:
         """It has not, or not what it should have."""
         self.reason, self._status = reason, status

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from sightline.errors import ExtraMissing
+from sightline.extras import how_to_add
 
 
 def required(module: str, library: str) -> Any:
@@ -17,7 +18,4 @@ def required(module: str, library: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ExtraMissing(
-            f"this needs {library}, which is not installed: add the extra, as in "
-            "`pip install 'sightline[train]'`"
-        ) from error
+        raise ExtraMissing(f"this needs {library}, which is not installed; {how_to_add('train')}") from error

@@ -15,7 +15,7 @@ from enum import StrEnum
 from sightline.jobs.koop.records import Record, read_written, written
 from sightline.jobs.koop.revisions import Revisions
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
-from sightline.jobs.koop.verdicts import PDF_TYPE, Fingerprints
+from sightline.jobs.koop.verdicts import PDF_TYPE, TIFF_TYPE, Fingerprints
 
 
 class PublicationState(StrEnum):
@@ -47,7 +47,7 @@ class ItemState(StrEnum):
 
 
 # The fingerprint that a judge has for an item.
-_BY = "CASE items.mime WHEN :pdf THEN :document ELSE :image END"
+_BY = "CASE WHEN items.mime IN (:pdf, :tiff) THEN :document ELSE :image END"
 # How the ``error`` of an item begins that stays by an older verdict, because no newer one could be had.
 NOT_JUDGED = "could not be judged again: "
 _NOT_JUDGED = f"items.state = 'kept' AND substr(items.error, 1, {len(NOT_JUDGED)}) = '{NOT_JUDGED}'"
@@ -391,7 +391,7 @@ class Documents:
 
 def _judge(by: Fingerprints | None) -> dict[str, str | None]:
     document, image = (None, None) if by is None else (by.document, by.image)
-    return {"pdf": PDF_TYPE, "document": document, "image": image}
+    return {"pdf": PDF_TYPE, "tiff": TIFF_TYPE, "document": document, "image": image}
 
 
 def _item(row: sqlite3.Row) -> Item:

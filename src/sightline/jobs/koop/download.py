@@ -202,7 +202,8 @@ class Download:
         try:
             async with asyncio.timeout(self._options.day_timeout_s):
                 if self._must_search(day):
-                    await self._searching.day(date, day)
+                    for remark in await self._searching.day(date, day):
+                        self._report(Warned(f"{date}: {remark}"))
                 else:
                     assert day is not None
                     self._state.save_day(replace(day, state=DayState.DOCUMENTS, error=None))

@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -25,11 +27,12 @@ from sightline.errors import (
     SightlineError,
     UnknownModel,
 )
-from sightline.imaging import Picture, encode_png, open_picture, picture_from_pixels
+from sightline.imaging import Picture, count_pages, encode_png, open_picture, picture_from_pixels
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import DrawingEnded, Pdf, PdfLimits, is_pdf, open_pdf
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.verdicts import PDF_TYPE, WHOLE, Fingerprints, Judgement, Verdict
+from sightline.jobs.koop.contents import kind_of
+from sightline.jobs.koop.verdicts import WHOLE, Fingerprints, Judgement, Verdict
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.report import warnings_of
@@ -121,27 +124,40 @@ class ZeroShotJudge:
         try:
             if is_pdf(data):
                 return await self._judge_pdf(data, sha256)
-            picture = await self._analyzer.engine.work(open_picture, data, self._analyzer.limits)
-            return Judgement(sha256, self.fingerprints.image, 0, (await self._verdict(picture, WHOLE),))
+            limits = self._analyzer.limits
+            picture = await self._analyzer.engine.work(open_picture, data, limits)
+            num_pages = await self._analyzer.engine.work(count_pages, data, limits)
+            if num_pages > 1:
+                return await self._judge_pages(_TiffPages(data, num_pages, limits, self._pages), sha256)
+            by = self.fingerprints.of(kind_of(data)[0])
+            return Judgement(sha256, by, 0, (await self._verdict(picture, WHOLE),))
         except ImageError as error:
-            by = self.fingerprints.of(PDF_TYPE if is_pdf(data) else None)
+            by = self.fingerprints.of(kind_of(data)[0])
             return Judgement(sha256, by, 0, code=error.code, error=str(error))
 
     async def _judge_pdf(self, data: bytes, sha256: str) -> Judgement:
-        pdf = await asyncio.to_thread(open_pdf, data, self._pages.pdf)
+        pages = _PdfPages(data, self._analyzer.limits, self._pages)
+        try:
+            await asyncio.to_thread(pages.open)
+            return await self._judge_pages(pages, sha256)
+        finally:
+            # Also when it is still being opened: a thread does not end with the task that waits for it.
+            await asyncio.to_thread(pages.close)
+
+    async def _judge_pages(self, pages: _PagedFile, sha256: str) -> Judgement:
         verdicts: list[asyncio.Task[Verdict]] = []
         unseen = _Unseen()
         try:
             free = asyncio.Semaphore(_PAGES_AHEAD)
             async with asyncio.TaskGroup() as looks:
-                for number in pdf.numbers:
+                for number in pages.numbers:
                     await free.acquire()
                     try:
-                        picture = await asyncio.to_thread(self._drawn, pdf, number)
+                        picture = await asyncio.to_thread(pages.picture, number)
                     except ImageError as error:
                         free.release()
                         if isinstance(error, ImageTooLarge):  # the document's time is up
-                            unseen.missed(range(number, pdf.numbers.stop), error)
+                            unseen.missed(range(number, pages.numbers.stop), error)
                             break
                         unseen.add(number, error)
                         continue
@@ -150,22 +166,9 @@ class ZeroShotJudge:
                     verdicts.append(look)
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
-        finally:
-            await asyncio.to_thread(pdf.close)
-        return unseen.judgement(
-            Judgement(
-                sha256, self.fingerprints.document, pdf.num_pages, tuple(look.result() for look in verdicts)
-            ),
-            len(pdf.numbers),
-        )
-
-    def _drawn(self, pdf: Pdf, number: int) -> Picture:
-        """Raises ImageError: this page cannot be drawn; ImageTooLarge: nor can those after it."""
-        page = pdf.render(number, self._pages.look_dpi)
-        try:
-            return picture_from_pixels(page.pixels, self._analyzer.limits, source="pdf")
-        except ImageTooLarge as error:
-            raise InvalidImage(str(error)) from error
+        found = tuple(look.result() for look in verdicts)
+        seen = Judgement(sha256, self.fingerprints.document, pages.num_pages, found)
+        return unseen.judgement(seen, len(pages.numbers))
 
     async def _verdict(self, picture: Picture, page: int) -> Verdict:
         outcome = await self._look(picture)
@@ -182,6 +185,93 @@ class ZeroShotJudge:
         context = Context.lasting(_TIMEOUT_S, Priority.BULK)
         (outcome,) = await self._analyzer.analyze(picture, [self._task], context)
         return outcome
+
+
+class _PagedFile(Protocol):
+    """A file whose pages are judged one by one. ``numbers``, from 1, are those that the limits allow."""
+
+    @property
+    def num_pages(self) -> int: ...
+
+    @property
+    def numbers(self) -> range: ...
+
+    def picture(self, number: int) -> Picture:
+        """Return a page, decoded. Blocks.
+
+        Raises:
+            ImageError: this page cannot be seen; ImageTooLarge: nor can those after it.
+        """
+        ...
+
+
+class _PdfPages:
+    """The pages of a PDF. ``close`` ends its process from any thread, even one that is only now starting."""
+
+    def __init__(self, data: bytes, limits: ImageLimits, pages: PageLimits) -> None:
+        self._data = data
+        self._limits = limits
+        self._pages = pages
+        self._lock = threading.Lock()
+        self._pdf: Pdf | None = None
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Raises ImageError: the PDF does not open."""
+        pdf = open_pdf(self._data, self._pages.pdf)
+        with self._lock:
+            if not self._is_closed:
+                self._pdf = pdf
+                return
+        pdf.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            pdf = self._pdf
+        if pdf is not None:
+            pdf.close()
+
+    @property
+    def num_pages(self) -> int:
+        assert self._pdf is not None
+        return self._pdf.num_pages
+
+    @property
+    def numbers(self) -> range:
+        assert self._pdf is not None
+        return self._pdf.numbers
+
+    def picture(self, number: int) -> Picture:
+        assert self._pdf is not None
+        page = self._pdf.render(number, self._pages.look_dpi)
+        with _of_one_page():
+            return picture_from_pixels(page.pixels, self._limits, source="pdf")
+
+
+class _TiffPages:
+    """The pages of a TIFF, as many as of a PDF."""
+
+    def __init__(self, data: bytes, num_pages: int, limits: ImageLimits, pages: PageLimits) -> None:
+        self._data = data
+        self._limits = limits
+        self.num_pages = num_pages
+        self.numbers = range(1, min(num_pages, pages.pdf.max_pages) + 1)
+
+    def picture(self, number: int) -> Picture:
+        with _of_one_page():
+            picture = open_picture(self._data, self._limits, page=number)
+            picture.rgb()
+        return picture
+
+
+@contextmanager
+def _of_one_page() -> Iterator[None]:
+    """Make an error of what is too large: those after it may be smaller."""
+    try:
+        yield
+    except ImageTooLarge as error:
+        raise InvalidImage(str(error)) from error
 
 
 class _Unseen:
@@ -254,12 +344,18 @@ class PageLimits:
         return _digest(self.pdf.max_page_pixels, self.pdf.max_side, self.keep_dpi)
 
 
-def full_pages(data: bytes, numbers: list[int], limits: PageLimits) -> Iterator[FullPage | ImageError]:
-    """Pages of a PDF to keep, drawn at ``keep_dpi`` or what the limits allow, or why one cannot be. Blocks.
+def full_pages(
+    data: bytes, numbers: list[int], limits: PageLimits, images: ImageLimits
+) -> Iterator[FullPage | ImageError]:
+    """Pages to keep, or why one cannot be: of a PDF drawn at ``keep_dpi`` or what the limits allow, of a TIFF
+    as they are. Blocks.
 
     Raises:
         ImageError: the PDF cannot be opened.
     """
+    if not is_pdf(data):
+        yield from _full_tiff_pages(data, numbers, images)
+        return
     with open_pdf(data, limits.pdf) as pdf:
         for number in numbers:
             try:
@@ -269,6 +365,17 @@ def full_pages(data: bytes, numbers: list[int], limits: PageLimits) -> Iterator[
                 continue
             height, width = pixels.shape[:2]
             yield FullPage(number, encode_png(pixels), width, height)
+
+
+def _full_tiff_pages(data: bytes, numbers: list[int], limits: ImageLimits) -> Iterator[FullPage | ImageError]:
+    for number in numbers:
+        try:
+            pixels = open_picture(data, limits, page=number).rgb()
+        except ImageError as error:  # about this page alone
+            yield error
+            continue
+        height, width = pixels.shape[:2]
+        yield FullPage(number, encode_png(pixels), width, height)
 
 
 def size_of(data: bytes, limits: ImageLimits) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import ConfigurationError
+from sightline.extras import how_to_add
 from sightline.jobs.koop.blobs import sync_folder
 from sightline.jobs.koop.folder import disk_trouble_ends_the_run
 from sightline.jobs.koop.state import MANIFEST_IS_STALE, State
@@ -260,6 +261,6 @@ def _pyarrow() -> tuple[Any, Any]:
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigurationError(
-            "writing Parquet needs pyarrow, which is not installed; pip install 'sightline[parquet]'"
+            f"writing Parquet needs pyarrow, which is not installed; {how_to_add('parquet')}"
         ) from error
     return pyarrow, parquet

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from urllib.parse import quote, urlencode
 
-from sightline.errors import ConfigurationError, SearchFailed
+from sightline.errors import ConfigurationError, DocumentUnavailable, SearchFailed
 from sightline.fetching.polite import Document, PoliteClient
 from sightline.jobs.koop.query import NOTHING, DateField, Exclusions, day_query, since_query
 from sightline.jobs.koop.records import Record
@@ -51,17 +51,36 @@ class _Found:
     records: dict[str, Record] = field(default_factory=dict)
     number_of_records: int = 0
     unreadable: int = 0
+    # On the pages of one pass; a record that comes twice counts twice.
+    received: int = 0
+    repeats_stay: bool = False
     problems: dict[str, None] = field(default_factory=dict)
+    remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, page: Page) -> None:
         self.number_of_records = page.number_of_records
         self.unreadable += page.unreadable
+        self.received += len(page.records)
         for record in page.records:
             self.records.setdefault(record.identifier, record)
 
+    def begin_pass(self) -> None:
+        self.unreadable = self.received = 0
+
+    def end_second_pass(self, known_before: int) -> None:
+        """Records that come twice may hide others that moved to a page that was read before. If all pages
+        bring the same once more, nothing moved."""
+        self.repeats_stay = len(self.records) == known_before and self.received == self.number_of_records
+
     @property
     def is_whole(self) -> bool:
-        return len(self.records) == self.number_of_records and not self.unreadable
+        number = len(self.records)
+        return (number == self.number_of_records or self.repeats_stay) and not self.unreadable
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the pages so far hold what the service counts."""
+        return bool(self.records) and self.received >= self.number_of_records and not self.unreadable
 
 
 class Search:
@@ -103,8 +122,9 @@ class Search:
         if not found.is_whole and not found.problems:
             found.number_of_records = await self.count(query)
             if len(found.records) < found.number_of_records or found.unreadable:
-                found.unreadable = 0
+                known_before = len(found.records)
                 await self._read_pages(query, found)
+                found.end_second_pass(known_before)
         return _settled(found, day, field)
 
     async def count(self, query: str) -> int:
@@ -133,7 +153,13 @@ class Search:
             )
         return number
 
+    async def check_anew(self, field: DateField = DateField.AVAILABLE) -> int:
+        """:meth:`check` after another question found the service silent: it has its full patience again."""
+        self._client.begin_anew(self._endpoint)
+        return await self.check(field)
+
     async def _read_pages(self, query: str, found: _Found) -> None:
+        found.begin_pass()
         position: int | None = 1
         page_records = self._page_records
         while position is not None:
@@ -145,9 +171,23 @@ class Search:
             except SearchFailed as error:
                 if error.diagnostic == OUT_OF_RANGE and position > 1:
                     return  # the count promised more than there is
+                if found.has_all:
+                    found.remarks[f"there is no page from {position} on, which the service names"] = None
+                    return
                 raise
+            except DocumentUnavailable:
+                if not found.has_all:
+                    raise
+                found.remarks[f"the page from {position} on, which the service names, does not come"] = None
+                return
             found.add(page)
-            position = _following(page, position)
+            try:
+                position = _following(page, position)
+            except SearchFailed as error:
+                if not found.has_all:
+                    raise
+                found.remarks[str(error)] = None
+                return
 
     async def _page(self, query: str, position: int, page_records: int) -> tuple[Page, int]:
         """A page, and the size at which it came: an empty answer is asked for again at half the size."""
@@ -197,8 +237,10 @@ def _following(page: Page, position: int) -> int | None:
 
 def _settled(found: _Found, day: date, field: DateField) -> DayFound:
     records = tuple(found.records.values())
-    warnings = list(found.problems)
-    if len(records) != found.number_of_records:
+    warnings = [*found.problems, *found.remarks]
+    if found.repeats_stay and len(records) < found.number_of_records:
+        warnings.append(f"{found.number_of_records - len(records)} records came twice")
+    elif len(records) != found.number_of_records:
         warnings.append(f"the service counts {found.number_of_records} records and gave {len(records)}")
     if found.unreadable:
         warnings.append(f"{found.unreadable} records could not be read")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
-from sightline.errors import HostSilent, SearchFailed, SightlineError
+from sightline.errors import ArchiveError, HostSilent, SearchFailed, SightlineError
 from sightline.jobs.describing import RunEnded
 from sightline.jobs.koop.documents import Documents
 from sightline.jobs.koop.manifests import Manifest
@@ -31,10 +31,12 @@ class Searching:
         self._is_sound = False
         self._trouble: SearchFailed | None = None
 
-    async def day(self, date: dt.date, day: Day | None) -> None:
-        """Note what a day has; ``day`` is what was known of it. If it was searched before and cannot be now,
+    async def day(self, date: dt.date, day: Day | None) -> tuple[str, ...]:
+        """Note what a day has, and return what was odd about an answer that is whole; ``day`` is what was known of it. If it was searched before and cannot be now,
         what was found then stands, and the day is not whole. If it was searched too soon, what was gone then
         is to be asked for again.
+
+        A day whose search did not answer is searched again by the next run.
 
         Raises:
             ArchiveError: the search failed, and nothing is known of the day.
@@ -58,18 +60,21 @@ class Searching:
             found = await self._search.day(date, options.field, options.exclusions)
             if not found.records and found.number_of_records == 0:
                 await self._check()
-        except HostSilent as error:  # of no other day it would answer more
-            raise RunEnded(f"{error}. The same command goes on from here") from error
         except RunEnded:
             raise
         except SightlineError as error:
+            if isinstance(error, HostSilent):
+                await self._require_other_answers(error)
+            if not (isinstance(error, ArchiveError) and error.permanent):
+                begun = replace(begun, query_hash=None)  # no question was answered, so the next run asks
             if not self._documents.identifiers(date):
+                self._state.save_day(begun)
                 raise
             said = f"it could not be searched again: {error}"
             with self._state.transaction():
                 self._state.save_day(replace(begun, state=DayState.DOCUMENTS, whole=False, error=said))
                 self._ask_again(before)
-            return
+            return ()
         with self._state.transaction():
             by_available = options.field is DateField.AVAILABLE
             if self._documents.add(date, found.records, by_available=by_available):
@@ -89,6 +94,21 @@ class Searching:
                     error=None if found.complete else "; ".join(found.warnings),
                 )
             )
+        return found.warnings if found.complete else ()
+
+    async def _require_other_answers(self, silence: HostSilent) -> None:
+        """Ask the search something else.
+
+        Raises:
+            RunEnded: it does not answer that either.
+        """
+        try:
+            if silence.status is None:  # not even an error came
+                raise silence
+            await self._search.check_anew(self._options.field)
+        except SightlineError:
+            raise RunEnded(f"{silence}. The same command goes on from here") from silence
+        self._is_sound = True
 
     def _ask_again(self, before: Day) -> None:
         if before.provisional:

@@ -21,7 +21,7 @@ from sightline.jobs.koop.kept import KeptFile, KeptFiles
 from sightline.jobs.koop.options import Keep, Options
 from sightline.jobs.koop.state import State
 from sightline.jobs.koop.turns import Turns
-from sightline.jobs.koop.verdicts import PDF_TYPE, WHOLE, Judgement, Verdicts
+from sightline.jobs.koop.verdicts import PAGED_TYPES, WHOLE, Judgement, Verdicts
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Settling:
 
     def _place(self, item: Item) -> AbstractAsyncContextManager[object]:
         """Where an item's bytes may be held and drawn; images need not wait for documents."""
-        return self._documents_at_once if item.mime == PDF_TYPE else nullcontext()
+        return self._documents_at_once if item.mime in PAGED_TYPES else nullcontext()
 
     # -- verdicts ------------------------------------------------------------------------------------------
 
@@ -308,7 +308,7 @@ class Settling:
         problem: ImageError | None = None
         try:
             with disk_trouble_ends_the_run(self._blobs.root):
-                for page in full_pages(data, numbers, self._pages):
+                for page in full_pages(data, numbers, self._pages, self._limits):
                     if isinstance(page, ImageError):
                         problem = problem or page
                     else:

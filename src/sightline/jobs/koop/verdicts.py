@@ -10,8 +10,10 @@ from sightline.jobs.koop.state import State
 
 # The "page" of an image; pages of documents count from 1.
 WHOLE = 0
-# Media type of files whose pages are drawn before they are judged.
+# Media types of files that have pages.
 PDF_TYPE = "application/pdf"
+TIFF_TYPE = "image/tiff"
+PAGED_TYPES = frozenset({PDF_TYPE, TIFF_TYPE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Fingerprints:
 
     def of(self, mime: str | None) -> str:
         """For files of a media type."""
-        return self.document if mime == PDF_TYPE else self.image
+        return self.document if mime in PAGED_TYPES else self.image
 
 
 @dataclass(frozen=True, slots=True)

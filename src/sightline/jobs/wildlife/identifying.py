@@ -98,22 +98,33 @@ class Identifier(Protocol):
 
 @asynccontextmanager
 async def identifying_here(
-    settings: Settings, query: Query, *, with_places: bool, with_detector: bool = True
+    settings: Settings,
+    query: Query,
+    *,
+    with_places: bool,
+    with_detector: bool = True,
+    fill_truncated: bool = False,
 ) -> AsyncIterator[Identifier]:
     """An identifier that computes in this process, as bulk work. ``with_places``: countries are to be looked
-    up by coordinates. ``with_detector``: some photos come without boxes.
+    up by coordinates. ``with_detector``: some photos come without boxes. ``fill_truncated``: photos whose end
+    is missing are looked at as far as they go.
 
     Raises:
         ConfigurationError: a setting or a plug-in is wrong.
     """
     async with Analyzer.create(unrefused(settings)) as analyzer:
         unneeded = {Capability.PLACES: with_places, Capability.ANIMAL_BOXES: with_detector}
-        yield _Here(analyzer, query, {need for need, wanted in unneeded.items() if not wanted})
+        yield _Here(
+            analyzer, query, {need for need, wanted in unneeded.items() if not wanted}, fill_truncated
+        )
 
 
 class _Here:
-    def __init__(self, analyzer: Analyzer, query: Query, unneeded: set[Capability]) -> None:
+    def __init__(
+        self, analyzer: Analyzer, query: Query, unneeded: set[Capability], fill_truncated: bool
+    ) -> None:
         self._analyzer = analyzer
+        self._fill_truncated = fill_truncated
         self._query = query
         self._unneeded = unneeded
 
@@ -136,6 +147,9 @@ class _Here:
 
     async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
         task = self._query.about(place, boxes)
-        seen = await look(self._analyzer, str(photo), [task], _TIMEOUT_S, priority=Priority.BULK)
+        seen = await look(
+            self._analyzer, str(photo), [task], _TIMEOUT_S,
+            priority=Priority.BULK, fill_truncated=self._fill_truncated,
+        )  # fmt: skip
         outcome, data = answered(seen)
         return Identified(data.model_dump(mode="json"), tuple(warnings_of(outcome)))

@@ -47,6 +47,7 @@ async def identifying_there(
     *,
     with_places: bool,
     with_detector: bool = True,
+    fill_truncated: bool = False,
 ) -> AsyncIterator[Identifier]:
     """An identifier that asks the server at ``url``. ``with_places``: countries are to be looked up by
     coordinates. ``with_detector``: some photos come without boxes.
@@ -57,6 +58,7 @@ async def identifying_there(
     Raises:
         InvalidRequest: the URL or the key cannot be used.
     """
+    limits = replace(limits, fills_truncated=fill_truncated)
     async with server_at(url, api_key) as server:
         yield _There(server, query, limits, with_places=with_places, with_detector=with_detector)
 
@@ -113,7 +115,9 @@ class _There:
         self, task: Task, name: str, data: bytes, place: Place
     ) -> tuple[Identified, Mapping[str, str]]:
         """The answer, and the fingerprints of the models that had a say, by name."""
-        result = self._result(await ask_about(self._server, task, name, data))
+        result = self._result(
+            await ask_about(self._server, task, name, data, fill_truncated=self._limits.fills_truncated)
+        )
         try:
             warnings = tuple(map(str, result.get("warnings", ())))
             used = result.get("models") or [result["model"]]

@@ -42,7 +42,8 @@ class RequestLog:
     ``observe(route template, method, status, seconds)`` is called for each request. The route is that of
     ``scope["route"]`` or "unmatched", the method a usual one or "other", the status 499 for a client that
     left before its answer was complete. An exception that escapes the app is logged and, if nothing was sent
-    yet, answered with 500; it goes no further. Servers cancel requests when they stop: that is a 503.
+    yet, answered with 500; it goes no further. Servers cancel requests when they stop: those
+    are answered with 503, and the cancellation goes on.
     """
 
     def __init__(self, app: ASGIApp, *, observe: Observe | None = None) -> None:
@@ -62,6 +63,7 @@ class RequestLog:
             await self._app(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
             await _answer_cut(scope, exchange)
+            raise
         except Exception as error:
             await _answer_failure(scope, exchange, error)
         finally:
@@ -104,6 +106,7 @@ class _Exchange:
         self._send = send
         self._body_ended = False
         self._complete = False
+        self._declared_bytes: int | None = None
 
     @property
     def outcome(self) -> int:
@@ -127,12 +130,18 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            lengths = [
+                value for name, value in message.get("headers", ()) if name.lower() == b"content-length"
+            ]
+            self._declared_bytes = int(lengths[0]) if lengths else None
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
             headers.append((b"x-request-id", self.request_id.encode("ascii")))
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             self.bytes_out += len(message.get("body", b""))
-            if not message.get("more_body", False):
+            # A client that has all of a declared length may close, also where the end is still held back.
+            ends = not message.get("more_body", False) or self.bytes_out == self._declared_bytes
+            if ends and not self._complete:
                 await self._look_for_client()
                 self._complete = True
         await self._send(message)
@@ -167,8 +176,6 @@ async def _answer_cut(scope: Scope, exchange: _Exchange) -> None:
     """Answer a request that the server cancels while it stops; a response that had begun stays incomplete."""
     if exchange.client_left or exchange.status:
         return
-    if (task := asyncio.current_task()) is not None:
-        task.uncancel()
     response = refusal(
         scope,
         503,

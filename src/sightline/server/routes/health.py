@@ -14,6 +14,7 @@ from sightline.server.temp_folder import OK, temp_folder_state
 router = APIRouter(tags=["health"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive")
 async def livez(request: Request) -> Response:
     """200 while the event loop and the compute slots run; 503 asks for a restart."""
@@ -21,6 +22,7 @@ async def livez(request: Request) -> Response:
     return JSONResponse({"status": "ok" if alive else "dead"}, 200 if alive else 503)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Should it get traffic")
 async def readyz(request: Request) -> Response:
     """200 when work can be computed and every preloaded model is ready; 503 while starting or draining.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pydantic_core
@@ -112,7 +113,7 @@ async def _analyze_all(
     async def entry(index: int, source: ImageSource) -> dict[str, Any]:
         about = {"index": index, "source": source.label}
         try:
-            picture = await open_source(analyzer, source)
+            picture = await open_source(analyzer, source, fill_truncated=body.fill_truncated)
             note_picture(request, picture)
             outcomes = await analyzer.analyze(picture, tasks, context, crops=body.crops)
             note_outcomes(request, outcomes)
@@ -126,11 +127,12 @@ async def _analyze_all(
     return await asyncio.gather(*(entry(index, source) for index, source in enumerate(body.images)))
 
 
-async def open_source(analyzer: Analyzer, source: ImageSource) -> Picture:
+async def open_source(analyzer: Analyzer, source: ImageSource, *, fill_truncated: bool = False) -> Picture:
     """The picture of one source, its header checked off the event loop."""
     if source.url is not None:
-        return await analyzer.fetch(source.url)
-    picture: Picture = await analyzer.engine.work(analyzer.open, source.data)
+        return await analyzer.fetch(source.url, fill_truncated=fill_truncated)
+    opened = partial(analyzer.open, fill_truncated=fill_truncated)
+    picture: Picture = await analyzer.engine.work(opened, source.data)
     return picture
 
 

@@ -68,6 +68,8 @@ class KoopServer:
         count_error: added to every numberOfRecords, which is only an estimate.
         drifting: records are inserted between pages: each begins with the last of the one before.
         without_next: never say nextRecordPosition.
+        repeating: list the first record once more, and count it twice.
+        endless_next: the last page too says where the next one begins: "on", or "back" at its own position.
         stuck_next: say the position of the same page again.
         unknown_index: "empty" as the real service, or "diagnostic".
         out_of_range: "diagnostic", or "empty" for a page without records.
@@ -93,6 +95,8 @@ class KoopServer:
         self.drifting = False
         self.without_next = False
         self.stuck_next = False
+        self.repeating = False
+        self.endless_next: str | None = None
         self.unknown_index = "empty"
         self.out_of_range = "diagnostic"
         self.greatest_page = GREATEST_PAGE
@@ -280,6 +284,7 @@ class KoopServer:
         return [each for each in self.archive.between(first, last) if matches(query, records.values(each))]
 
     def _page(self, found: list[Decision], start: int, most: int) -> Response:
+        found = found[:1] + found if self.repeating else found
         total = len(found)
         if start > max(1, total) and self.out_of_range == "diagnostic":
             return _xml(records.diagnostic(61, "First record position out of range"))
@@ -291,6 +296,8 @@ class KoopServer:
         next_position = following if shown and following <= total else None
         if next_position and self.stuck_next:
             next_position = start
+        if next_position is None and self.endless_next:
+            next_position = following if self.endless_next == "on" else start
         if self.without_next:
             next_position = None
         said = max(0, total + self.count_error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -25,6 +26,7 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
+from sightline.server.bodies import read_truncated
 from sightline.server.connections import while_connected
 from sightline.server.forms import read_form
 from sightline.server.lookout import lookout_of
@@ -65,11 +67,13 @@ def rates(settings: Settings) -> tuple[str, ...]:
     return (f"{settings.rate_limit_requests}/{settings.rate_limit_window_s} seconds",)
 
 
+@router.head(HEALTH, include_in_schema=False)
 @router.get(HEALTH, openapi_extra=atlas_schemas.HEALTH)
 async def healthz(request: Request) -> Response:
     """``{"status": "ok"}`` when uploads can be buffered and a vision-language model is configured.
 
-    503 with what is wrong otherwise; the routes that need none of it work all the same.
+    Otherwise what is missing, also with 200, as the replaced service: a container's probe would else end a
+    server of which only one route cannot be used. ``/readyz`` is for balancers.
     """
     analyzer = analyzer_of(request)
     checks = {
@@ -78,7 +82,14 @@ async def healthz(request: Request) -> Response:
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})
-    return JSONResponse({"status": "degraded", "checks": checks}, 503)
+    return JSONResponse(
+        {
+            "status": "degraded",
+            "temp_dir_ready": checks["temp_directory"] == "ok",
+            "gemini_api_configured": checks["vision_language_model"] == "ok",
+            "checks": checks,
+        }
+    )
 
 
 @router.post("/uploadfile/", openapi_extra=atlas_schemas.UPLOAD)
@@ -112,8 +123,10 @@ async def gemini_analyze(request: Request) -> Response:
     if not uploads:
         raise _missing("files", "one or more images")
 
+    fill_truncated = read_truncated(request)
+
     async def opened(index: int) -> Picture:
-        picture = await _opened(analyzer, uploads[index])
+        picture = await _opened(analyzer, uploads[index], fill_truncated=fill_truncated)
         note_picture(request, picture)
         return picture
 
@@ -163,7 +176,7 @@ def _missing(field: str, kind: str) -> InvalidParameters:
     return InvalidParameters(f"the form needs {kind} in the field {field!r}")
 
 
-async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
+async def _opened(analyzer: Analyzer, upload: Upload, *, fill_truncated: bool = False) -> Picture:
     """The picture of a file that says it is an image, is one, and is no larger than the contract allows.
 
     Raises:
@@ -181,7 +194,8 @@ async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
             f"the image has {len(upload.data)} bytes; at most {MAX_IMAGE_BYTES} (5 MB) are taken"
         )
     try:
-        picture: Picture = await analyzer.engine.work(analyzer.open, upload.data)
+        opened = partial(analyzer.open, fill_truncated=fill_truncated)
+        picture: Picture = await analyzer.engine.work(opened, upload.data)
     except (UnsupportedImage, InvalidImage) as error:
         raise InvalidRequest(str(error)) from None
     return picture
@@ -192,7 +206,7 @@ async def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
 
 async def _answer(request: Request, upload: Upload, **beside: str) -> Response:
     analyzer = analyzer_of(request)
-    picture = await _opened(analyzer, upload)
+    picture = await _opened(analyzer, upload, fill_truncated=read_truncated(request))
     note_picture(request, picture)
     outcomes = await analyzer.analyze(picture, [analyzer.bind(_task(analyzer.settings))])
     note_outcomes(request, outcomes)
@@ -229,9 +243,10 @@ def _written(outcome: Outcome) -> dict[str, Any]:
         "prediction_score": found["prediction_score"],
         "top_classes": _top_classes(found["classifications"]),
         "detections": [
-            {"label": each["label"], "conf": each["conf"], "bbox": each["bbox"]}
-            for each in found["detections"]
+            {key: each[key] for key in ("label", "conf", "bbox", "category")} for each in found["detections"]
         ],
+        "prediction_source": found["prediction_source"],
+        "model_version": found["model_version"],
     }
 
 

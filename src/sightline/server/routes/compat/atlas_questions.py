@@ -17,10 +17,12 @@ from sightline.types import Capability
 
 LABEL_FIELD = "category_label"
 # Where a schema of the caller's may keep what an image is; the first that holds a word or a number counts.
+# Those of the replaced service come first, in its order; it also looked inside these lists and objects.
 LABEL_FIELDS = (
-    *(LABEL_FIELD, "category", "label", "group_label", "group", "class_label", "class", "classification"),
-    *("tag", "type"),
+    *(LABEL_FIELD, "group_label", "label", "category", "cluster", "species", "name", "title"),
+    *("group", "class_label", "class", "classification", "tag", "type"),
 )
+NESTED_FIELDS = ("results", "details")
 BY_IMAGE = "image"
 # What is asked for when the caller has no schema: a label to group by, and room for an answer.
 DEFAULT_SCHEMA = {
@@ -31,9 +33,10 @@ DEFAULT_SCHEMA = {
             "description": "One to three words for the kind of thing the image shows, the same words for "
             "images of the same kind.",
         },
-        "answer": {"type": "string", "description": "The answer to the question."},
+        "analysis": {"type": "string", "description": "The answer to the question."},
+        "details": {"type": "string", "description": "What else matters, if anything does."},
     },
-    "required": [LABEL_FIELD, "answer"],
+    "required": [LABEL_FIELD, "analysis"],
 }
 
 Opened = Callable[[int], Awaitable[Picture]]
@@ -89,7 +92,7 @@ async def answer_questions(
     if len(failures) == len(answers):
         raise failures[0]
     outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
-    return _body(prompt, schema_json is None, answers), outcomes
+    return _body(prompt, schema, schema_json is None, answers), outcomes
 
 
 def _schema(written: str) -> Any:
@@ -125,11 +128,17 @@ async def _ask(analyzer: Analyzer, task: BoundTask, about: ImageAnswer, opened: 
     )
 
 
-def _body(prompt: str, is_default_schema: bool, answers: Sequence[ImageAnswer]) -> dict[str, Any]:
+def _body(
+    prompt: str, schema: Any, is_default_schema: bool, answers: Sequence[ImageAnswer]
+) -> dict[str, Any]:
+    """The replaced service's fields, and more beside them: counts, errors and tokens."""
     answered = [answer for answer in answers if answer.error is None]
     groups = grouped(answered)
     return {
         "prompt": prompt,
+        "schema": schema,
+        "gemini_model": answered[0].model,
+        "total_images": len(answers),
         "image_count": len(answers),
         "group_count": len(groups),
         "error_count": len(answers) - len(answered),
@@ -160,27 +169,43 @@ def grouped(answers: Sequence[ImageAnswer]) -> list[dict[str, Any]]:
         group = groups.setdefault(
             by,
             {
+                "group": label or answer.filename,
                 LABEL_FIELD: label or answer.filename,
                 "grouped_by": field or BY_IMAGE,
                 "count": 0,
-                "images": [],
+                "items": [],
             },
         )
-        group["images"].append({**_about(answer), "response": answer.response})
+        group["items"].append({**_about(answer), "response": answer.response})
         group["count"] += 1
+    for group in groups.values():
+        group["images"] = group["items"]
     return list(groups.values())
 
 
 def label_of(response: Any) -> tuple[str, str]:
-    """What an answer calls its image, and the field that says so; two empty strings if none does."""
-    if isinstance(response, dict):
-        for field in LABEL_FIELDS:
-            value = response.get(field)
-            if isinstance(value, str) and value.strip():
-                return " ".join(value.split()), field
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return json.dumps(value), field
+    """What an answer calls its image, and the field that says so; two empty strings if none does.
+
+    Its own fields count before those inside ``results`` and ``details``, of a list the first that has one.
+    """
+    if not isinstance(response, dict):
+        return "", ""
+    for field in LABEL_FIELDS:
+        if label := _word(response.get(field)):
+            return label, field
+    for nest in NESTED_FIELDS:
+        inside = response.get(nest)
+        for each in inside if isinstance(inside, list) else [inside]:
+            for field in LABEL_FIELDS:
+                if isinstance(each, dict) and (label := _word(each.get(field))):
+                    return label, f"{nest}.{field}"
     return "", ""
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def _about(answer: ImageAnswer) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sightline.server.schemas import TRUNCATED
+
 _DETAIL = {"application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}}
 _IMAGE = {"type": "string", "format": "binary", "description": "An image file of at most 5 MB."}
 _PROMPT = {"type": "string", "description": "The question, or what to do."}
@@ -14,6 +16,8 @@ _SPECIESNET = {
         "prediction": {"type": "string", "examples": ["odocoileus_virginianus"]},
         "prediction_display_name": {"type": "string"},
         "prediction_score": {"type": "number"},
+        "prediction_source": {"type": "string", "description": "Which rule of the ensemble decided."},
+        "model_version": {"type": "string", "description": "The release of SpeciesNet."},
         "top_classes": {
             "type": "array",
             "items": {
@@ -32,6 +36,7 @@ _SPECIESNET = {
                 "properties": {
                     "label": {"enum": ["animal", "human", "vehicle"]},
                     "conf": {"type": "number"},
+                    "category": {"type": "string", "description": "1 animal, 2 human, 3 vehicle."},
                     "bbox": {
                         "type": "array",
                         "items": {"type": "number"},
@@ -78,19 +83,17 @@ def _form(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
 HEALTH: dict[str, Any] = {
     "responses": {
         "200": {
-            "description": "Uploads can be buffered and a vision-language model is configured.",
-            "content": {
-                "application/json": {"schema": {"type": "object", "properties": {"status": {"const": "ok"}}}}
-            },
-        },
-        "503": {
-            "description": "Something is missing; 'checks' says what.",
+            "description": "ok: uploads can be buffered and a vision-language model is configured. degraded: "
+            "'checks' says what is missing.",
             "content": {
                 "application/json": {
                     "schema": {
                         "type": "object",
+                        "required": ["status"],
                         "properties": {
-                            "status": {"const": "degraded"},
+                            "status": {"enum": ["ok", "degraded"]},
+                            "temp_dir_ready": {"type": "boolean"},
+                            "gemini_api_configured": {"type": "boolean"},
                             "checks": {"type": "object", "additionalProperties": {"type": "string"}},
                         },
                     }
@@ -100,14 +103,17 @@ HEALTH: dict[str, Any] = {
     }
 }
 UPLOAD: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(["file"], {"file": _IMAGE}),
     "responses": _answer({**_FILE, "speciesnet": _SPECIESNET}),
 }
 ANALYZE: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(["prompt", "file"], {"prompt": _PROMPT, "file": _IMAGE}),
     "responses": _answer({"prompt": {"type": "string"}, **_FILE, "speciesnet": _SPECIESNET}),
 }
 QUESTIONS: dict[str, Any] = {
+    "parameters": [TRUNCATED],
     "requestBody": _form(
         ["prompt", "files"],
         {
@@ -119,7 +125,10 @@ QUESTIONS: dict[str, Any] = {
     "responses": _answer(
         {
             "prompt": {"type": "string"},
-            "image_count": {"type": "integer"},
+            "schema": {"type": "object", "description": "What each answer had to fit."},
+            "gemini_model": {"type": "string", "description": "What answered, Gemini or another."},
+            "total_images": {"type": "integer"},
+            "image_count": {"type": "integer", "description": "The same."},
             "group_count": {"type": "integer"},
             "error_count": {"type": "integer"},
             "groups": {
@@ -127,13 +136,15 @@ QUESTIONS: dict[str, Any] = {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "category_label": {"type": "string"},
+                        "group": {"type": "string"},
+                        "category_label": {"type": "string", "description": "The same."},
                         "grouped_by": {
                             "type": "string",
                             "description": "The field of the answers that the label is from, or 'image'.",
                         },
                         "count": {"type": "integer"},
-                        "images": {
+                        "images": {"type": "array", "description": "The same as items."},
+                        "items": {
                             "type": "array",
                             "items": {
                                 "type": "object",

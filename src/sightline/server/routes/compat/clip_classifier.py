@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from sightline.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
 from sightline.imaging import Picture
+from sightline.imaging.formats import UnknownFormat
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.residency import ModelState, Residency
@@ -32,6 +33,7 @@ from sightline.types import Capability
 ROUTE = "/classify"
 TASK = Task("classify", "classify_zero_shot", {"label_set": "map-or-aerial"})
 RULE = "is_map_or_aerial"
+WANTED = ("maps", "aerial_satellite")
 FORMATS = frozenset({"jpeg", "png", "gif", "bmp", "tiff"})
 _ACCEPTED = "JPG, PNG, GIF, BMP and TIFF are accepted"
 
@@ -46,6 +48,7 @@ def max_body_bytes(settings: Settings) -> int:
     return settings.classify_max_bytes + _FORM_BYTES
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", openapi_extra=schemas.CLASSIFIER_HEALTH)
 async def health(request: Request) -> Response:
     """200 while pictures can be classified, perhaps after a model has been loaded or downloaded; else 503."""
@@ -116,7 +119,7 @@ def _opened(analyzer: Analyzer, data: bytes) -> Picture:
     """
     try:
         picture = analyzer.open(data, max_bytes=analyzer.settings.classify_max_bytes)
-    except UnsupportedImage:  # it names the formats of other routes
+    except UnknownFormat:  # it names the formats of other routes
         raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED}.") from None
     if picture.facts.format not in FORMATS:
         raise UnsupportedImage(f"This is a {picture.facts.format.upper()} image; {_ACCEPTED}.")
@@ -143,7 +146,8 @@ def _written(outcome: Outcome) -> dict[str, Any]:
     is_map_or_aerial = found["verdicts"][RULE]
     return {
         "is_map_or_aerial": is_map_or_aerial,
-        "confidence": found["confidence"],
+        # As that service: how sure it is of the kinds it downloads, also where neither won.
+        "confidence": max(found["probabilities"][label] for label in WANTED),
         "classification": found["label"],
         "probabilities": found["probabilities"],
         # The service that the contract is of downloads what is a map or from above, and nothing else.

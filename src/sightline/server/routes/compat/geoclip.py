@@ -52,7 +52,8 @@ MAX_IMAGE_BYTES = 5 * MIB
 MAX_BODY_BYTES = 8 * MIB
 # What an image may be, and the types that a data URI may declare it as.
 TYPES_BY_FORMAT = {"jpeg": ("image/jpeg", "image/jpg"), "png": ("image/png",), "webp": ("image/webp",)}
-_DATA_URI_HEAD = re.compile(r"data:([A-Za-z0-9.+/-]+)(?:;[A-Za-z0-9-]+=[^;,]*)*;base64")
+_ACCEPTED = "PNG, JPEG and WebP are accepted"
+_DATA_URI_HEAD = re.compile(r"data:([A-Za-z0-9.+/-]+)(?:;[A-Za-z0-9-]+=[^;,]*)*;base64", re.IGNORECASE)
 # Longer than any head of a data URI that declares a type and a few parameters.
 _MAX_HEAD_CHARS = 200
 
@@ -68,12 +69,14 @@ class Upload:
     uri: str | None = None
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> Response:
     """Open to everybody, counted against no limit."""
     return JSONResponse({"status": "healthy"})
 
 
+@router.head("/get-csrf-token", include_in_schema=False)
 @router.get("/get-csrf-token", openapi_extra=schemas.GEOCLIP_TOKEN)
 async def get_csrf_token(request: Request) -> Response:
     """A token that ``/api/geolocate`` takes for 30 minutes from whoever has the same API key."""
@@ -94,6 +97,15 @@ async def geolocate(request: Request) -> Response:
         if status == 500:
             _log.error("geolocate: %s", error)
         return _refusal(status, str(error), headers_of(error))
+
+
+@router.options("/health", include_in_schema=False)
+@router.options("/get-csrf-token", include_in_schema=False)
+@router.options("/geolocate", include_in_schema=False)
+async def options(request: Request) -> Response:
+    """The methods of a route, as Flask answers by itself. Preflights are answered before."""
+    methods = "OPTIONS, POST" if request.url.path.endswith("/geolocate") else "GET, HEAD, OPTIONS"
+    return Response(headers={"Allow": methods})
 
 
 # -- who asks ----------------------------------------------------------------------------------------------
@@ -172,10 +184,13 @@ def _opened(analyzer: Analyzer, upload: Upload) -> Picture:
         assert upload.uri is not None
         declared = _declared_type(upload.uri)
         data = decode_base64(upload.uri, max_bytes)
-    picture = analyzer.open(data, max_bytes=max_bytes)
+    try:
+        picture = analyzer.open(data, max_bytes=max_bytes)
+    except UnsupportedImage:  # it names the formats of other routes
+        raise UnsupportedImage(f"This is not an image in an accepted format; {_ACCEPTED}.") from None
     image_format = picture.facts.format
     if image_format not in TYPES_BY_FORMAT:
-        raise UnsupportedImage(f"This is a {image_format.upper()} image; PNG, JPEG and WebP are accepted.")
+        raise UnsupportedImage(f"This is a {image_format.upper()} image; {_ACCEPTED}.")
     if declared is not None and declared not in TYPES_BY_FORMAT[image_format]:
         raise InvalidRequest(f"the data URI says {declared} and holds {TYPES_BY_FORMAT[image_format][0]}")
     return picture

@@ -28,6 +28,7 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
+from sightline.server.bodies import is_data_uri
 from sightline.server.connections import while_connected
 from sightline.server.forms import read_form
 from sightline.server.json_bodies import parse_json, read_json
@@ -73,7 +74,7 @@ async def analyze_image_upload(request: Request) -> Response:
             file, tasks_json = form.get("image_file"), form.get("tasks_json")
             if not isinstance(file, UploadFile) or not isinstance(tasks_json, str):
                 raise InvalidRequest("the form needs a file 'image_file' and a text field 'tasks_json'")
-            label, data = f"uploaded:{file.filename}", await file.read()
+            label, data = f"uploaded:{file.filename or 'unnamed'}", await file.read()
     except InputError as error:
         return _refusal(str(error))
     try:
@@ -165,6 +166,8 @@ async def _answer(
 
 async def _picture(analyzer: Analyzer, data: bytes | None, url: str | None) -> Picture:
     try:
+        if url is not None and is_data_uri(url):
+            raise InvalidRequest("a data URI is not fetched; send the image to /analyze_image_upload/")
         if url is not None:
             return await analyzer.fetch(url)
         picture: Picture = await analyzer.engine.work(analyzer.open, data)
