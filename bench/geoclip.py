@@ -80,7 +80,7 @@ def library_per_s() -> float:
     from bench import originals
 
     model = library.GeoCLIP(clip_pretrained=False).eval()
-    tower = originals.clip_image("clip-vit-l-14", random_models.SEED)
+    tower = originals.clip_l_14_image(random_models.SEED)
     model.image_encoder.CLIP.vision_model.load_state_dict(tower.vision_model.state_dict())
     model.image_encoder.CLIP.visual_projection.load_state_dict(tower.visual_projection.state_dict())
     images = photos.jpegs(640, 480, LIBRARY_PICTURES + 1)

@@ -1,4 +1,4 @@
-"""The reference libraries' networks with the same made-up numbers as ours, in f32 and evaluation mode."""
+"""Models of the reference libraries with the made-up numbers that ours have."""
 
 from __future__ import annotations
 
@@ -9,66 +9,65 @@ from typing import Any
 import onnx
 import onnx2torch
 import torch
-from safetensors.torch import save_file
+import transformers
+from safetensors.numpy import save_file
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.ops.misc import FrozenBatchNorm2d
-from transformers import (
-    BlipConfig,
-    BlipForConditionalGeneration,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-    Dinov2Config,
-    Dinov2Model,
-)
 
 from bench.yolov5x6 import YoloV5x6 as TorchYoloV5x6
-from sightline.models import blip, clip
-from sightline.models.blip.captioner import VOCABULARY_SIZE
-from sightline.models.dinov2 import DIMENSIONS
-from sightline.networks.clip import ClipImage
+from sightline.models import blip, clip_backbone, dinov2
+from sightline.networks import Network
 from sightline.networks.dinov2 import Dinov2
 from sightline.networks.efficientnet import SIDE, EfficientNetV2
 from sightline.networks.fasterrcnn import FasterRcnn
-from sightline.networks.network import Network
 from sightline.networks.speciesnet import LABELS
 from sightline.networks.transformer import Pixels
 from sightline.networks.yolov5 import YoloV5x6
 
 
-def clip_image(name: str, seed: int) -> Any:
-    """An image tower of CLIP."""
-    network = next(tower.network for tower in clip.TOWERS if tower.name == name)
-    assert isinstance(network, ClipImage)
-    configuration = CLIPVisionConfig(
-        hidden_size=network.width,
-        intermediate_size=4 * network.width,
-        num_hidden_layers=network.layers,
-        num_attention_heads=network.heads,
-        patch_size=network.pixels.patch,
-        projection_dim=network.dimensions,
+def clip_b_32_image(seed: int) -> Any:
+    return _original(
+        transformers.CLIPVisionModelWithProjection,
+        transformers.CLIPVisionConfig(projection_dim=512),
+        clip_backbone.VIT_B_32_IMAGE,
+        seed,
     )
-    return _loaded(CLIPVisionModelWithProjection, configuration, network, seed)
 
 
-def dinov2(seed: int) -> Any:
-    network = Dinov2(pixels=Pixels(224, 14, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), width=DIMENSIONS)
-    return _loaded(Dinov2Model, Dinov2Config(image_size=518, patch_size=14), network, seed)
+def clip_l_14_image(seed: int) -> Any:
+    configuration = transformers.CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=768,
+    )
+    return _original(
+        transformers.CLIPVisionModelWithProjection, configuration, clip_backbone.VIT_L_14_IMAGE, seed
+    )
 
 
-def blip_captioner(name: str, seed: int) -> Any:
-    network = next(size.network for size in blip.SIZES if size.name == name)
-    configuration = BlipConfig(
-        # The library's own default of 8 heads fits no checkpoint.
-        text_config={"vocab_size": VOCABULARY_SIZE, "num_attention_heads": network.text_heads},
+def dinov2_base(seed: int) -> Any:
+    """The network of both sizes of input."""
+    square = dinov2.VARIANTS[0].square
+    network = Dinov2(pixels=Pixels(square.size, 14, square.mean, square.std))
+    configuration = transformers.Dinov2Config(image_size=518, patch_size=14)
+    return _original(transformers.Dinov2Model, configuration, network, seed)
+
+
+def blip_large(seed: int) -> Any:
+    configuration = transformers.BlipConfig(
+        text_config={"vocab_size": 30524, "num_attention_heads": 12, "encoder_hidden_size": 1024},
         vision_config={
-            "image_size": network.pixels.size,
-            "hidden_size": network.vision_width,
-            "intermediate_size": 4 * network.vision_width,
-            "num_hidden_layers": network.vision_layers,
-            "num_attention_heads": network.vision_heads,
+            "image_size": 384,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
         },
     )
-    return _loaded(BlipForConditionalGeneration, configuration, network, seed)
+    return _original(transformers.BlipForConditionalGeneration, configuration, blip.SIZES[1].network, seed)
 
 
 def fasterrcnn(seed: int) -> Any:
@@ -118,9 +117,10 @@ def drawn(network: Network, seed: int) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(tensor.numpy()) for name, tensor in network.draw(seed).items()}
 
 
-def _loaded(kind: Any, configuration: Any, network: Network, seed: int) -> Any:
-    """Through a file: the library translates published names when it reads one."""
+def _original(kind: Any, configuration: Any, network: Network, seed: int) -> Any:
+    """Loaded as the library loads a checkpoint, which knows names of other ages."""
     with tempfile.TemporaryDirectory() as folder:
-        save_file(drawn(network, seed), Path(folder) / "model.safetensors", {"format": "pt"})
+        tensors = {name: tensor.numpy() for name, tensor in network.draw(seed).items()}
+        save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
         configuration.save_pretrained(folder)
-        return kind.from_pretrained(folder).eval()
+        return kind.from_pretrained(folder, dtype=torch.float32).eval()

@@ -36,9 +36,9 @@ class Models:
     def __init__(self, seed: int) -> None:
         self.detector = originals.fasterrcnn(seed)
         self.faces = MTCNN(keep_all=True)
-        self.clip = originals.clip_image("clip-vit-b-32", seed)
-        self.dino = originals.dinov2(seed)
-        self.blip = originals.blip_captioner(CAPTIONER, seed)
+        self.clip = originals.clip_b_32_image(seed)
+        self.dino = originals.dinov2_base(seed)
+        self.blip = originals.blip_large(seed)
         self.clip_pixels = CLIPImageProcessorPil()
         self.dino_pixels = BitImageProcessorPil(
             size={"shortest_edge": DINO_SIZE},

@@ -20,7 +20,7 @@ from bench import originals
 
 
 def create(seed: int) -> FastAPI:
-    model = originals.clip_image("clip-vit-b-32", seed)
+    model = originals.clip_b_32_image(seed)
     processor = CLIPImageProcessor()
     faces = MTCNN(keep_all=True)
     app = FastAPI()

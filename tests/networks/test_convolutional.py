@@ -14,6 +14,7 @@ from sightline.errors import CheckpointInvalid
 from sightline.networks import Network, fitted, graph_artifacts
 from sightline.networks.efficientnet import EfficientNetV2
 from sightline.networks.fasterrcnn import FasterRcnn
+from sightline.networks.mtcnn import OutputNetwork, ProposalNetwork, RefinementNetwork
 from sightline.networks.yolov5 import YoloV5x6
 from sightline.weights.sources import Built, Recipe
 from sightline.weights.tensors import Tensor
@@ -22,6 +23,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "fasterrcnn": FasterRcnn,
     "yolov5": YoloV5x6,
     "efficientnet": lambda: EfficientNetV2(labels=2498),
+    "pnet": ProposalNetwork,
+    "rnet": RefinementNetwork,
+    "onet": OutputNetwork,
 }
 
 

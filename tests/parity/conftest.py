@@ -1,7 +1,7 @@
 """Reference models, published as their publishers do, on a server that stands in for the hub and others.
 
-What is published is pulled, converted and loaded by the product itself. Only the digests and sizes of cards
-do not hold: the numbers here are random.
+The product itself pulls, converts and loads these files. Their numbers are random, so the digests and sizes
+on the cards do not apply.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _clip(
     hub: Hub,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Clip:
-    """Shapes of the published config.json; what they leave out is the default: ViT-B/32."""
+    """Shapes of the published config.json. Their other values are the library's defaults, ViT-B/32."""
     import transformers
 
     configuration = transformers.CLIPConfig(
