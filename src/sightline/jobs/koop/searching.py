@@ -32,9 +32,11 @@ class Searching:
         self._trouble: SearchFailed | None = None
 
     async def day(self, date: dt.date, day: Day | None) -> tuple[str, ...]:
-        """Note what a day has, and return what was odd about an answer that is whole; ``day`` is what was known of it. If it was searched before and cannot be now,
-        what was found then stands, and the day is not whole. If it was searched too soon, what was gone then
-        is to be asked for again.
+        """Note what a day has, and return what was odd about an answer that is whole.
+
+        ``day`` is what was known of it. If it was searched before and cannot be now, what was found then
+        stands, and the day is not whole. If it was searched too soon, what was gone then is to be asked for
+        again.
 
         A day whose search did not answer is searched again by the next run.
 
