@@ -90,11 +90,13 @@ def test_images_with_one_caption_are_told(sightline, tmp_path: Path, grey_image)
     assert captions(tmp_path / "in") == {"photo.txt": "all of grey 10 in 50 words"}
 
 
-def test_an_empty_folder_is_done(sightline, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
+def test_a_folder_without_images_is_a_mistake(sightline, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "below").mkdir(parents=True)
     result = sightline("caption", "empty")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert json.loads(result.stdout) == {"written": 0, "skipped": 0, "failed": 0}
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no images in empty" in result.stderr
+    (tmp_path / "empty" / "below" / "a.jpg").touch()
+    assert "--recursive" in sightline("caption", "empty").stderr
 
 
 @pytest.mark.parametrize(("name", "said"), [("file", "is a file"), ("gone", "does not exist")])

@@ -231,3 +231,14 @@ def test_a_truncated_photo_is_classified_on_request(
     (result,) = json.loads(done.stdout)["results"].values()
     assert result["data"]["label"] == "map"
     assert any("truncated" in warning for warning in result["warnings"])
+
+
+def test_a_folder_stands_for_its_images(sightline: Any, picture: Any, tmp_path: Path) -> None:
+    (tmp_path / "in" / "@eaDir").mkdir(parents=True)
+    for name in ("in/b.png", "in/a.png", "in/@eaDir/a.png", "c.png"):
+        picture(name)
+    done = sightline("classify", "in", "c.png", "--label-set", "map-or-aerial", "--json")
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.splitlines()) == 3
+    (tmp_path / "none").mkdir()
+    assert sightline("classify", "none", "--label-set", "map-or-aerial").exit_code == 2

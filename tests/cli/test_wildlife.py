@@ -368,6 +368,22 @@ def test_wrong_options_are_mistakes_in_the_call(
     assert not list(Path().glob("predictions.json*"))
 
 
+def test_a_folder_without_photos_is_a_mistake(sightline, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.nef").touch()
+    result = sightline("wildlife", "raw")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "found .nef" in result.stderr
+    assert not list(Path().glob("predictions.json*"))
+
+
+def test_linked_folders_are_told(sightline, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (folder / "door").symlink_to(tmp_path / "other")
+    result = sightline("wildlife", str(folder))
+    assert f"warning: linked folders are skipped: {folder}/door" in result.stderr
+
+
 def test_missing_weights_are_one_clear_line_before_anything_else(sightline, folder: Path) -> None:
     result = sightline("wildlife", str(folder), "--version", "v4.0.2a", "--offline")
     assert (result.exit_code, result.stdout) == (1, "")

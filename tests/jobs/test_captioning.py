@@ -67,7 +67,8 @@ async def test_captions_that_are_there_are_kept_unless_forced(tmp_path: Path, sc
 
 
 async def test_only_what_has_no_caption_is_counted_beforehand(tmp_path: Path, scripted) -> None:
-    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b.txt", "below/c.jpg")
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "below/c.jpg")
+    (tmp_path / "b.txt").write_text("a caption")
     for options, expected in (({}, 1), ({"force": True}, 2), ({"recursive": True}, 2)):
         assert await Captioning(tmp_path, scripted(), print, **options).count() == expected
 
@@ -321,3 +322,11 @@ def test_a_run_over_a_folder_that_takes_no_captions_ends_at_once(locked: Path) -
 def test_usual_ends_are_not_told() -> None:
     assert Captioned(Path("a"), CaptionStatus.SKIPPED, reason=HAS_CAPTION).is_usual
     assert not Captioned(Path("a"), CaptionStatus.SKIPPED, reason="no face").is_usual
+
+
+async def test_an_empty_file_in_a_captions_place_is_replaced(tmp_path: Path, scripted) -> None:
+    touch(tmp_path, "a.jpg", "a.txt")
+    captioning = Captioning(tmp_path, scripted(), lambda captioned: None)
+    assert await captioning.count() == 1
+    await captioning.run()
+    assert (tmp_path / "a.txt").read_text()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import stderr
+from sightline.cli.folders import look_over
 from sightline.cli.options import (
     ModelsDir,
     Offline,
@@ -82,6 +83,7 @@ def caption(
     given = {name: value for name, value in params.items() if value is not None}
     with quiet_log():
         settings = settings_from(models_dir=models_dir, offline=offline)
+        look_over(folder, recursive=recursive)
         describing = _describing(settings, server, api_key, given, truncated)
         tally = asyncio.run(_run(describing, folder, recursive=recursive, force=force, at_once=concurrency))
     if tally.failed:

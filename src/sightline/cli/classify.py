@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.cli.console import printable, stderr
+from sightline.cli.folders import unfolded
 from sightline.cli.options import (
     ModelsDir,
     Offline,
@@ -31,7 +32,11 @@ _DEFAULT_SET = "kind-of-picture"
 
 _Photos = Annotated[
     list[str],
-    typer.Argument(metavar="PHOTO", show_default=False, help="Files, http(s) URLs, or [cyan]-[/] for stdin."),
+    typer.Argument(
+        metavar="PHOTO",
+        show_default=False,
+        help="Files, folders with all below, http(s) URLs, or [cyan]-[/] for stdin.",
+    ),
 ]
 _Labels = Annotated[
     list[str] | None,
@@ -103,6 +108,7 @@ def classify(
 
     with quiet_log(), leave_on_interrupt():
         settings = settings_from(models_dir=models_dir, offline=offline)
+        photos = unfolded(photos)
         task = _task(settings, labels, label_set, template, target=target, model=model)
         complaints: list[str] = []
         try:

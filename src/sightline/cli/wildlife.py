@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sightline.cli.console import printable, stderr
+from sightline.cli.folders import look_over
 from sightline.cli.options import (
     ModelsDir,
     Offline,
@@ -169,6 +170,7 @@ def wildlife(
         settings = settings_from(models_dir=models_dir, offline=offline)
         query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
         query.about(place)
+        look_over(folder, recursive=recursive)
         inputs = read_inputs(
             PhotoFolder(folder, recursive),
             place,

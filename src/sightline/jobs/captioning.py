@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from sightline.errors import SightlineError, TargetNotFound
 from sightline.jobs.describing import Describer, Description, RunEnded
-from sightline.jobs.images import FolderImage, listings
+from sightline.jobs.images import FolderImage, holds_text, listings
 from sightline.jobs.writing import DISK_ERRORS, replacing, temporary_in
 
 _log = logging.getLogger(__name__)
@@ -190,7 +189,7 @@ class Captioning:
         text = description.text.strip()
         if not text:
             return Captioned(image.path, CaptionStatus.FAILED, reason="the description is empty")
-        if not self._force and os.path.lexists(image.caption):  # somebody wrote one meanwhile
+        if not self._force and holds_text(image.caption):  # somebody wrote one meanwhile
             return Captioned(image.path, CaptionStatus.SKIPPED, reason=HAS_CAPTION)
         try:
             write_whole(image.caption, text)

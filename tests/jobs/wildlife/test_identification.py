@@ -220,6 +220,17 @@ async def test_answers_to_other_questions_are_not_mixed(run, change: dict[str, A
     ).counts == (4, 0, 0)
 
 
+async def test_a_folder_that_was_renamed_goes_on(run, folder: Path, tmp_path: Path) -> None:
+    await run(Scripted({"b.jpg": InvalidImage("it is torn")}))
+    moved = tmp_path / "elsewhere"
+    await asyncio.to_thread(folder.rename, moved)
+    identifier = Scripted()
+    done = await run(identifier, folder=moved)
+    assert (done.counts, identifier.asked) == ((1, 3, 0), ["b.jpg"])
+    with pytest.raises(InvalidRequest, match="country"):
+        await run(Scripted(), Places(Place("KEN")), folder=moved)
+
+
 async def test_another_folder_is_not_mixed_in(run, tmp_path: Path) -> None:
     await run(Scripted())
     other = touch(tmp_path / "other", "b.jpg")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sightline.cli.folders import look_over
 from sightline.cli.models.choosing import chosen, open_store, store_of_any_weights, wanted
 from sightline.cli.options import ModelsDir, settings_from
 from sightline.cli.problems import FAILED, quiet_log
@@ -84,6 +85,8 @@ def drift(
     with quiet_log():
         settings = settings_from(models_dir=models_dir)
         (definition,) = chosen(settings, [name], everything=False)
+        for folder in filter(Path.is_dir, photos):
+            look_over(folder, recursive=True)
         order = _Order(photos, Limits(max_pixels, max_score), min_score, keep)
         _drift(settings, definition, order, as_json=as_json)
 

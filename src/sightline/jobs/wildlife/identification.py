@@ -121,6 +121,8 @@ class Identification:
             "models": models,
         }
         before = None if force else self._checkpoint.resume()
+        if before is not None and before.get("folder") != begun_with["folder"] and self._knows_a_photo():
+            before = {**before, "folder": begun_with["folder"]}  # it was renamed, or mounted elsewhere
         if before is None:
             if out.exists() and not force:
                 raise InvalidRequest(
@@ -133,6 +135,20 @@ class Identification:
                 f"{out} was begun with {', '.join(changes)}: answers are not mixed; --force starts over, or "
                 "name another --out"
             )
+
+    def _knows_a_photo(self) -> bool:
+        """Whether an earlier run found a photo that is in this folder under the same name and unchanged."""
+        return any(
+            isinstance(each, Photo) and self._checkpoint.recall(each.name, self._asked(each)) is not None
+            for each in self._photos
+        )
+
+    def _asked(self, photo: Photo) -> dict[str, Any]:
+        """What an answer depends on besides what the run began with."""
+        asked: dict[str, Any] = photo.state() | self._places.of(photo.name).known()
+        if photo.name in self._boxes:
+            asked["detections"] = digest_of(self._boxes[photo.name])
+        return asked
 
     async def count(self) -> int:
         """How many photos there are that no earlier run has found."""
@@ -180,15 +196,12 @@ class Identification:
 
     async def _to_look_at(self) -> AsyncGenerator[tuple[Photo, dict[str, Any]], None]:
         """Every photo that no earlier run was asked the same about, and what is asked. Others are noted."""
-        found = ((each, each.state()) for each in self._photos)
+        found = ((each, self._asked(each) if isinstance(each, Photo) else {}) for each in self._photos)
         while some := await asyncio.to_thread(lambda: list(islice(found, _LISTED_AT_ONCE))):
-            for each, state in some:
+            for each, asked in some:
                 if isinstance(each, Unreadable):
                     self._note_unreadable(each)
                     continue
-                asked = state | self._places.of(each.name).known()
-                if each.name in self._boxes:
-                    asked |= {"detections": digest_of(self._boxes[each.name])}
                 position = self._checkpoint.recall(each.name, asked)
                 if position is None:
                     yield each, asked

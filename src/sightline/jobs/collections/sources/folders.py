@@ -74,6 +74,10 @@ class Folders:
             for listing in listings(folder / part, recursive=True):
                 if listing.error is not None:
                     yield self._unreadable(listing.folder, inside, listing.error)
+                for name in listing.links:
+                    yield self._unreadable(
+                        listing.folder / name, inside, OSError("a linked folder is skipped")
+                    )
                 for image in listing:
                     yield self._file(image.path, folder, inside)
 
