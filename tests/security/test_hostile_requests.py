@@ -271,7 +271,7 @@ def test_header_bombs_leave_memory_flat(client):
 
 def test_keys_guard_everything_but_health(serve, portrait):
     client = serve(api_keys=("right-key",))
-    for path in ("/v1/models", "/v1/operations", "/available_operations/", "/openapi.json"):
+    for path in ("/v1/models", "/v1/operations", "/available_operations/", "/metrics"):
         assert client.get(path).status_code == 401
     assert post(client, portrait).status_code == 401
     assert post(client, portrait, **{"x-api-key": "wrong"}).status_code == 401
