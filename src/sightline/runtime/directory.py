@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.errors import ModelUnavailable, UnknownModel
+from sightline.errors import ConfigurationError, ModelUnavailable, UnknownModel
 from sightline.models import Catalogue, ModelCard
 from sightline.settings import Settings
 from sightline.types import Capability
@@ -53,3 +53,15 @@ class Directory:
         """Cards of the models with ``capability``; those that are not configured come last."""
         able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
         return sorted(able, key=lambda card: self._lacking[card.name] is not None)
+
+
+def preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the models that the settings load at start. Raises ConfigurationError for one there is not."""
+    if settings.preload == ("all",):
+        return tuple(name for name, definition in catalogue.items() if definition.load is not None)
+    unknown = [name for name in settings.preload if name not in catalogue]
+    if unknown:
+        raise ConfigurationError(
+            f"SIGHTLINE_PRELOAD names {', '.join(unknown)}; models are {', '.join(catalogue)}, or 'all'"
+        )
+    return settings.preload

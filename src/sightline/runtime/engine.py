@@ -12,18 +12,19 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sightline.errors import ConfigurationError, InferenceFailed, Overloaded, SightlineError, UnknownModel
+from sightline.errors import InferenceFailed, Overloaded, SightlineError, UnknownModel
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
-from sightline.runtime import intermediate
+from sightline.runtime import intermediate, threads
 from sightline.runtime.context import Context, until
 from sightline.runtime.cores import usable_cores
-from sightline.runtime.directory import Directory
+from sightline.runtime.directory import Directory, preload_names
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.lanes import Lane, LaneLoad, Place, Slots, Work
 from sightline.runtime.memory import MemoryGuard, limit_bytes, relieve
@@ -31,6 +32,7 @@ from sightline.runtime.pixels import PixelBudget
 from sightline.runtime.recall import Readings, TextVectors
 from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residency, Resident
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
+from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, Settings
 from sightline.subjects import Subject, held_bytes, pictures_of
 from sightline.types import Capability, ModelRef
@@ -65,7 +67,7 @@ class Engine:
         self._telemetry = telemetry or Telemetry()
         self._catalogue = catalogue
         self.directory = Directory(catalogue, settings)
-        self._preload = _preload_names(settings, catalogue)
+        self._preload = preload_names(settings, catalogue)
         workers = settings.worker_threads or math.ceil(usable_cores()) + SPARE_WORKERS
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._request_threads = max(1, workers - SPARE_WORKERS)
@@ -140,7 +142,9 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._slots.close)
-        await asyncio.to_thread(self._workers.shutdown)
+        closing = DaemonThreads(1, "closing")
+        with suppress(TimeoutError):  # a decode under way cannot be interrupted
+            await asyncio.wait_for(closing.run(self._workers.shutdown), threads.CLOSE_TIMEOUT_S)
         await self.residency.close()
 
     # -- work ----------------------------------------------------------------------------------------------
@@ -386,14 +390,3 @@ class Engine:
         """Whether work can be computed and every model that was to be preloaded is."""
         preloaded = all(self.residency.state(name) is ModelState.READY for name in self._preload)
         return self.alive and preloaded
-
-
-def _preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
-    if settings.preload == ("all",):
-        return tuple(name for name, definition in catalogue.items() if definition.load is not None)
-    unknown = [name for name in settings.preload if name not in catalogue]
-    if unknown:
-        raise ConfigurationError(
-            f"SIGHTLINE_PRELOAD names {', '.join(unknown)}; models are {', '.join(catalogue)}, or 'all'"
-        )
-    return settings.preload

@@ -6,15 +6,12 @@ Loading runs on a thread of its own, so models that are already there keep answe
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import cast
 
 from sightline.errors import (
     ModelBroken,
@@ -24,65 +21,26 @@ from sightline.errors import (
     UnknownModel,
     WeightsError,
 )
-from sightline.models import Catalogue, Connection, GraphLoader, Model, ModelDefinition, RemoteModel
+from sightline.models import Catalogue, GraphLoader, ModelDefinition
+from sightline.runtime import threads
 from sightline.runtime.installing import Installing, Progress
 from sightline.runtime.memory import return_memory
 from sightline.runtime.precision import allow, choose
 from sightline.runtime.rehearsal import RECIPE
+from sightline.runtime.resident import Failure, ModelState, Resident, closed, connected, wanted
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
+from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, DetectorPrecision, Settings
 from sightline.types import ModelRef, Provenance
 from sightline.weights.store import Installed, Store, Wanted
+
+__all__ = ["RETRY_FAILED_LOAD_S", "ModelState", "Residency", "Resident", "wanted"]
 
 _log = logging.getLogger(__name__)
 
 # A failed load is not tried again sooner: an unreachable hub takes seconds to find out, per request.
 RETRY_FAILED_LOAD_S = 30.0
 HOUSEKEEPING_S = 1.0
-
-
-class ModelState(StrEnum):
-    """``MISSING`` has no weights here, ``AVAILABLE`` has and is not loaded."""
-
-    MISSING = "missing"
-    AVAILABLE = "available"
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(slots=True, eq=False)
-class Resident:
-    """A loaded model. ``num_bytes`` is the size of its files, the measure of its memory."""
-
-    model: Model | RemoteModel
-    ref: ModelRef
-    num_bytes: int
-    last_used: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why the last load failed, and when."""
-
-    error: SightlineError
-    at: float
-
-    def again(self) -> SightlineError:
-        """The error to raise: a new one, as one raised again and again would keep every caller's frames."""
-        return type(self.error)(str(self.error))
-
-
-def wanted(definition: ModelDefinition) -> Wanted:
-    """What the store has to know of a model's card."""
-    card = definition.card
-    return Wanted(
-        model=card.name,
-        artifacts=card.artifacts,
-        licence=card.licence,
-        homepage=card.homepage,
-        preprocessing=card.preprocessing,
-    )
 
 
 class Residency:
@@ -106,7 +64,7 @@ class Residency:
         self._settings = settings
         self._idle_unload_s = settings.idle_unload_s
         self._budget_bytes = settings.memory_budget_mib * MIB if budget_bytes is None else budget_bytes
-        self._loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="loader")
+        self._loader = DaemonThreads(2, "loader")
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[Resident]] = {}
         self._failures: dict[str, Failure] = {}
@@ -250,11 +208,10 @@ class Residency:
         name = definition.name
         started = time.monotonic()
         try:
-            loop = asyncio.get_running_loop()
-            resident = await loop.run_in_executor(self._loader, self._load_blocking, definition)
+            resident = cast(Resident, await self._loader.run(self._load_blocking, definition))
         except SightlineError as error:
             self._failures[name] = Failure(type(error)(str(error)), time.monotonic())
-            _log.warning("%s did not load: %s", name, str(error))
+            _log.warning("%s did not load: %s", name, str(error).removeprefix(f"{name}: "))
             raise
         finally:
             del self._loading[name]
@@ -270,7 +227,7 @@ class Residency:
         """Raises nothing but SightlineErrors: a SystemExit, of a plug-in say, would end the event loop."""
         try:
             if definition.connect is not None:
-                resident = _connected(definition.name, definition.connect(self._settings))
+                resident = connected(definition.name, definition.connect(self._settings))
             else:
                 resident = self._load_files(definition)
         except SightlineError:
@@ -386,27 +343,15 @@ class Residency:
         return True
 
     async def close(self) -> None:
-        """Stop loading (a download under way ends at its next piece) and let go of every model."""
+        """Stop loading and let go of every model.
+
+        A download ends at its next piece; one that stalls is left to its thread, and resumes next time.
+        """
         self._closed = True
         for task in list(self._loading.values()):
             task.cancel()
-        await asyncio.to_thread(self._loader.shutdown, wait=True, cancel_futures=True)
+        if not await self._loader.join(threads.CLOSE_TIMEOUT_S):
+            _log.warning("a model that is being loaded or downloaded is left behind")
         for resident in self._residents.values():
-            await _closed(resident)
+            await closed(resident)
         self._residents.clear()
-
-
-def _connected(name: str, connection: Connection) -> Resident:
-    fingerprint = hashlib.sha256(connection.identity.encode()).hexdigest()[:16]  # as manifests
-    return Resident(connection.model, ModelRef(name, fingerprint, connection.provenance), num_bytes=0)
-
-
-async def _closed(resident: Resident) -> None:
-    """Models elsewhere hold connections; the others hold nothing but memory."""
-    close = getattr(resident.model, "close", None)
-    if close is None:
-        return
-    try:
-        await close()
-    except Exception:
-        _log.exception("closing %s", resident.ref.name)
