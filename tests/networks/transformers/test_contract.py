@@ -21,7 +21,9 @@ NETWORKS: Mapping[str, Network] = {
     **{tower.name: tower.network for tower in clip.TOWERS},
     **{size.name: size.network for size in blip.SIZES},
     **{
-        variant.name: Dinov2(pixels=Pixels(variant.square.size, 14, variant.square.mean, variant.square.std))
+        variant.name: Dinov2(
+            pixels=Pixels(variant.square.size, 14, variant.square.mean, variant.square.std), width=96
+        )
         for variant in dinov2.VARIANTS
     },
 }

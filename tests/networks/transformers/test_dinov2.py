@@ -45,9 +45,9 @@ def interpolated(table: np.ndarray, grid: int) -> np.ndarray:
 
 
 # One grid that is the table's, and two that are interpolated: 16 is that of the model at 224 pixels.
-@pytest.mark.parametrize(("size", "patch"), [(37 * 2, 2), (32, 2), (28, 14)])
-def test_the_vector_of_the_class_token(size: int, patch: int, tmp_path: Path) -> None:
-    network = network_of(size, patch)
+@pytest.mark.parametrize(("size", "patch", "layers"), [(37 * 2, 2, 1), (32, 2, 2), (28, 14, 2)])
+def test_the_vector_of_the_class_token(size: int, patch: int, layers: int, tmp_path: Path) -> None:
+    network = replace(network_of(size, patch), layers=layers)
     checkpoint = network.draw(6)
     tensors = plain.read(checkpoint)
     pixels = plain.pictures(2, size)
@@ -56,7 +56,7 @@ def test_the_vector_of_the_class_token(size: int, patch: int, tmp_path: Path) ->
     x = plain.patch_convolution(pixels, tensors, "embeddings.patch_embeddings.projection", MEAN, STD) + places
     first = np.broadcast_to(tensors["embeddings.cls_token"][0] + table[0], (2, 1, 96))
     x = np.concatenate((first, x), 1)
-    for number in range(2):
+    for number in range(layers):
         name = f"encoder.layer.{number}"
         seen = plain.norm(x, tensors, f"{name}.norm1", 1e-6)
         parts = (
