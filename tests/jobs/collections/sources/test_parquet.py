@@ -120,5 +120,5 @@ async def test_a_file_that_is_none(tmp_path: Path) -> None:
 async def test_without_pyarrow_it_says_what_to_install(write: Write, monkeypatch) -> None:
     path = write(embedding=vectors(), label=LABELS)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ExtraMissing, match=r"needs pyarrow.*sightline\[train\]"):
+    with pytest.raises(ExtraMissing, match=r"needs pyarrow.*make extras"):
         await ParquetFile(path, Plan(), name="a").offers()

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sightline.jobs.collections.sources.wrapped_json import list_in
@@ -68,6 +68,8 @@ values = st.recursive(
 )
 
 
+# How fast data is made up is the machine's business.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.text("abc<&"), values, max_size=3), min_size=1, max_size=4))
 def test_any_data_survives_its_page(data: list[Any]) -> None:
     page = (
