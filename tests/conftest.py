@@ -440,7 +440,7 @@ def grey_image() -> Callable[..., Path]:
 def serving(settings: Settings) -> Iterator[str]:
     """The base URL of a real server in a thread, with the middleware it is served with."""
     config = server_config(create_app(settings), settings)
-    config.port = 0
+    config.host, config.port = "127.0.0.1", 0
     with running(uvicorn.Server(config)) as url:
         yield url
 

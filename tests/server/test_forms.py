@@ -84,6 +84,14 @@ def test_a_length_shorter_than_the_form_is_400(client: httpx2.Client) -> None:
         assert connection.getresponse().status == 400
 
 
+@pytest.mark.parametrize("body", [b"&" * 5_000_000, b"a&" * 33, b"prompt=" + b"x" * 5_000_000])
+def test_a_urlencoded_form_that_nobody_needs_is_refused_early(client: httpx2.Client, body: bytes) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = client.post("/gemini/analyze/", content=body, headers=headers)
+    assert response.status_code == 400
+    assert "form" in response.json()["detail"]
+
+
 # -- stored ------------------------------------------------------------------------------------------------
 
 

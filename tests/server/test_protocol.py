@@ -284,6 +284,17 @@ def test_a_client_that_does_not_read_is_cut(listening_with: "Listening") -> None
         assert len(everything(silent)) < 20_000_000
 
 
+def test_the_time_of_an_upload_is_not_the_requests(port_of: Callable[..., int], portrait: bytes) -> None:
+    port = port_of(request_timeout_s=2.0)
+    head = b"POST /v1/operations/embed_clip HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(portrait)
+    with connect(port, head) as connection:
+        for start in range(0, len(portrait), len(portrait) // 5):
+            time.sleep(0.5)
+            connection.sendall(portrait[start : start + len(portrait) // 5])
+        assert status_of(one_answer(connection)) == 200
+
+
 # -- number ------------------------------------------------------------------------------------------------
 
 

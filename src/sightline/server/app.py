@@ -269,7 +269,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     metrics.count_connections(register)
     return uvicorn.Config(
         wrapped(app, settings),
-        host=settings.host,
+        host=settings.host.strip("[]"),
         port=settings.port,
         http=cast(Any, partial(BoundedProtocol, register=register)),
         ws="none",
