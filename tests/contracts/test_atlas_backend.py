@@ -270,7 +270,7 @@ def test_the_release_is_a_setting(serve: Callable[..., httpx2.Client], plugins: 
     client = serve(plugins_dir=plugins, speciesnet_version="v4.0.1a")
     response = client.post("/uploadfile/", files={"file": upload(png())})
     assert response.status_code == 503
-    assert "sightline models export speciesnet-v4.0.1a" in response.json()["detail"]
+    assert "sightline models pull speciesnet-v4.0.1a" in response.json()["detail"]
 
 
 # -- questions ---------------------------------------------------------------------------------------------

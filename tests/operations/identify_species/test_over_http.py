@@ -316,7 +316,7 @@ def test_a_release_that_is_not_installed_says_how_to_get_it(client, photo) -> No
     response = post(client, photo(LION_BOX), version="v4.0.2a")
     assert response.status_code == 503
     assert response.json()["code"] == "model_unavailable"
-    assert "sightline models export speciesnet-v4.0.2a" in response.json()["detail"]
+    assert "sightline models pull speciesnet-v4.0.2a" in response.json()["detail"]
 
 
 def test_a_release_that_does_not_exist_is_the_callers_mistake(client, photo) -> None:
