@@ -206,7 +206,8 @@ def test_a_changed_file_is_refused_even_with_new_sums(rewrite, other, cards, tmp
 @pytest.mark.parametrize("where", [1, -1])
 def test_changed_texts_are_refused(rewrite, other, cards, tmp_path, tree, where):
     def change(members):
-        members[where] = (members[where][0], b"0" + members[where][1][1:])
+        name, text = members[where]
+        members[where] = (name, (b"1" if text[:1] == b"0" else b"0") + text[1:])
         return members
 
     _refused(other, rewrite(change), cards, tmp_path, tree, match="does not match the bundle's")

@@ -222,7 +222,8 @@ class Service:
             return ProviderFailed(
                 f"{self.name} does not take this question (HTTP {status}){reason or ': no reason given'}"
             )
-        if retry_after is not None:
+        # 529 is what Anthropic's API and servers like it use for an overload.
+        if status in (503, 529) and retry_after is not None:
             return Overloaded(f"{self.name} is busy (HTTP {status}){reason}", retry_after)
         return ProviderFailed(f"{self.name} failed (HTTP {status}); try again later{reason}")
 
