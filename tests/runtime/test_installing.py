@@ -82,3 +82,22 @@ def test_an_unknown_size_is_worth_a_retry_soon(clock: Clock) -> None:
     progress = installing.progress()
     assert progress.total_bytes is None
     assert progress.retry_after_s == 5
+
+
+def test_the_words_name_the_step_once_everything_has_arrived(clock: Clock) -> None:
+    installing = _installing(clock, 10 * MB)
+    installing("file-0", 4 * MB, 10 * MB)
+    clock.now_s += 1
+    installing("file-0", 5 * MB, 10 * MB)
+    assert installing.progress().words == "5 MB of 10 MB at 1.0 MB/s"
+    installing("file-0", 10 * MB, 10 * MB)
+    installing("graph.onnx", 0, 1)
+    assert "graph.onnx" in installing.progress().words
+
+
+def test_a_file_that_is_taken_out_of_an_archive_takes_nothing_back(clock: Clock) -> None:
+    installing = _installing(clock, None)
+    installing("file-0", 0, 10 * MB)
+    installing("file-0", 10 * MB, 10 * MB)
+    installing("file-0", 0, 7 * MB)
+    assert installing.progress().done_bytes == 10 * MB

@@ -35,6 +35,15 @@ class Progress:
     bytes_per_s: float
 
     @property
+    def words(self) -> str:
+        """The installation in words, such as "120 MB of 605 MB at 12.5 MB/s"."""
+        done = f"{self.done_bytes / 1e6:,.0f} MB"
+        if self.total_bytes is not None and self.done_bytes >= self.total_bytes:
+            return f"{done} are here, {self.step} is being made"
+        of = "" if self.total_bytes is None else f" of {self.total_bytes / 1e6:,.0f} MB"
+        return f"{done}{of} at {self.bytes_per_s / 1e6:,.1f} MB/s"
+
+    @property
     def retry_after_s(self) -> int:
         """Whole seconds until the model is probably ready, between 5 and 600."""
         if self.total_bytes is None or self.bytes_per_s <= 0:
@@ -64,10 +73,12 @@ class Installing:
                 return
             if total is not None:
                 self._sizes[label] = total
-            # Bytes of an earlier attempt count as done, not as speed.
-            if label in self._done:
-                self._arrived += max(0, done - self._done[label])
-            self._done[label] = done
+            # Bytes of an earlier attempt are done, not speed. A file in an archive starts again when it is
+            # taken out.
+            before = self._done.get(label)
+            if before is not None:
+                self._arrived += max(0, done - before)
+            self._done[label] = done if before is None else max(done, before)
             self._sample(self._clock())
 
     def progress(self) -> Progress:

@@ -27,7 +27,7 @@ from sightline.runtime.installing import Installing, Progress
 from sightline.runtime.memory import return_memory
 from sightline.runtime.precision import allow, choose
 from sightline.runtime.rehearsal import RECIPE
-from sightline.runtime.resident import Failure, ModelState, Resident, closed, connected, wanted
+from sightline.runtime.resident import Failure, ModelState, Resident, closed, companions, connected, wanted
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, DetectorPrecision, Settings
@@ -177,12 +177,8 @@ class Residency:
         coming = self.progress(name)
         if coming is None:
             return ModelLoading(f"{name} is still being loaded; try again shortly")
-        total = "an unknown size" if coming.total_bytes is None else f"{coming.total_bytes / 1e6:,.0f} MB"
-        return ModelLoading(
-            f"{name} is being downloaded: {coming.done_bytes / 1e6:,.0f} MB of {total} at "
-            f"{coming.bytes_per_s / 1e6:,.1f} MB/s; try again in {coming.retry_after_s} s",
-            coming.retry_after_s,
-        )
+        message = f"{name} is being installed: {coming.words}; try again in {coming.retry_after_s} s"
+        return ModelLoading(message, coming.retry_after_s)
 
     def progress(self, name: str) -> Progress | None:
         """Return how far the download of a model's files is, or None if none is under way."""
@@ -291,12 +287,24 @@ class Residency:
         _log.info("installing %s (%s)", want.model, size)
         started = time.monotonic()
         self._installing[want.model] = installing
+        others = companions(want, self._catalogue)
         try:
-            installed = self._store.pull(want, report)
+            with self._store.together([want, *others]):
+                installed = self._store.pull(want, report)
+                _log.info("installed %s in %.1f s", want.model, time.monotonic() - started)
+                for other in others:
+                    self._pull_companion(other)
         finally:
             del self._installing[want.model]
-        _log.info("installed %s in %.1f s", want.model, time.monotonic() - started)
         return installed
+
+    def _pull_companion(self, want: Wanted) -> None:
+        """Install what is made of the same download. Its failure is told when somebody asks for it."""
+        try:
+            self._store.pull(want)
+            _log.info("installed %s from the same download", want.model)
+        except WeightsError as error:
+            _log.warning("%s is not installed yet: %s", want.model, error)
 
     # -- unloading -----------------------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sightline.errors import SightlineError
-from sightline.models import Connection, Model, ModelDefinition, RemoteModel
+from sightline.models import Catalogue, Connection, Model, ModelDefinition, RemoteModel
 from sightline.types import ModelRef
+from sightline.weights.shared_files import keys_of
 from sightline.weights.store import Wanted
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,23 @@ def wanted(definition: ModelDefinition) -> Wanted:
         homepage=card.homepage,
         preprocessing=card.preprocessing,
     )
+
+
+def companions(want: Wanted, catalogue: Catalogue) -> list[Wanted]:
+    """Return the other models of the same space that are made of a file that ``want`` downloads.
+
+    Whoever asks for one asks for the other sooner or later, and the file is deleted once it is converted.
+    """
+    space, keys = catalogue[want.model].card.space, set(keys_of(want))
+    if space is None or not keys:
+        return []
+    return [
+        wanted(definition)
+        for definition in catalogue.values()
+        if definition.card.space == space
+        and definition.name != want.model
+        and keys.intersection(keys_of(wanted(definition)))
+    ]
 
 
 def connected(name: str, connection: Connection) -> Resident:

@@ -79,5 +79,5 @@ def test_nothing_to_draw(collection: Collection, made: Made) -> None:
 
 def test_without_matplotlib_it_says_what_to_install(report: dict[str, Any], monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ExtraMissing, match=r"needs matplotlib.*sightline\[train\]"):
+    with pytest.raises(ExtraMissing, match=r"needs matplotlib.*pip install 'matplotlib"):
         precision_recall_png(report)

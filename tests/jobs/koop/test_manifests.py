@@ -229,5 +229,5 @@ def test_without_pyarrow_the_message_says_what_to_install(monkeypatch: pytest.Mo
         raise ImportError(name)
 
     monkeypatch.setattr(manifests, "import_module", missing)
-    with pytest.raises(ConfigurationError, match=r"pip install 'sightline\[parquet\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'pyarrow"):
         require_parquet()
