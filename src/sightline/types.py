@@ -39,6 +39,8 @@ class Capability(StrEnum):
     MEMBERSHIP = "membership"
     ANSWER = "answer"
     LABEL_SETS = "label_sets"
+    TEXT_LINES = "text_lines"
+    NSFW_SCORE = "nsfw_score"
 
 
 # The label of a person among what a model with PERSON_BOXES finds; it may find other things too.
@@ -273,6 +275,19 @@ class LabelSet:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(label for label, _ in self.prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One line of text in a picture.
+
+    ``score`` is the mean probability of its characters, 0 to 1. ``quad`` has four corners (x, y) in pixels
+    of the view: top left, top right, bottom right, bottom left of the text as it is read from left to right.
+    """
+
+    text: str
+    score: float
+    quad: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from sightline.imaging.resizing import (
     encode_jpeg,
     encode_png,
     fit_within,
+    jpeg_round_trip,
     middle_square,
     resize,
     resize_short_side,
 )
+from sightline.imaging.warping import warp_quad
 
 __all__ = [
     "ImageLimits",
@@ -27,10 +29,12 @@ __all__ = [
     "encode_png",
     "fit_within",
     "interpolate",
+    "jpeg_round_trip",
     "middle_square",
     "open_picture",
     "picture_from_pixels",
     "resize",
     "resize_linear",
     "resize_short_side",
+    "warp_quad",
 ]

@@ -112,6 +112,13 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_round_trip(pixels: Pixels, quality: int) -> Pixels:
+    """``pixels`` [h, w, 3] written as JPEG and read again, for networks that were fitted to its artefacts."""
+    from PIL import JpegImagePlugin
+
+    return np.asarray(JpegImagePlugin.JpegImageFile(io.BytesIO(encode_jpeg(pixels, quality))))
+
+
 def _with_short_side(width: int, height: int, short_side: int) -> tuple[int, int]:
     if width <= height:
         return short_side, int(short_side * height / width)

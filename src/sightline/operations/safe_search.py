@@ -1,0 +1,70 @@
+"""Whether a picture is likely to be pornography or nudity."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.types import Capability, Target
+
+# The ranges that Yahoo's README recommends: below is safe, above is not, between is unclear.
+SAFE_BELOW, UNSAFE_ABOVE = 0.2, 0.8
+CAVEAT = (
+    "The model knows pornography and nudity only. It does not know violence, drawings or text, and it scores "
+    "bare skin, beaches and babies too high."
+)
+
+
+class Range(StrEnum):
+    """How a score is read."""
+
+    SAFE = "safe"
+    UNCLEAR = "unclear"
+    UNSAFE = "unsafe"
+
+
+class SafeSearchParams(RegionParams):
+    """Parameters of ``safe_search``."""
+
+
+class SafeSearch(Result):
+    """One score and how it is usually read."""
+
+    score: float = Field(description="Probability of pornography or nudity, 0 to 1.")
+    range: Range = Field(
+        description=f"safe: below {SAFE_BELOW}. unsafe: above {UNSAFE_ABOVE}. unclear: between."
+    )
+    caveat: str = Field(description="What the model does not know.")
+
+
+class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
+    """A help for people who decide, not a decision."""
+
+    name = "safe_search"
+    description = "Scores how likely the image, person or face is pornography or nudity."
+    needs = (Capability.NSFW_SCORE,)
+    targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
+    default_target = Target.WHOLE_IMAGE
+    Params = SafeSearchParams
+    Result = SafeSearch
+    example = {"target": "whole_image"}
+    timing_group = "classification"
+
+    async def run(self, scene: Scene, params: SafeSearchParams, models: Models) -> Answer[SafeSearch]:
+        model = models.find(Capability.NSFW_SCORE)
+        region = await scene.region(params.target, params.face_context)
+        inference = await scene.infer(model, scene.view(region))
+        score: float = inference.output
+        found = SafeSearch(score=round(score, 5), range=_range(score), caveat=CAVEAT)
+        return Answer(found, inference.model, region)
+
+
+def _range(score: float) -> Range:
+    if score < SAFE_BELOW:
+        return Range.SAFE
+    return Range.UNSAFE if score > UNSAFE_ABOVE else Range.UNCLEAR
+
+
+OPERATIONS = (SafeSearchOperation(),)
