@@ -291,6 +291,14 @@ class TextLine:
 
 
 @dataclass(frozen=True, slots=True)
+class PageText:
+    """The text of a picture: its lines in reading order, and how many more there were that were not read."""
+
+    lines: tuple[TextLine, ...]
+    unread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What a vision-language model answered.
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
-from sightline.types import Capability, Region, Target, TextLine
+from sightline.types import Capability, PageText, Region, Target, TextLine
 
 # What the reference drops by default.
 DEFAULT_MIN_SCORE = 0.5
@@ -53,17 +53,20 @@ class ReadTextOperation(Operation[ReadTextParams, ReadText]):
     Params = ReadTextParams
     Result = ReadText
     example = {"min_score": 0.8}
+    purposes = ("text", "ocr")
     timing_group = "detection"
 
     async def run(self, scene: Scene, params: ReadTextParams, models: Models) -> Answer[ReadText]:
         model = models.find(Capability.TEXT_LINES)
         region = await scene.region(params.target, params.face_context)
         inference = await scene.infer(model, scene.view(region))
-        found: list[TextLine] = inference.output
-        lines = [_line(line, region) for line in found if line.score >= params.min_score][: params.max_lines]
-        return Answer(
-            ReadText(text="\n".join(line.text for line in lines), lines=lines), inference.model, region
-        )
+        found: PageText = inference.output
+        kept = [_line(line, region) for line in found.lines if line.score >= params.min_score]
+        lines = kept[: params.max_lines]
+        unread = found.unread + len(kept) - len(lines)
+        warnings = (f"{unread} more lines are not in the answer: the photo has too many",) if unread else ()
+        text = "\n".join(line.text for line in lines)
+        return Answer(ReadText(text=text, lines=lines), inference.model, region, warnings)
 
     def plain(self, result: ReadText) -> Any:
         return result.text

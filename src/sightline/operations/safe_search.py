@@ -50,6 +50,7 @@ class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
     Params = SafeSearchParams
     Result = SafeSearch
     example = {"target": "whole_image"}
+    purposes = ("safety", "nsfw")
     timing_group = "classification"
 
     async def run(self, scene: Scene, params: SafeSearchParams, models: Models) -> Answer[SafeSearch]:

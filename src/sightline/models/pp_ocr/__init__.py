@@ -9,17 +9,18 @@ M. Liao, Z. Wan, C. Yao, K. Chen, X. Bai: Real-Time Scene Text Detection with Di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sightline.errors import ModelBroken
 from sightline.imaging import View
 from sightline.models import Graph, GraphLoader, ModelCard, ModelDefinition
+from sightline.models.pp_ocr import stand_ins
 from sightline.models.pp_ocr.detector import Page, find_quads, page_of
 from sightline.models.pp_ocr.recogniser import Recogniser
 from sightline.settings import Precision
-from sightline.types import Capability, TextLine
-from sightline.weights.sources import Artifact, WheelFile
+from sightline.types import Capability, PageText, TextLine
+from sightline.weights.sources import Artifact, Recipe, WheelFile
 
 DETECTOR = "detector.onnx"
 DIRECTION = "direction.onnx"
@@ -28,9 +29,11 @@ RECOGNISER = "recogniser.onnx"
 MOST_LINES = 400
 
 
-def _released(name: str, member: str, sha256: str, size_bytes: int) -> Artifact:
+def _released(
+    name: str, member: str, sha256: str, size_bytes: int, made_up: Callable[[Path, Recipe], None]
+) -> Artifact:
     source = WheelFile("rapidocr", "3.10.0", f"rapidocr/models/{member}")
-    return Artifact(name, (source,), sha256=sha256, size_bytes=size_bytes)
+    return Artifact(name, (source,), sha256=sha256, size_bytes=size_bytes, made_up=made_up)
 
 
 CARD = ModelCard(
@@ -49,18 +52,21 @@ CARD = ModelCard(
             "PP-OCRv6_det_small.onnx",
             "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
             9_929_594,
+            stand_ins.detector,
         ),
         _released(
             DIRECTION,
             "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
             "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
             585_532,
+            stand_ins.direction,
         ),
         _released(
             RECOGNISER,
             "PP-OCRv6_rec_small.onnx",
             "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
             21_234_383,
+            stand_ins.recogniser,
         ),
     ),
     # One photo keeps all cores busy for half a second.
@@ -69,7 +75,7 @@ CARD = ModelCard(
 
 
 class TextReader:
-    """Implements ``models.Model``: a view to the lines of text in it, in reading order."""
+    """Implements ``models.Model``: a view to the text in it."""
 
     def __init__(self, detector: Graph, recogniser: Recogniser) -> None:
         self._detector = detector
@@ -79,18 +85,19 @@ class TextReader:
         """Raises like ``View.pixels``."""
         return page_of(subject.pixels())
 
-    def infer(self, items: Sequence[Page]) -> list[list[TextLine]]:
-        """Return the lines of each page; corners are in pixels of the view."""
-        return [self._lines(page) for page in items]
+    def infer(self, items: Sequence[Page]) -> list[PageText]:
+        """Return the text of each page; corners are in pixels of the view."""
+        return [self._text(page) for page in items]
 
-    def _lines(self, page: Page) -> list[TextLine]:
-        quads = find_quads(page, self._detector)[:MOST_LINES]
-        readings = self._recogniser.read(page.pixels, quads)
-        return [
+    def _text(self, page: Page) -> PageText:
+        quads = find_quads(page, self._detector)
+        readings = self._recogniser.read(page.pixels, quads[:MOST_LINES])
+        lines = tuple(
             TextLine(reading.text, reading.score, page.placed_back(quad))
-            for quad, reading in zip(quads, readings, strict=True)
+            for quad, reading in zip(quads, readings, strict=False)
             if reading.text.strip()
-        ]
+        )
+        return PageText(lines, len(quads) - len(readings))
 
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> TextReader:

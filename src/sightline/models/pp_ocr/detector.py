@@ -15,11 +15,11 @@ from sightline.imaging import resize_linear
 from sightline.models import Graph
 from sightline.models.pp_ocr.regions import (
     Floats,
+    RowSums,
     clockwise,
     components,
     dilated,
     grown,
-    mean_inside,
     smallest_rectangle,
 )
 
@@ -29,6 +29,8 @@ Pixels = NDArray[np.uint8]
 LONGEST_SIDE, SHORTEST_SIDE = 2000, 30
 # The detector sees a shorter side of at least this many pixels, and both sides in steps.
 DETECTOR_SIDE, STEP = 736, 32
+# The longer side that a strip without a margin has then. Higher pictures are not enlarged beyond it.
+LONGEST_DETECTOR_SIDE = 8 * DETECTOR_SIDE
 # Strips wider than this, or lower than SHORTEST_SIDE, get a black margin above and below.
 STRIP_RATIO = 8
 
@@ -76,7 +78,9 @@ def page_of(pixels: Pixels) -> Page:
     if max(height, width) > LONGEST_SIDE:
         page = _scaled(page, LONGEST_SIDE / max(height, width))
     if min(page.shape[:2]) < SHORTEST_SIDE:
-        page = _scaled(page, SHORTEST_SIDE / min(page.shape[:2]))
+        # The reference enlarges a thread of 700 × 1 pixels to gigabytes.
+        room = max(1.0, LONGEST_SIDE / max(page.shape[:2]))
+        page = _scaled(page, min(SHORTEST_SIDE / min(page.shape[:2]), room))
     scale = width / page.shape[1], height / page.shape[0]
     margin = _margin(*page.shape[:2])
     if margin:
@@ -87,28 +91,29 @@ def page_of(pixels: Pixels) -> Page:
 def find_quads(page: Page, graph: Graph) -> list[Floats]:
     """Return the quadrilaterals of text in pixels of the page, in reading order: float64 ``[4, 2]`` each."""
     height, width = page.pixels.shape[:2]
-    ratio = max(1.0, DETECTOR_SIDE / min(height, width))
+    ratio = max(1.0, min(DETECTOR_SIDE / min(height, width), LONGEST_DETECTOR_SIDE / max(height, width)))
     seen = resize_linear(page.pixels, _stepped(width * ratio), _stepped(height * ratio))
     (spec,) = graph.inputs
     answer = graph.run({spec.name: _normalised(seen)})[0][0, 0]
     quads = []
-    for points in components(dilated(answer > _THRESHOLD))[:_MOST_REGIONS]:
-        quad = _quad(points, answer, (width, height))
+    sums = RowSums(answer)
+    for points in components(dilated(answer > _THRESHOLD), _MOST_REGIONS):
+        quad = _quad(points, sums, answer.shape, (width, height))
         if quad is not None:
             quads.append(quad)
     return _in_reading_order(quads)
 
 
-def _quad(points: Floats, answer: NDArray[np.float32], size: tuple[int, int]) -> Floats | None:
+def _quad(points: Floats, sums: RowSums, shape: tuple[int, ...], size: tuple[int, int]) -> Floats | None:
     """The text around one region, in whole pixels of the page; None if it is too small or too faint."""
     rectangle, short_side = smallest_rectangle(points)
-    if short_side < _LEAST_SIDE or mean_inside(answer, rectangle) < _BOX_THRESHOLD:
+    if short_side < _LEAST_SIDE or sums.mean_inside(rectangle) < _BOX_THRESHOLD:
         return None
     rectangle, short_side = grown(rectangle, _GROWTH)
     if short_side < _LEAST_SIDE + 2:
         return None
     limits = np.array(size, np.float64)
-    on_page = np.rint(rectangle / (answer.shape[1], answer.shape[0]) * limits)
+    on_page = np.rint(rectangle / (shape[1], shape[0]) * limits)
     quad = np.trunc(np.clip(clockwise(np.clip(on_page, 0, limits)), 0, limits - 1))
     width, height = np.hypot(*(quad[1] - quad[0])), np.hypot(*(quad[3] - quad[0]))
     return quad if int(width) > _LEAST_SIDE and int(height) > _LEAST_SIDE else None

@@ -32,9 +32,13 @@ MAX_BATCH: Final = 6
 MOST_WIDTH: Final = 4800
 
 
+# Widths of all lines of a photo together: a newspaper page has about 120,000, and these take some seconds.
+MOST_TOTAL_WIDTH: Final = 200_000
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The text of one line and the mean probability of its characters."""
+    """The text of one line and the mean probability of its characters; no text if there was none to read."""
 
     text: str
     score: float
@@ -49,8 +53,11 @@ class Recogniser:
         self._alphabet = ("", *alphabet)
 
     def read(self, page: Pixels, quads: Sequence[Floats]) -> list[Reading]:
-        """Return a reading for each quadrilateral of ``page`` [h, w, 3], in their order."""
-        crops = self._turned([_crop(page, quad) for quad in quads])
+        """Return readings of the quadrilaterals of ``page`` [h, w, 3], in their order.
+
+        The list is shorter than ``quads`` where the lines are wider together than ``MOST_TOTAL_WIDTH``.
+        """
+        crops = self._turned(_within_budget(page, quads))
         readings: list[Reading] = [Reading("", 0.0)] * len(crops)
         for places in _batches([_aspect(crop) for crop in crops]):
             # Cut, not rounded up: a column of padding more or less changes scores.
@@ -89,6 +96,17 @@ def _batches(aspects: Sequence[float]) -> list[list[int]]:
     """Places of lines that are computed together: similar widths, so that little is padded."""
     order = sorted(range(len(aspects)), key=aspects.__getitem__)
     return [order[first : first + MAX_BATCH] for first in range(0, len(order), MAX_BATCH)]
+
+
+def _within_budget(page: Pixels, quads: Sequence[Floats]) -> list[Pixels]:
+    crops, total = [], 0.0
+    for quad in quads:
+        crop = _crop(page, quad)
+        total += min(max(LINE_HEIGHT * _aspect(crop), LEAST_WIDTH), MOST_WIDTH)
+        if total > MOST_TOTAL_WIDTH:
+            break
+        crops.append(crop)
+    return crops
 
 
 def _crop(page: Pixels, quad: Floats) -> Pixels:

@@ -30,8 +30,8 @@ def dilated(mask: Mask) -> Mask:
     return grown
 
 
-def components(mask: Mask) -> list[Floats]:
-    """Return the outline points, float64 ``[n, 2]``, of each 8-connected component of ``mask`` [h, w].
+def components(mask: Mask, most: int) -> list[Floats]:
+    """Return the outline points, float64 ``[n, 2]``, of up to ``most`` 8-connected parts of ``mask`` [h, w].
 
     The points are the ends of the component's runs: their convex hull is that of all its pixels. Components
     come from the bottom to the top, as ``findContours`` lists them.
@@ -46,13 +46,14 @@ def components(mask: Mask) -> list[Floats]:
     stride = width + 2
     labels = _joined(starts, ends, stride)
     order = np.argsort(labels, kind="stable")
-    cuts = np.flatnonzero(np.diff(labels[order])) + 1
-    rows = starts // stride
+    bounds = np.r_[0, np.flatnonzero(np.diff(labels[order])) + 1, len(order)]
     found = []
-    for runs in np.split(order, cuts):
+    # Of a picture full of speckles, a million components, only those that are wanted are put together.
+    for group in range(len(bounds) - 2, max(len(bounds) - 2 - most, -1), -1):
+        runs = order[bounds[group] : bounds[group + 1]]
         x = np.concatenate([starts[runs], ends[runs]]) % stride
-        found.append(np.stack([x, np.tile(rows[runs], 2)], axis=1).astype(np.float64))
-    return found[::-1]
+        found.append(np.stack([x, np.tile(starts[runs] // stride, 2)], axis=1).astype(np.float64))
+    return found
 
 
 def _joined(starts: Ints, ends: Ints, stride: int) -> Ints:
@@ -127,24 +128,37 @@ def grown(corners: Floats, ratio: float) -> tuple[Floats, float]:
     return smallest_rectangle(np.copysign(np.floor(np.abs(moved) + 0.5), moved))
 
 
-def mean_inside(values: NDArray[np.float32], corners: Floats) -> float:
-    """Return the mean of ``values`` [h, w] over the pixels inside or on the outline of a quadrilateral."""
-    height, width = values.shape
-    low = np.clip(np.floor(corners.min(axis=0)), 0, (width - 1, height - 1)).astype(np.intp)
-    high = np.clip(np.ceil(corners.max(axis=0)), 0, (width - 1, height - 1)).astype(np.intp)
-    part = values[low[1] : high[1] + 1, low[0] : high[0] + 1]
-    # The outline runs through whole pixels, cut toward zero in the frame of the part.
-    outline = np.trunc(corners - low)
-    x, y = np.arange(part.shape[1]), np.arange(part.shape[0])[:, None]
-    inside = np.ones(part.shape, bool)
-    for start, end in _edges(outline):
-        edge = end - start
-        length = float(np.hypot(*edge))
-        if length:
-            distance = (edge[0] * (y - start[1]) - edge[1] * (x - start[0])) / length
-            inside &= distance >= -_OUTLINE
-    count = int(inside.sum())
-    return float(part[inside].mean(dtype=np.float64)) if count else 0.0
+class RowSums:
+    """Sums along the rows of a map, so that a mean over a quadrilateral costs its height, not its area."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        """``values`` is [h, w]."""
+        self._height, self._width = values.shape
+        self._sums = np.zeros((self._height, self._width + 1))
+        np.cumsum(values, axis=1, dtype=np.float64, out=self._sums[:, 1:])
+
+    def mean_inside(self, corners: Floats) -> float:
+        """Return the mean over the pixels inside or on the outline of a convex quadrilateral, clockwise."""
+        last = np.array([self._width - 1, self._height - 1])
+        low = np.clip(np.floor(corners.min(axis=0)), 0, last)
+        high = np.clip(np.ceil(corners.max(axis=0)), 0, last)
+        # The outline runs through whole pixels, cut toward zero in the frame of the quadrilateral's own box.
+        outline = np.trunc(corners - low) + low
+        y = np.arange(int(low[1]), int(high[1]) + 1)
+        first, end = np.full(len(y), low[0]), np.full(len(y), high[0])
+        for start, stop in _edges(outline):
+            (along_x, along_y), length = stop - start, float(np.hypot(*(stop - start)))
+            room = along_x * (y - start[1]) + _OUTLINE * length
+            if along_y > 0:
+                end = np.minimum(end, np.floor(start[0] + room / along_y))
+            elif along_y < 0:
+                first = np.maximum(first, np.ceil(start[0] + room / along_y))
+            elif length:
+                end = np.where(room >= 0, end, -1)
+        seen = end >= first
+        rows, left, right = y[seen], first[seen].astype(np.intp), end[seen].astype(np.intp) + 1
+        count = int((right - left).sum())
+        return float((self._sums[rows, right] - self._sums[rows, left]).sum() / count) if count else 0.0
 
 
 def _edges(corners: Floats) -> Iterator[tuple[Floats, Floats]]:
