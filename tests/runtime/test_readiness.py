@@ -13,7 +13,7 @@ from sightline import models, operations
 from sightline.models import ModelDefinition
 from sightline.operations import Operation
 from sightline.runtime.directory import Directory
-from sightline.runtime.readiness import Readiness, download_bytes, readiness, summary
+from sightline.runtime.readiness import Readiness, download_bytes, download_words, readiness, summary
 from sightline.settings import Settings
 from sightline.weights.sources import Artifact, HubFile
 from sightline.weights.store import Store
@@ -70,18 +70,25 @@ def test_a_file_that_two_models_share_is_counted_once() -> None:
     assert download_bytes(pair, pair) == 1000
     apart = {"left": pair["left"], "right": _twice("right", known, "1" * 64)}
     assert download_bytes(apart, apart) == 2000
+    assert download_words(apart, apart) == "0 MB"
+
+
+def test_a_size_that_is_unknown_is_said_as_a_lower_bound() -> None:
+    known = models.catalogue()
+    assert download_bytes(known, ["speciesnet-v4.0.3a"]) is None
+    assert download_words(known, ["speciesnet-v4.0.3a", "geoclip"]).startswith("over 1.7")
 
 
 def test_the_summary_has_a_line_for_each_state() -> None:
     entries = [
         Readiness("now", ("a",), (), 0, None),
-        Readiness("later", ("b",), ("b",), 2_000_000, None),
-        Readiness("unknown", ("c",), ("c",), None, None),
+        Readiness("later", ("b",), ("b",), 2_000_000, None, "2 MB"),
+        Readiness("unknown", ("c",), ("c",), None, None, "over 1 MB"),
         Readiness("never", (), (), 0, "set KEY"),
     ]
     now, later, setting = summary(entries)
     assert "now" in now
     assert "later (2 MB)" in later
-    assert "unknown (size unknown)" in later
+    assert "unknown (over 1 MB)" in later
     assert "never (set KEY)" in setting
     assert summary([]) == []

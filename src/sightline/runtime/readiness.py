@@ -24,6 +24,7 @@ class Readiness:
         models: names of the models that it may use.
         missing: those of them whose files are not installed.
         download_bytes: bytes to download for ``missing``; None if a size is unknown.
+        download: the same in words, "over 505 MB" if a size is unknown.
         lacking: what has to be set first, such as an API key; None if nothing has to be.
     """
 
@@ -32,6 +33,7 @@ class Readiness:
     missing: tuple[str, ...]
     download_bytes: int | None
     lacking: str | None
+    download: str = ""
 
     @property
     def ready(self) -> bool:
@@ -69,20 +71,32 @@ def operations_with_size(entries: Iterable[Readiness]) -> str:
     for entry in entries:
         together.setdefault(tuple(sorted(entry.missing)), []).append(entry)
     return ", ".join(
-        f"{' / '.join(entry.operation for entry in group)} ({_megabytes(group[0])})"
+        f"{' / '.join(entry.operation for entry in group)} ({group[0].download})"
         for group in together.values()
     )
 
 
 def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
     """Return the bytes to download for these models, files that they share counted once; None if unknown."""
+    known, complete = _known_bytes(catalogue, names)
+    return known if complete else None
+
+
+def download_words(catalogue: Catalogue, names: Iterable[str]) -> str:
+    """Return the size of the download for people, such as "605 MB", or "over 505 MB" if a size is unknown."""
+    known, complete = _known_bytes(catalogue, names)
+    size = f"{known / 1e6:,.0f} MB" if known < 1e9 else f"{known / 1e9:,.2f} GB"
+    return size if complete else f"over {size}"
+
+
+def _known_bytes(catalogue: Catalogue, names: Iterable[str]) -> tuple[int, bool]:
+    """The sizes that are known together, and whether these are all."""
     sizes: dict[str, int | None] = {}
     for name in names:
         for artifact in catalogue[name].card.artifacts:
             if artifact.is_downloaded:
                 sizes[artifact.identity] = artifact.size_bytes
-    known = [size for size in sizes.values() if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    return sum(size or 0 for size in sizes.values()), None not in sizes.values()
 
 
 def purposes(
@@ -131,8 +145,11 @@ def _of(
         except (ModelUnavailable, UnknownModel):
             lacking = directory.lacking(capability)
     missing = tuple(name for name in models if not installed[name])
-    return Readiness(operation.name, tuple(models), missing, download_bytes(catalogue, missing), lacking)
-
-
-def _megabytes(entry: Readiness) -> str:
-    return "size unknown" if entry.download_bytes is None else f"{entry.download_bytes / 1e6:,.0f} MB"
+    return Readiness(
+        operation.name,
+        tuple(models),
+        missing,
+        download_bytes(catalogue, missing),
+        lacking,
+        download_words(catalogue, missing),
+    )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sightline.cli.checks import Finding, State
-from sightline.cli.console import megabytes
 from sightline.cli.models.choosing import catalogue, is_random, open_store, store_of_any_weights, wanted
 from sightline.errors import ConfigurationError
 
@@ -38,7 +37,7 @@ def _operations(
     settings: Settings, asked: Iterable[Operation[Any, Any]], known: Catalogue
 ) -> Iterator[Finding]:
     """What answers now, what downloads first, what needs a setting: one finding for each."""
-    from sightline.runtime.readiness import download_bytes, operations_with_size, readiness
+    from sightline.runtime.readiness import download_words, operations_with_size, readiness
 
     entries = readiness(asked, known, open_store(settings), settings)
     if ready := [entry.operation for entry in entries if entry.ready]:
@@ -46,9 +45,7 @@ def _operations(
     coming = [entry for entry in entries if entry.missing and entry.lacking is None]
     if coming:
         missing = list(dict.fromkeys(name for entry in coming for name in entry.missing))
-        total = download_bytes(known, missing)
-        size = "size unknown" if total is None else megabytes(total)
-        text = f"{operations_with_size(coming)}; together {size}"
+        text = f"{operations_with_size(coming)}; together {download_words(known, missing)}"
         fix = "sightline models pull"
         if settings.offline:
             names = " ".join(missing)

@@ -59,7 +59,7 @@ def list_(
 
 def _print_operations(settings: Settings, known: Catalogue, rows: list[dict[str, Any]]) -> None:
     from sightline import operations
-    from sightline.runtime.readiness import download_bytes, readiness
+    from sightline.runtime.readiness import download_words, readiness
 
     asked = operations.catalogue(settings.plugins_dir).values()
     entries = readiness(asked, known, open_store(settings), settings)
@@ -80,8 +80,7 @@ def _print_operations(settings: Settings, known: Catalogue, rows: list[dict[str,
         )
     missing = list(dict.fromkeys(name for entry in entries for name in entry.missing))
     if missing:
-        total = download_bytes(known, missing)
-        size = "size unknown" if total is None else megabytes(total)
+        size = download_words(known, missing)
         stdout().print(f"\nTo download everything that is missing above ({size}), run:")
         stdout().print(Text("  sightline models pull", style="cyan"))
 
@@ -89,7 +88,7 @@ def _print_operations(settings: Settings, known: Catalogue, rows: list[dict[str,
 def _download(entry: Readiness) -> str:
     if not entry.missing:
         return "–"
-    return "?" if entry.download_bytes is None else megabytes(entry.download_bytes)
+    return entry.download
 
 
 def _other(row: dict[str, Any]) -> str:
