@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.core import Metric
+
 from sightline import models, operations
+from sightline.runtime.analyzer import Analyzer
+from sightline.server.metrics import Metrics
 from sightline.server.problems import described_codes
 from sightline.settings import Settings, described
 
@@ -21,6 +25,7 @@ def pages() -> dict[str, str]:
         "models.md": models_page(),
         "operations.md": operations_page(),
         "errors.md": errors_page(),
+        "metrics.md": metrics_page(),
     }
 
 
@@ -104,6 +109,36 @@ def errors_page() -> str:
         "| code | status | meaning |\n|---|---|---|",
         rows,
     )
+
+
+def metrics_page() -> str:
+    metrics = Metrics()
+    analyzer = Analyzer.create(Settings(_env_file=None), metrics)
+    metrics.attach(analyzer.engine, analyzer.operations)
+    metrics.request_finished("/v1/analyze", "POST", 200, 0.1)
+    rows = [
+        f"| `{_sample_name(family)}` | {family.type} | {_labels(family)} | {family.documentation} |"
+        for family in sorted(metrics.registry.collect(), key=lambda each: each.name)
+        if not family.name.startswith(("process_", "python_"))
+    ]
+    return _page(
+        "Metrics",
+        "`GET /metrics` answers in Prometheus' text format, or in OpenMetrics if the request accepts it. It "
+        "needs an API key if the server has one. Labels are names of operations, models and routes, never text "
+        "from a request. The `process_*` metrics of Prometheus' Python client are included.",
+        "| metric | type | labels | meaning |\n|---|---|---|---|",
+        rows,
+    )
+
+
+def _sample_name(family: Metric) -> str:
+    """Return the name that a query uses: counters end in ``_total``."""
+    return {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name)
+
+
+def _labels(family: Metric) -> str:
+    labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+    return ", ".join(f"`{label}`" for label in sorted(labels)) or "–"
 
 
 def _page(title: str, intro: str, head: str, rows: list[str]) -> str:

@@ -286,7 +286,11 @@ class Settings(BaseSettings):
 
     # Computing
     graph_runtime: GraphRuntime = Field(GraphRuntime.AUTO, description="auto, openvino or onnxruntime.")
-    device: str = Field("cpu", description="cpu, gpu, or a device name of the graph runtime.")
+    device: str = Field(
+        "cpu",
+        description="cpu, cuda, or another device name of the graph runtime. auto: an NVIDIA GPU if "
+        "onnxruntime-gpu and a driver are installed, else the CPU.",
+    )
     precision: Precision = Field(
         Precision.AUTO, description="auto, f32, bf16 or f16; ONNX Runtime computes as the file says."
     )

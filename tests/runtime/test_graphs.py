@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,14 @@ import numpy as np
 import pytest
 
 from sightline.errors import ConfigurationError, ModelBroken
-from sightline.runtime.graphs import Graphs, OnnxRuntimeGraph, OpenVinoGraph, cpu_computes_bf16, devices
+from sightline.runtime.graphs import (
+    Graphs,
+    OnnxRuntimeGraph,
+    OpenVinoGraph,
+    cpu_computes_bf16,
+    devices,
+    nvidia_gpus,
+)
 from sightline.settings import GraphRuntime, Precision, Settings
 
 BOTH = [GraphRuntime.OPENVINO, GraphRuntime.ONNXRUNTIME]
@@ -196,6 +205,44 @@ def test_a_device_that_is_not_here_is_a_configuration_error(
         wrong(linear_onnx)
     with pytest.raises(ConfigurationError, match=told):
         wrong.require_device()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Callable[[int, int], str]:
+    """Build a library with the two functions of NVIDIA's driver that are asked."""
+
+    def build(status: int, gpus: int) -> str:
+        compiler = shutil.which("cc")
+        if compiler is None:
+            pytest.skip("no C compiler")
+        source, library = tmp_path / "cuda.c", tmp_path / "libcuda.so.1"
+        source.write_text(
+            f"int cuInit(unsigned flags) {{ return {status}; }}\n"
+            f"int cuDeviceGetCount(int *count) {{ *count = {gpus}; return 0; }}\n"
+        )
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+        return str(library)
+
+    return build
+
+
+@pytest.mark.parametrize(("status", "gpus", "found"), [(0, 2, 2), (0, 0, 0), (100, 1, 0)])
+def test_gpus_are_those_that_the_driver_counts(
+    driver: Callable[[int, int], str], status: int, gpus: int, found: int
+) -> None:
+    assert nvidia_gpus(driver(status, gpus)) == found
+
+
+def test_without_a_driver_there_is_no_gpu(tmp_path: Path) -> None:
+    assert nvidia_gpus(str(tmp_path / "libcuda.so.1")) == 0
+
+
+def test_auto_computes_on_the_cpu_without_the_package_for_cuda(linear_onnx: Path) -> None:
+    if "CUDA" in devices()["onnxruntime"]:
+        pytest.skip("this machine has the package for CUDA")
+    assert graphs(device="auto").usual_place == (GraphRuntime.OPENVINO, "cpu")
+    assert graphs(device="auto", graph_runtime="onnxruntime").usual_place == (GraphRuntime.ONNXRUNTIME, "cpu")
+    assert isinstance(graphs(device="auto")(linear_onnx), OpenVinoGraph)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])

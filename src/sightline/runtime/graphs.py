@@ -6,7 +6,10 @@ ONNX Runtime's CPU provider has no bf16 arithmetic at all.
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import queue
+import sys
 import threading
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -36,6 +39,12 @@ ONNXRUNTIME_PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
+
+AUTO_DEVICE = "auto"
+# TF32 rounds factors to 10 bits: it is ONNX Runtime's default on CUDA, and no longer f32.
+_PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+
+_log = logging.getLogger(__name__)
 
 # Models are loaded on several threads.
 _FIRST_USE = threading.Lock()
@@ -123,6 +132,11 @@ class Graphs:
             processor = name
         return f"OpenVINO {version.build_number}, {processor}"
 
+    @property
+    def usual_place(self) -> tuple[GraphRuntime, str]:
+        """The runtime and the device of models that ask for neither."""
+        return self._place(None)
+
     def require_device(self) -> None:
         """Raises ConfigurationError if the device of the settings is not on this machine."""
         runtime, device = self._place(None)
@@ -135,8 +149,10 @@ class Graphs:
         """The runtime and its device. A model that asks for the other runtime runs on that one's CPU."""
         device = self._settings.device.lower()
         usual = self._settings.graph_runtime
+        if device == AUTO_DEVICE and usual is not GraphRuntime.OPENVINO:  # OpenVINO has an AUTO of its own
+            device = "cuda" if _computes_on_cuda() else "cpu"
         if usual is GraphRuntime.AUTO:
-            on_openvino = device.startswith(("cpu", "gpu", "npu", "auto"))
+            on_openvino = device.startswith(("cpu", "gpu", "npu"))
             usual = GraphRuntime.OPENVINO if on_openvino else GraphRuntime.ONNXRUNTIME
         if asked in (None, GraphRuntime.AUTO, usual):
             return usual, device
@@ -289,6 +305,34 @@ def _onnxruntime() -> ModuleType:
     return runtime
 
 
+@cache
+def _computes_on_cuda() -> bool:
+    """Whether ONNX Runtime is the package for CUDA and a GPU answers; the log says which is missing, once."""
+    has_provider = ONNXRUNTIME_PROVIDERS["cuda"][0] in _onnxruntime().get_available_providers()
+    gpus = nvidia_gpus()
+    if has_provider and gpus:
+        _log.info("computing on an NVIDIA GPU (%d found)", gpus)
+        return True
+    if has_provider or gpus:
+        missing = "the NVIDIA driver finds no GPU" if has_provider else "onnxruntime-gpu is not installed"
+        _log.warning("computing on the CPU: %s", missing)
+    return False
+
+
+def nvidia_gpus(driver: str = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1") -> int:
+    """Return the number of GPUs that NVIDIA's driver finds; 0 without a driver.
+
+    The package for CUDA lists its provider on every machine, and silently computes on the CPU without a GPU.
+    """
+    try:
+        cuda = ctypes.CDLL(driver)
+        count = ctypes.c_int(0)
+        works = cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value if works else 0
+
+
 class OnnxRuntimeGraph:
     """A graph in an ONNX Runtime session on the providers that belong to ``device``."""
 
@@ -302,7 +346,11 @@ class OnnxRuntimeGraph:
         options.enable_mem_pattern = False
         # Idle threads must not spin: other graphs and the decoders need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._session = onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=[(name, dict(_PROVIDER_OPTIONS.get(name, {}))) for name in providers],
+        )
         self.inputs = tuple(_onnxruntime_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_onnxruntime_spec(node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]

@@ -26,6 +26,7 @@ from sightline import __version__
 from sightline.errors import SightlineError
 from sightline.runtime.analyzer import Status
 from sightline.runtime.lanes import LaneLoad
+from sightline.runtime.memory import usage
 from sightline.runtime.residency import ModelState
 from sightline.runtime.telemetry import Telemetry
 from sightline.server.middleware.request_log import METHODS, OTHER_METHOD
@@ -60,6 +61,7 @@ class Metrics(Telemetry):
         self.registry = CollectorRegistry()
         self._engine = _EngineCollector()
         self.registry.register(self._engine)
+        self.registry.register(_MemoryCollector())
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         Info("sightline_build", "Version of this server.", registry=self.registry).info(
@@ -184,6 +186,19 @@ class Metrics(Telemetry):
 
     def _seconds(self, name: str, documentation: str, *labels: str) -> Histogram:
         return self._histogram(name, f"{documentation} In seconds.", SECONDS, *labels)
+
+
+class _MemoryCollector(Collector):
+    """The memory limit that is nearest to being reached, read at each scrape."""
+
+    def collect(self) -> Iterator[Metric]:
+        now = usage()
+        yield GaugeMetricFamily(
+            "sightline_memory_used_bytes", "Memory in use below the nearest limit.", now.used_bytes
+        )
+        yield GaugeMetricFamily(
+            "sightline_memory_limit_bytes", "The nearest memory limit of this process.", now.limit_bytes
+        )
 
 
 class _EngineCollector(Collector):

@@ -6,13 +6,11 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from sightline import __version__
 from sightline.cli.checks import Finding, State
-
-if TYPE_CHECKING:
-    from sightline.settings import Settings
+from sightline.errors import ConfigurationError
+from sightline.settings import Settings
 
 _AREA = "software"
 _PACKAGES = (
@@ -46,30 +44,22 @@ def _packages() -> Finding:
 
 
 def _runtimes(settings: Settings) -> Iterator[Finding]:
-    from sightline.runtime.graphs import ONNXRUNTIME_PROVIDERS, cpu_computes_bf16, devices
+    from sightline.runtime.graphs import Graphs, cpu_computes_bf16, devices
     from sightline.settings import GraphRuntime
 
-    here = devices()
-    listed = "; ".join(f"{runtime}: {', '.join(names)}" for runtime, names in here.items())
+    listed = "; ".join(f"{runtime}: {', '.join(names)}" for runtime, names in devices().items())
     yield Finding(_AREA, "runtimes", State.OK, listed)
-    device = settings.device.lower()
-    on_openvino = settings.graph_runtime is GraphRuntime.OPENVINO or (
-        settings.graph_runtime is GraphRuntime.AUTO and device.startswith(("cpu", "gpu", "npu", "auto"))
-    )
-    if on_openvino:
-        present = device == "auto" or any(
-            name.lower().startswith(device.partition(".")[0]) for name in here["openvino"]
-        )
-    else:
-        providers = ONNXRUNTIME_PROVIDERS.get(device, ("",))
-        present = providers[0].removesuffix("ExecutionProvider") in here["onnxruntime"]
-    runtime = "OpenVINO" if on_openvino else "ONNX Runtime"
-    if present:
-        yield Finding(_AREA, "device", State.OK, f"{settings.device} with {runtime}")
-    else:
+    graphs = Graphs(settings)
+    runtime, device = graphs.usual_place
+    try:
+        graphs.require_device()
+    except ConfigurationError as error:
         fix = "SIGHTLINE_DEVICE=cpu, or install the device's driver or its onnxruntime package"
-        yield Finding(_AREA, "device", State.BROKEN, f"{runtime} has no device {settings.device!r} here", fix)
-    if on_openvino and device.startswith("cpu"):
+        yield Finding(_AREA, "device", State.BROKEN, str(error), fix)
+    else:
+        name = "OpenVINO" if runtime is GraphRuntime.OPENVINO else "ONNX Runtime"
+        yield Finding(_AREA, "device", State.OK, f"{device} with {name}")
+    if runtime is GraphRuntime.OPENVINO and device.startswith("cpu"):
         yield _precision(settings, computes_bf16=cpu_computes_bf16())
     else:
         yield Finding(_AREA, "precision", State.OK, f"{settings.precision.value}, as the device has it")
