@@ -124,8 +124,8 @@ def metrics_page() -> str:
     return _page(
         "Metrics",
         "`GET /metrics` answers in Prometheus' text format, or in OpenMetrics if the request accepts it. It "
-        "needs an API key if the server has one. Labels are names of operations, models and routes, never text "
-        "from a request. The `process_*` metrics of Prometheus' Python client are included.",
+        "needs an API key if the server has one. Labels are names of operations, models and routes, never "
+        "text from a request. The `process_*` metrics of Prometheus' Python client are included.",
         "| metric | type | labels | meaning |\n|---|---|---|---|",
         rows,
     )
