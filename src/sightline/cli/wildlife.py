@@ -124,6 +124,14 @@ def wildlife(
             help="Most detections of a photo that are classified, the surest first; not in speciesnet-4.",
         ),
     ] = None,
+    read_strip: Annotated[
+        bool,
+        typer.Option(
+            "--read-strip",
+            help="Read date, time, temperature and camera name from the strip that the camera printed into "
+            "the photo, where EXIF lacks them.",
+        ),
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Go through the folders below as well.")
     ] = True,
@@ -151,6 +159,7 @@ def wildlife(
       [cyan]sightline wildlife cameras --country KEN --out predictions.json[/]
       [cyan]sightline wildlife cameras --country USA --admin1-region CA --format speciesnet-5[/]
       [cyan]sightline wildlife cameras --instances places.csv[/]
+      [cyan]sightline wildlife cameras --country KEN --read-strip[/]
       [cyan]sightline wildlife cameras --country KEN --server http://127.0.0.1:8000[/]
     """
     import asyncio
@@ -168,7 +177,8 @@ def wildlife(
     }
     with quiet_log():
         settings = settings_from(models_dir=models_dir, offline=offline)
-        query = Query.create(settings, {name: value for name, value in asked.items() if value is not None})
+        given = {name: value for name, value in asked.items() if value is not None}
+        query = Query.create(settings, given, with_strip=read_strip)
         query.about(place)
         look_over(folder, recursive=recursive)
         inputs = read_inputs(
@@ -181,7 +191,10 @@ def wildlife(
             unmatched=_warn if ignore_unmatched else None,
         )
         identifying = _identifying(settings, server, api_key, query, inputs, truncated)
-        run = _run(identifying, query, inputs, out, predictions_format, force=force, at_once=concurrency)
+        run = _run(
+            identifying, query, inputs, out, predictions_format,
+            force=force, at_once=concurrency, max_bytes=settings.image_max_bytes,
+        )  # fmt: skip
         tally = asyncio.run(run)
     if tally.failed:
         raise typer.Exit(FAILED)
@@ -224,6 +237,7 @@ async def _run(
     *,
     force: bool,
     at_once: int,
+    max_bytes: int,
 ) -> Tally:
     """Everything between the options and the exit code."""
     import asyncio
@@ -232,10 +246,12 @@ async def _run(
     from sightline.jobs.describing import RunEnded
     from sightline.jobs.wildlife.checkpoint import checkpoint_beside
     from sightline.jobs.wildlife.identification import Identification
+    from sightline.jobs.wildlife.strip import WithStrip
 
     watch = Watch()
     with checkpoint_beside(out) as checkpoint:
-        async with identifying as identifier:
+        async with identifying as found:
+            identifier = WithStrip(found, max_bytes) if query.with_strip else found
             job = Identification(inputs, query, identifier, checkpoint, watch, at_once=at_once)
             try:
                 with watch:

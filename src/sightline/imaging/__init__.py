@@ -4,6 +4,7 @@
 asked. Image libraries are imported at first use. Every failure is an :class:`sightline.errors.ImageError`.
 """
 
+from sightline.imaging.capture import Capture, read_capture
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.linear import interpolate, resize_linear
 from sightline.imaging.picture import Picture, View, count_pages, open_picture, picture_from_pixels
@@ -20,6 +21,7 @@ from sightline.imaging.resizing import (
 from sightline.imaging.warping import warp_quad
 
 __all__ = [
+    "Capture",
     "ImageLimits",
     "Picture",
     "View",
@@ -33,6 +35,7 @@ __all__ = [
     "middle_square",
     "open_picture",
     "picture_from_pixels",
+    "read_capture",
     "resize",
     "resize_linear",
     "resize_short_side",

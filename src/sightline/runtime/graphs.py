@@ -179,6 +179,16 @@ def cpu_computes_bf16() -> bool:
     return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@cache
+def _openvino_devices() -> tuple[str, ...]:
+    """Devices that OpenVINO finds. Each look opens the libraries of all its devices, and some fail to open.
+
+    glibc before 2.37 ends the process if a thread starts during such an attempt in a process with more than
+    about sixty libraries that have thread-local data (_dl_allocate_tls_init), so there is one look.
+    """
+    return tuple(_openvino_core().available_devices)
+
+
 def _cpu_usual() -> Precision:
     return Precision.BF16 if cpu_computes_bf16() else Precision.F32
 
@@ -197,7 +207,7 @@ def _openvino_usual(device: str) -> Precision | None:
 def devices() -> dict[str, list[str]]:
     """Devices by runtime, as each runtime names them."""
     return {
-        "openvino": list(_openvino_core().available_devices),
+        "openvino": list(_openvino_devices()),
         "onnxruntime": [
             name.removesuffix("ExecutionProvider") for name in _onnxruntime().get_available_providers()
         ],
@@ -261,7 +271,7 @@ class OpenVinoGraph:
 
 
 def _require_openvino_device(device: str) -> None:
-    here = _openvino_core().available_devices
+    here = _openvino_devices()
     family = device.partition(".")[0]
     if family.partition(":")[0] != "AUTO" and not any(name.partition(".")[0] == family for name in here):
         raise ConfigurationError(f"OpenVINO has no device {device!r} here; it has {', '.join(here)}")

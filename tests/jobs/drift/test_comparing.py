@@ -270,7 +270,9 @@ def test_a_model_is_compared_by_what_it_gives(capability: Capability) -> None:
         Capability.IMAGE_EMBEDDING: Vectors,
         Capability.SPECIES: Ranks,
         Capability.GEOLOCATION: Ranks,
+        Capability.NSFW_SCORE: Ranks,
         Capability.CAPTION: Texts,
+        Capability.TEXT_LINES: Texts,
     }
     if capability in kinds:
         assert isinstance(tally_for(card(capability), 0.2), kinds[capability])

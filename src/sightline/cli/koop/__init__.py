@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sightline.cli.koop.download import download
+from sightline.cli.koop.read import read
 from sightline.cli.koop.report import report
 from sightline.cli.koop.status import status
 
@@ -17,6 +18,7 @@ Everything lies in one folder, [cyan]koop[/] unless [cyan]--out[/] names another
   [cyan]sightline models pull clip-vit-b-32 clip-vit-b-32-text[/]    the models that judge
   [cyan]sightline koop download --from 2024-01-15 --to 2024-01-15 --contact https://example.org/about[/]
   [cyan]sightline koop status[/]                                     how it stands, also while it runs
+  [cyan]sightline koop read[/]                                       the text in what was kept
   [cyan]sightline koop report[/]                                     pages to look at
 """
 
@@ -24,4 +26,5 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP)
 
 app.command()(download)
 app.command()(status)
+app.command()(read)
 app.command()(report)

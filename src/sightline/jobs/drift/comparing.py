@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sightline.errors import InvalidRequest
 from sightline.models import Embedding, ModelCard
-from sightline.types import Capability, Detection, Geolocation, SpeciesScores
+from sightline.types import Capability, Detection, Geolocation, PageText, SpeciesScores
 from sightline.weights.drift import FindFigures, Limits, Spread
 
 # Two boxes of one label are one find from here on, as COCO and Pascal VOC count.
@@ -23,6 +23,8 @@ OTHER_CLASS_SHARE = 0.01
 _EXAMPLES = 5
 
 Pair = tuple[Detection | None, Detection | None]
+# Answers with a score for each class.
+Ranked = SpeciesScores | Geolocation | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,15 @@ def tally_for(card: ModelCard, min_score: float) -> Tally:
         return Finds(min_score)
     if Capability.IMAGE_EMBEDDING in gives:
         return Vectors()
-    if gives & {Capability.SPECIES, Capability.GEOLOCATION}:
+    if gives & {Capability.SPECIES, Capability.GEOLOCATION, Capability.NSFW_SCORE}:
         return Ranks()
-    if Capability.CAPTION in gives:
+    if gives & {Capability.CAPTION, Capability.TEXT_LINES}:
         return Texts()
     named = ", ".join(sorted(capability.value for capability in gives))
     raise InvalidRequest(
         f"{card.name} gives {named}, which says nothing about a photo that could be compared; drift is "
-        "measured of models that give boxes, image embeddings, species, geolocation or captions"
+        "measured of models that give boxes, image embeddings, species, geolocation, captions, text lines "
+        "or a safety score"
     )
 
 
@@ -173,13 +176,13 @@ class Vectors:
 
 
 class Ranks:
-    """Classes with scores, the likeliest first."""
+    """Classes with scores, the likeliest first. A single score is that of one of two classes."""
 
     def __init__(self) -> None:
         self._same = 0
         self._scores: list[float] = []
 
-    def add(self, f32: SpeciesScores | Geolocation, half: SpeciesScores | Geolocation) -> None:
+    def add(self, f32: Ranked, half: Ranked) -> None:
         one, other = _ranked(f32), _ranked(half)
         self._same += next(iter(one), None) == next(iter(other), None)
         # A class that a list leaves out has at most the least score of that list.
@@ -207,19 +210,20 @@ class Ranks:
 
 
 class Texts:
-    """Captions. Whether another one is as good is for people to say."""
+    """Captions, or the text in a photo. Whether another text is as good is for people to say."""
 
     def __init__(self) -> None:
         self._photos = 0
         self._same = 0
         self._examples: list[tuple[str, str]] = []
 
-    def add(self, f32: str, half: str) -> None:
+    def add(self, f32: str | PageText, half: str | PageText) -> None:
+        one, other = _text(f32), _text(half)
         self._photos += 1
-        if f32 == half:
+        if one == other:
             self._same += 1
         elif len(self._examples) < _EXAMPLES:
-            self._examples.append((f32, half))
+            self._examples.append((one, other))
 
     def figures(self) -> TextFigures:
         return TextFigures(self._photos, self._same, tuple(self._examples))
@@ -291,8 +295,14 @@ def _overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[n
     return shares
 
 
-def _ranked(answer: SpeciesScores | Geolocation) -> dict[Any, float]:
+def _text(answer: str | PageText) -> str:
+    return answer if isinstance(answer, str) else "\n".join(line.text for line in answer.lines)
+
+
+def _ranked(answer: Ranked) -> dict[Any, float]:
     """Scores by class, the likeliest first."""
+    if isinstance(answer, float):
+        return dict(sorted({"yes": answer, "no": 1 - answer}.items(), key=lambda each: -each[1]))
     if isinstance(answer, Geolocation):
         return {each.coordinate: each.probability for each in answer.candidates}
     return dict(zip(answer.labels, answer.scores, strict=True))

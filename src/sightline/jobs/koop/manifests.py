@@ -42,7 +42,7 @@ SELECT publications.date AS day, publications.id AS publication, publications.st
     items.state, items.url, items.source_url, items.sha256,
     items.bytes, items.mime, items.model, items.error, items.file AS source_file, verdicts.page,
     verdicts.label, verdicts.confidence, verdicts.probabilities, verdicts.would_download, files.file,
-    files.width, files.height
+    files.width, files.height, texts.lines, texts.model AS text_model
 FROM days
 JOIN publications ON publications.date = days.date
 LEFT JOIN placements ON placements.pub_id = publications.id
@@ -51,6 +51,7 @@ LEFT JOIN verdicts ON verdicts.sha256 = items.sha256 AND verdicts.model = items.
 LEFT JOIN files ON files.sha256 = items.sha256 AND files.page = coalesce(verdicts.page, 0)
     AND CASE files.page WHEN 0 THEN items.state = 'kept'
         ELSE verdicts.would_download AND items.state NOT IN ('rejected', 'classified') END
+LEFT JOIN texts ON texts.file = files.file
 WHERE {_WRITTEN} AND days.date >= ? AND days.date <= ?
 ORDER BY publications.date, publications.id, placements.position, verdicts.page
 """  # noqa: S608
@@ -164,7 +165,7 @@ _COLUMNS = {
     "state": "string", "error": "string", "sha256": "string", "bytes": "int64",
     "mime": "string", "label": "string", "confidence": "float64", "probabilities": "string",
     "would_download": "bool_", "model": "string", "file": "string", "width": "int32", "height": "int32",
-    "source_file": "string",
+    "source_file": "string", "text": "string", "text_lines": "string", "text_model": "string",
 }  # fmt: skip
 
 
@@ -206,6 +207,17 @@ def _row(row: sqlite3.Row) -> dict[str, Any]:
         "width": row["width"],
         "height": row["height"],
         "source_file": row["source_file"] if kept else None,
+        **_text(row),
+    }
+
+
+def _text(row: sqlite3.Row) -> dict[str, Any]:
+    """The text in a kept picture, once ``koop read`` has read it."""
+    lines = None if row["lines"] is None else json.loads(row["lines"])
+    return {
+        "text": None if lines is None else "\n".join(line["text"] for line in lines),
+        "text_lines": lines,
+        "text_model": row["text_model"],
     }
 
 
@@ -222,6 +234,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         **lists,
         "day": dt.date.fromisoformat(row["day"]),
         "probabilities": None if probabilities is None else json.dumps(probabilities),
+        "text_lines": None
+        if row["text_lines"] is None
+        else json.dumps(row["text_lines"], ensure_ascii=False),
     }
 
 

@@ -48,6 +48,7 @@ class Shown:
     captions: tuple[str, ...]
     label: str | None
     confidence: float | None
+    text: str | None
 
 
 def write_report(
@@ -109,6 +110,7 @@ def _shown(row: dict[str, Any], folder: Path, limits: ImageLimits) -> Shown:
         captions=tuple(dict.fromkeys(filter(None, (row["caption_before"], row["caption"], row["alt"])))),
         label=row["label"],
         confidence=row["confidence"],
+        text=row["text"],
     )
 
 

@@ -79,6 +79,12 @@ ALTER TABLE publications ADD COLUMN absent INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE items ADD COLUMN doubt TEXT;
 CREATE INDEX items_in_doubt ON items(url) WHERE doubt IS NOT NULL;
 """,
+    # Of a kept file, by its path, which names its content. lines: JSON. error: why it could not be read.
+    """
+CREATE TABLE texts(
+    file TEXT PRIMARY KEY, model TEXT NOT NULL, lines TEXT NOT NULL, error TEXT
+) WITHOUT ROWID;
+""",
 )
 _VERSION = len(_STEPS)
 

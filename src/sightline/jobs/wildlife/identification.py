@@ -118,6 +118,7 @@ class Identification:
             "folder": str(self._photos.root.resolve()),
             **self._query.params,
             **self._places.usual.known(),
+            **({"read_strip": True} if self._query.with_strip else {}),
             "models": models,
         }
         before = None if force else self._checkpoint.resume()

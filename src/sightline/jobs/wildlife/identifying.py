@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from sightline.types import Capability, Priority
 
 OPERATION = "identify_species"
 _TASK_ID = "animals"
+# The text of an info strip. The parser needs whole lines, unsure ones as well: their score is told.
+TEXT_TASK = Task("text", "read_text", {"min_score": 0.5, "max_lines": 100})
 # Nobody waits for a single photo.
 _TIMEOUT_S = 3600.0
 _SHARED = ("version", "format", "min_confidence", "max_classifications")
@@ -31,13 +33,17 @@ _OF_A_RELEASE = (Capability.SPECIES, Capability.SPECIES_ENSEMBLE)
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of every photo; only the place and given detections may differ."""
+    """What is asked of every photo; only the place and given detections may differ.
+
+    ``with_strip``: the text at the edges of photos is read as well.
+    """
 
     catalogue: Mapping[str, Operation[Any, Any]]
     params: Mapping[str, Any]
+    with_strip: bool = False
 
     @classmethod
-    def create(cls, settings: Settings, params: Mapping[str, Any]) -> Query:
+    def create(cls, settings: Settings, params: Mapping[str, Any], *, with_strip: bool = False) -> Query:
         """``params`` are the operation's, without the place; those not given are its defaults.
 
         Raises:
@@ -46,7 +52,7 @@ class Query:
         """
         catalogue = operations.catalogue(settings.plugins_dir)
         known = bind(catalogue, Task(_TASK_ID, OPERATION, params)).params.model_dump(mode="json")
-        return cls(catalogue, {name: known[name] for name in _SHARED})
+        return cls(catalogue, {name: known[name] for name in _SHARED}, with_strip)
 
     def about(self, place: Place, boxes: Boxes | None = None) -> BoundTask:
         """Raises InvalidParameters: there is no such place, or a detection is wrong."""
@@ -72,6 +78,21 @@ class Identified:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One line of text in a photo. ``middle``: its height in the photo, 0 (top) to 1 (bottom)."""
+
+    text: str
+    score: float
+    middle: float
+
+    @classmethod
+    def create(cls, line: Mapping[str, Any], height: int) -> Printed:
+        """From a line of ``read_text``, in a photo of ``height`` pixels."""
+        middle = sum(float(y) for _, y in line["quad"]) / len(line["quad"]) / max(height, 1)
+        return cls(str(line["text"]), float(line["score"]), middle)
+
+
 class Identifier(Protocol):
     """Looks at photos, several at a time."""
 
@@ -84,6 +105,10 @@ class Identifier(Protocol):
             ModelBroken: weights are there and do not load.
             RunEnded: the server that computes does not, or says one of these things.
         """
+        ...
+
+    async def read(self, photo: Path) -> Sequence[Printed]:
+        """The lines of text in the photo. Raises as ``identify`` does."""
         ...
 
     async def identify(self, photo: Path, place: Place, boxes: Boxes | None = None) -> Identified:
@@ -135,6 +160,8 @@ class _Here:
             for need in self._analyzer.operations[OPERATION].needs
             if need not in self._unneeded
         ]
+        if self._query.with_strip:
+            names.append(engine.find(Capability.TEXT_LINES, None))
         ends = await asyncio.gather(*map(engine.residency.preload, names), return_exceptions=True)
         missing = [str(error) for error in ends if isinstance(error, ModelUnavailable)]
         if missing:
@@ -153,3 +180,12 @@ class _Here:
         )  # fmt: skip
         outcome, data = answered(seen)
         return Identified(data.model_dump(mode="json"), tuple(warnings_of(outcome)))
+
+    async def read(self, photo: Path) -> Sequence[Printed]:
+        seen = await look(
+            self._analyzer, str(photo), [bind(self._query.catalogue, TEXT_TASK)], _TIMEOUT_S,
+            priority=Priority.BULK, fill_truncated=self._fill_truncated,
+        )  # fmt: skip
+        _, data = answered(seen)
+        height = seen.picture.height if seen.picture is not None else 0
+        return [Printed.create(line, height) for line in data.model_dump(mode="json")["lines"]]

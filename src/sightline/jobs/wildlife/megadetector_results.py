@@ -36,10 +36,12 @@ def image_entry(entry: Mapping[str, Any], classes: Classes) -> dict[str, Any]:
     """An entry of ``images`` for one of speciesnet's predictions."""
     if "failures" in entry:
         return {"file": entry["filepath"], "failure": str(list(entry["failures"])), "detections": None}
-    return {
+    written = {
         "file": entry["filepath"],
         "detections": [_detection(each, classes) for each in entry["detections"]],
     }
+    # Readers of the format skip fields that they do not know.
+    return written | ({"capture": entry["capture"]} if "capture" in entry else {})
 
 
 def _detection(detection: Mapping[str, Any], classes: Classes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from sightline.jobs.describing import RunEnded
 from sightline.jobs.looking import read_image
 from sightline.jobs.server import Server, said, server_at
 from sightline.jobs.wildlife.boxes import Boxes
-from sightline.jobs.wildlife.identifying import Identified, Identifier, Query
+from sightline.jobs.wildlife.identifying import TEXT_TASK, Identified, Identifier, Printed, Query
 from sightline.jobs.wildlife.places import Place
 from sightline.jobs.wildlife.predictions import PredictionsFormat
 from sightline.runtime.analyzer import Task
@@ -90,6 +90,8 @@ class _There:
             raise
         except SightlineError as error:
             raise self._says(str(error)) from error
+        if self._query.with_strip:
+            models = {**models, **await self._load_reader(blank)}
         if len(models) < 2:
             raise RunEnded(
                 f"the server at {self._server.url} does not say which models answer: it is older than this "
@@ -110,6 +112,34 @@ class _There:
                     "answers are not mixed"
                 )
         return identified
+
+    async def read(self, photo: Path) -> Sequence[Printed]:
+        """See ``Identifier``."""
+        data = await asyncio.to_thread(read_image, str(photo), self._limits.max_bytes)
+        _, lines = await self._read(photo.name, data)
+        return lines
+
+    async def _load_reader(self, blank: bytes) -> Mapping[str, str]:
+        try:
+            models, _ = await self._read("blank.png", blank)
+        except RunEnded:
+            raise
+        except SightlineError as error:
+            raise self._says(str(error)) from error
+        return models
+
+    async def _read(self, name: str, data: bytes) -> tuple[Mapping[str, str], Sequence[Printed]]:
+        """The fingerprint of the model that read the text, by name, and the lines of text."""
+        entry = await ask_about(
+            self._server, TEXT_TASK, name, data, fill_truncated=self._limits.fills_truncated
+        )
+        result = self._result(entry)
+        try:
+            height = int(entry["image"]["height"])
+            lines = [Printed.create(line, height) for line in result["data"]["lines"]]
+            return {str(result["model"]["name"]): str(result["model"]["fingerprint"])}, lines
+        except (LookupError, TypeError, ValueError):
+            raise self._server.stranger() from None
 
     async def _ask(
         self, task: Task, name: str, data: bytes, place: Place
