@@ -183,7 +183,7 @@ def cpu_computes_bf16() -> bool:
 def _openvino_devices() -> tuple[str, ...]:
     """Devices that OpenVINO finds. Each look opens the libraries of all its devices, and some fail to open.
 
-    glibc before 2.37 ends the process if a thread starts during such an attempt in a process with more than
+    glibc 2.36 ends the process if a thread starts during such an attempt in a process with more than
     about sixty libraries that have thread-local data (_dl_allocate_tls_init), so there is one look.
     """
     return tuple(_openvino_core().available_devices)
