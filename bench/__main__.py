@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, collections, embed, geoclip, koop, scene, wildlife
+from bench import classify, collections, embed, geoclip, koop, scene, text, wildlife
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -24,6 +24,7 @@ PARTS = {
     "collections": collections,
     "koop": koop,
     "wildlife": wildlife,
+    "text": text,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
