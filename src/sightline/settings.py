@@ -174,6 +174,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SIGHTLINE_ENABLE_DOCS", "ENABLE_API_DOCS"),
         description="Serve /docs, /redoc and /openapi.json, without a key.",
     )
+    web_pages: bool = Field(
+        True, description="Serve the pages /, /models and /collections to browsers. They need no key to open."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
     max_connections: int = Field(

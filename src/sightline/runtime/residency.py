@@ -159,6 +159,16 @@ class Residency:
         if name not in self._residents:
             await asyncio.shield(self._start_loading(name))
 
+    def begin(self, name: str) -> None:
+        """Start to download and load a model, unless that is done or under way.
+
+        Raises:
+            UnknownModel: there is no such model.
+            SightlineError: its last load failed a moment ago, or the engine is shut down.
+        """
+        if name not in self._residents:
+            self._start_loading(name)
+
     async def _loaded(self, name: str, deadline: float) -> Resident:
         started = time.monotonic()
         task = self._start_loading(name)

@@ -43,8 +43,9 @@ from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.open_connections import ConnectionLimits, OpenConnections
 from sightline.server.process import BACKLOG, Server, connections_within
 from sightline.server.protocol import BoundedProtocol
-from sightline.server.routes import collections, health, places, v1
+from sightline.server.routes import collections, health, places, previews, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
+from sightline.server.web_page import CONTENT_SECURITY_POLICIES, WebPages
 from sightline.settings import AUTO, MIB, Settings, unused_variables
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ ROUTERS = (
     health.router,
     v1.router,
     places.router,
+    previews.router,
     collections.router,
     image_embed.router,
     geoclip.router,
@@ -149,6 +151,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
         routes=settings.protected_routes,
         open_prefixes=docs_page.PATHS,
     )
+    if settings.web_pages:
+        wrapped = WebPages(wrapped)
     if _only_loopback_protects(settings):
         wrapped = ForeignPages(wrapped)
     wrapped = _answering_to_pages(wrapped, settings)
@@ -164,7 +168,9 @@ def _outermost(inner: ASGIApp, app: FastAPI, settings: Settings) -> ASGIApp:
     """What every response passes, also a refusal from below the app: headers, log line, metrics."""
     logged = RequestLog(inner, observe=app.state.metrics.request_finished)
     return SecurityHeaders(
-        logged, policy_by_path=docs_page.CONTENT_SECURITY_POLICIES, https_only=settings.force_https
+        logged,
+        policy_by_path={**docs_page.CONTENT_SECURITY_POLICIES, **CONTENT_SECURITY_POLICIES},
+        https_only=settings.force_https,
     )
 
 

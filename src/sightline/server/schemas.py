@@ -96,6 +96,37 @@ ANALYZE: dict[str, Any] = {
     },
 }
 
+PREVIEW: dict[str, Any] = {
+    "parameters": [TRUNCATED],
+    "requestBody": ANALYZE["requestBody"],
+    "responses": {
+        "200": {
+            "description": "The photo.",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **{
+            status: ANALYZE["responses"][status]
+            for status in ("400", "401", "408", "413", "415", "422", "429", "504")
+        },
+    },
+}
+
+MODEL: dict[int | str, dict[str, Any]] = {
+    "202": {
+        "description": "The model as GET /v1/models has it.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model"],
+                    "properties": {"model": {"type": "object"}},
+                }
+            }
+        },
+    },
+    **{status: ANALYZE["responses"][status] for status in ("401", "422", "429", "503")},
+}
+
 PLACES: dict[int | str, dict[str, Any]] = {
     "200": {
         "description": "The place, which data answered, and its licence.",

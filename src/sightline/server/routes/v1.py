@@ -24,10 +24,12 @@ from sightline.errors import (
     ProviderFailed,
     ProviderTimeout,
     SightlineError,
+    UnknownModel,
 )
 from sightline.imaging import Picture
 from sightline.operations import Operation
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome
+from sightline.runtime.readiness import download_bytes, readiness
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
 from sightline.server import problems, schemas
@@ -154,9 +156,30 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 
 @router.get("/operations", summary="What can be asked")
 async def operations(request: Request) -> Response:
-    """Every operation with its parameters, targets and an example."""
+    """Every operation with its parameters, targets and an example, and what it needs before it can answer."""
     analyzer = analyzer_of(request)
-    return json_response({"operations": [operation_report(each) for each in analyzer.operations.values()]})
+    entries = await analyzer.engine.work(_readiness, analyzer)
+    return json_response(
+        {"operations": [operation_report(each) | entries[each.name] for each in analyzer.operations.values()]}
+    )
+
+
+def _readiness(analyzer: Analyzer) -> dict[str, dict[str, Any]]:
+    """What each operation needs before it answers. Looks at the disk."""
+    found = readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
+    made_up = analyzer.settings.rehearse  # a rehearsal makes what is missing, without a download
+    entries = {}
+    for each in found:
+        missing = () if made_up else each.missing
+        entries[each.operation] = {
+            "ready": each.ready or made_up,
+            "models": each.models,
+            "missing": missing,
+            "download": each.download if missing else None,
+            "download_bytes": each.download_bytes if missing else None,
+            "lacking": each.lacking,
+        }
+    return entries
 
 
 @router.get("/models", summary="What answers, and how it stands")
@@ -188,9 +211,25 @@ def _model(analyzer: Analyzer, name: str) -> dict[str, Any]:
         "parameters": card.parameters,
         "multiply_adds": card.multiply_adds,
         "disk_bytes": analyzer.store.disk_bytes(name),
+        "download_bytes": None
+        if installed or not card.artifacts
+        else download_bytes(analyzer.models, [name]),
+        "memory_bytes": resident.num_bytes if (resident := residency.residents.get(name)) else 0,
         "provenance": (ref.provenance.value if ref else installed.provenance.value if installed else None),
         "fingerprint": (ref.fingerprint if ref else installed.fingerprint if installed else None),
     }
+
+
+@router.post(
+    "/models/{name}/load", summary="Download a model and load it", status_code=202, responses=schemas.MODEL
+)
+async def load_model(request: Request, name: str) -> Response:
+    """Starts in the background, if it has not started. ``GET /v1/models`` shows how far it is."""
+    analyzer = analyzer_of(request)
+    if name not in analyzer.models:
+        raise UnknownModel(f"unknown model: {name[:100]!r}; expected one of GET /v1/models")
+    analyzer.engine.residency.begin(name)
+    return json_response({"model": await analyzer.engine.work(_model, analyzer, name)}, 202)
 
 
 @router.get("/problems/{code}", summary="What an error code means")
