@@ -17,6 +17,7 @@ from sightline.errors import (
     AnswerRefused,
     DeadlineExceeded,
     ImageError,
+    InvalidParameters,
     InvalidRequest,
     ModelLoading,
     ModelUnavailable,
@@ -28,7 +29,7 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.operations import Operation
-from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome
+from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
 from sightline.runtime.readiness import download_bytes, readiness
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
@@ -172,6 +173,7 @@ def _readiness(analyzer: Analyzer) -> dict[str, dict[str, Any]]:
     for each in found:
         missing = () if made_up else each.missing
         entries[each.operation] = {
+            "needs_params": _needs_params(analyzer, each.operation),
             "ready": each.ready or made_up,
             "models": each.models,
             "missing": missing,
@@ -180,6 +182,15 @@ def _readiness(analyzer: Analyzer) -> dict[str, dict[str, Any]]:
             "lacking": each.lacking,
         }
     return entries
+
+
+def _needs_params(analyzer: Analyzer, operation: str) -> bool:
+    """Whether a task without parameters is refused."""
+    try:
+        analyzer.bind(Task(operation, operation))
+    except InvalidParameters:
+        return True
+    return False
 
 
 @router.get("/models", summary="What answers, and how it stands")

@@ -142,7 +142,7 @@ function table(found) {
     }
   };
   const figure = (scores, name) => (typeof scores?.[name] === "number" ? percent(scores[name]) : "–");
-  return h("div", { className: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["Version", "Examples", "Precision", "Recall", "Same test", ""].map((each) => h("th", { scope: "col" }, each)))),
+  return h("div", { className: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["Version", "Examples", "Precision", "Recall", "Same test", "Action"].map((each) => h("th", { scope: "col" }, each)))),
     h("tbody", {}, found.versions.map((each) => h("tr", {}, h("td", {}, each.version, each.serving ? h("strong", { className: "small" }, " serves") : null), h("td", {}, each.examples ?? "–"),
       h("td", {}, figure(each.held_out, "precision")), h("td", {}, figure(each.held_out, "recall")), h("td", {}, each.newest_held_out ? scoreWords(each.newest_held_out) : "–"),
       h("td", {}, each.serving ? null : h("button", { className: "small", type: "button", onclick: () => change("promote", { version: each.version }), "aria-label": `Promote ${each.version}` }, "Promote")))))),

@@ -5,24 +5,26 @@ const resolve = (schema, root) => {
   let found = schema;
   if (found.$ref) found = { ...root.$defs[found.$ref.split("/").pop()], ...found, $ref: undefined };
   const options = (found.anyOf || []).filter((each) => each.type !== "null");
-  if (options.length === 1) found = { ...resolve(options[0], root), ...found, anyOf: undefined, optional: true };
+  // Of several forms a list of texts is the easiest to fill in.
+  const easiest = options.length === 1 ? options[0] : options.find((each) => each.type === "array" && each.items?.type === "string");
+  if (easiest) found = { ...resolve(easiest, root), ...found, anyOf: undefined, optional: true };
   return found;
 };
 
 let counter = 0;
 
 /**
- * Make the fields of an operation. `read()` returns the parameters that differ from their defaults; it throws
+ * Make the fields of an operation, filled in from its example if it needs parameters. `read()` returns the parameters that differ from their defaults; it throws
  * an Error that names the field if one cannot be read.
  */
-export function form(schema, example = {}) {
+export function form(schema, example = {}, needsParams = false) {
   const required = new Set(schema.required || []);
   const fields = Object.entries(schema.properties || {}).map(([name, property]) =>
-    field(name, resolve(property, schema), required.has(name), example[name]));
+    field(name, resolve(property, schema), required.has(name), needsParams ? example[name] : undefined));
   return {
     element: h("div", { className: "fields" }, fields.map((each) => each.element)),
     isEmpty: fields.length === 0,
-    needsInput: required.size > 0,
+    needsInput: needsParams,
     read: () => {
       const values = {};
       for (const each of fields) {
@@ -38,7 +40,7 @@ function field(name, schema, isRequired, example) {
   const id = `field-${counter += 1}`;
   const words = name.replaceAll("_", " ");
   const described = schema.description ? `${id}-help` : null;
-  const { input, value } = control(id, name, schema, isRequired ? example : undefined, described);
+  const { input, value } = control(id, name, schema, example, described);
   const help = schema.description ? h("div", { className: "soft small", id: described }, schema.description) : null;
   const label = h("label", { htmlFor: id }, words, isRequired ? " (required)" : "");
   const read = () => {
@@ -52,7 +54,7 @@ function field(name, schema, isRequired, example) {
 
 function control(id, name, schema, example, describedBy) {
   const common = { id, "aria-describedby": describedBy };
-  const start = schema.default ?? example;
+  const start = example ?? schema.default;
   if (schema.enum) {
     const input = h("select", common, schema.optional ? h("option", { value: "" }, "–") : null,
       schema.enum.map((each) => h("option", { value: String(each), selected: each === start }, String(each))));
@@ -74,7 +76,7 @@ function control(id, name, schema, example, describedBy) {
       return Number(input.value);
     } };
   }
-  if (schema.type === "array" && schema.items?.type === "string") return chips(common, start || []);
+  if (schema.type === "array" && schema.items?.type === "string") return chips(common, Array.isArray(start) ? start : []);
   if (schema.type === "string") {
     const isLong = (schema.maxLength || 0) > 300;
     const input = h(isLong ? "textarea" : "input", { ...common, value: start ?? "", rows: isLong ? 3 : null });

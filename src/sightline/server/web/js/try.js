@@ -230,7 +230,7 @@ function sourceTabs(photo, operation, params, answer) {
 
 // -- The page ------------------------------------------------------------------------------------------------
 function formOf(operation) {
-  if (!state.forms.has(operation.name)) state.forms.set(operation.name, form(operation.params, operation.example?.params || {}));
+  if (!state.forms.has(operation.name)) state.forms.set(operation.name, form(operation.params, operation.example?.params || {}, operation.needs_params));
   return state.forms.get(operation.name);
 }
 
@@ -315,7 +315,7 @@ function firstChoices() {
     const kept = JSON.parse(localStorage.getItem(CHOSEN) || "null");
     if (Array.isArray(kept)) return new Set(kept);
   } catch { /* what was kept is of no use */ }
-  const installed = state.operations.filter((each) => each.needs_image && each.ready && !(each.params.required || []).length).map((each) => each.name);
+  const installed = state.operations.filter((each) => each.needs_image && each.ready && !each.needs_params).map((each) => each.name);
   const usual = installed.filter((name) => !name.startsWith("embed") && !name.startsWith("classify"));
   return new Set(usual.length ? usual : FIRST_CHOICES);
 }
