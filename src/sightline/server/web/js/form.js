@@ -4,10 +4,10 @@ import { h } from "./core.js";
 const resolve = (schema, root) => {
   let found = schema;
   if (found.$ref) found = { ...root.$defs[found.$ref.split("/").pop()], ...found, $ref: undefined };
-  const options = (found.anyOf || []).filter((each) => each.type !== "null");
+  const options = (found.anyOf || found.oneOf || []).filter((each) => each.type !== "null");
   // Of several forms a list of texts is the easiest to fill in.
   const easiest = options.length === 1 ? options[0] : options.find((each) => each.type === "array" && each.items?.type === "string");
-  if (easiest) found = { ...resolve(easiest, root), ...found, anyOf: undefined, optional: true };
+  if (easiest) found = { ...resolve(easiest, root), ...found, anyOf: undefined, oneOf: undefined, optional: true };
   return found;
 };
 
@@ -82,7 +82,9 @@ function control(id, name, schema, example, describedBy) {
     const input = h(isLong ? "textarea" : "input", { ...common, value: start ?? "", rows: isLong ? 3 : null });
     return { input, value: () => (input.value === "" ? undefined : input.value) };
   }
-  const input = h("textarea", { ...common, rows: 2, placeholder: "JSON", value: start === undefined || start === null ? "" : JSON.stringify(start) });
+  // No example here: it would have to fit what is entered in the other fields.
+  const preset = schema.default ?? null;
+  const input = h("textarea", { ...common, rows: 2, placeholder: "JSON", value: preset === null ? "" : JSON.stringify(preset) });
   return { input, value: () => {
     if (input.value.trim() === "") return undefined;
     try { return JSON.parse(input.value); } catch { throw new Error(`${name}: this is not valid JSON`); }
