@@ -79,6 +79,7 @@ def complaints(seen: Any) -> list[str]:
 
 def screenshot(page: Page, name: str) -> None:
     if SCREENSHOTS:
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -220,3 +221,42 @@ def test_examples_of_the_help_are_true(sightline: Callable, photo) -> None:
         text = text[1:].partition("'")[0] if text.startswith("'") else text.split()[0]
         (task,) = read_tasks([text])
         known[task.operation].Params.model_validate(dict(task.params))
+
+
+def test_drawings_show_the_answers(sightline, tmp_path: Path, portrait: bytes) -> None:
+    (tmp_path / "a b.jpg").write_bytes(portrait)
+    (tmp_path / "torn.jpg").write_bytes(portrait[:300])
+    task = ("--task", "detect_bounding_box:target=prominent_face,face_context=whole_image")
+    done = sightline("analyze", "a b.jpg", "torn.jpg", *task, "--draw", "drawn")
+    assert done.exit_code == 1
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    assert drawn.name == "a_b-annotated.jpg"
+    with Image.open(tmp_path / "a b.jpg") as photo, Image.open(drawn) as drawing:
+        before, after = (np.asarray(each.convert("RGB"), int) for each in (photo, drawing))
+    assert after.shape == before.shape
+    changed = np.abs(before - after).max(axis=2) > 60
+    assert 0.001 < changed.mean() < 0.2, "a frame was drawn, and not over everything"
+
+
+def test_a_report_is_one_safe_file(sightline, tmp_path: Path, portrait: bytes) -> None:
+    name = "<script>alert(1)</script>.jpg".replace("/", "_")
+    (tmp_path / name).write_bytes(portrait)
+    (tmp_path / "torn.jpg").write_bytes(portrait[:300])
+    (tmp_path / "report.html").write_text("before")
+    task = ("--task", "detect_bounding_box:target=prominent_face,face_context=whole_image")
+    sightline("analyze", name, "torn.jpg", *task, "--report", "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("<tr>") == 3
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert page.count("data:image/jpeg;base64,") >= 1
+    assert "http" not in page.replace("http-equiv", "")
+    assert 'class="error"' in page
+    assert "face" in page
+
+
+def test_a_report_that_cannot_be_written_is_told(sightline, tmp_path: Path, portrait: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(portrait)
+    done = sightline("analyze", "a.jpg", "--task", "embed_clip_vit_b_32", "--report", "nowhere/report.html")
+    assert done.exit_code != 0
+    assert "Traceback" not in done.stderr

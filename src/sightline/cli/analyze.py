@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,13 @@ from sightline.cli.session import exit_with, leave_on_interrupt
 from sightline.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from sightline.jobs.looking import Complaints
+    from contextlib import ExitStack
+
+    from sightline.jobs.looking import Complaints, Seen
     from sightline.runtime.analyzer import BoundTask
     from sightline.settings import Settings
+
+    Write = Callable[[Seen], None]
 
 
 def analyze(
@@ -47,6 +52,24 @@ def analyze(
             help="Write the regions that answers are about as PNG files to this folder.",
         ),
     ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            show_default="none",
+            help="Write photos with boxes, names and scores drawn over them to this folder.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            dir_okay=False,
+            show_default="none",
+            help="Write one page about all photos, which can be sorted and filtered in a browser.",
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds for one photo, loading of models included.")
     ] = 600.0,
@@ -62,6 +85,7 @@ def analyze(
 
       [cyan]sightline analyze photo.jpg[/]
       [cyan]sightline analyze *.jpg --task detect_bounding_box:target=prominent_face --crops faces[/]
+      [cyan]sightline analyze *.jpg --task detect_faces --draw drawn --report report.html[/]
       [cyan]sightline analyze - --task embed_clip_vit_b_32:normalize=true --json < photo.jpg[/]
       [cyan]sightline analyze --task 'embed_text:text="a dog, asleep"'[/]
     """
@@ -69,7 +93,8 @@ def analyze(
 
     settings = settings_from(models_dir=models_dir, offline=offline)
     with quiet_log(), leave_on_interrupt():
-        complaints = asyncio.run(_run(settings, photos or [], task or [], json_lines, crops, timeout))
+        outputs = Outputs(json_lines, crops, draw, report)
+        complaints = asyncio.run(_run(settings, photos or [], task or [], outputs, timeout))
     exit_with(complaints)
 
 
@@ -77,31 +102,54 @@ async def _run(
     settings: Settings,
     photos: list[str],
     tasks: list[str],
-    json_lines: bool,
-    crops: Path | None,
+    outputs: Outputs,
     timeout_s: float,
 ) -> Complaints:
     """Prints an answer per photo, in their order."""
-    from sightline.cli.answers import CropFolder, JsonLines, Tables
+    from contextlib import ExitStack
+
     from sightline.cli.tasks import read_tasks
     from sightline.jobs.looking import Complaints, look_at, unrefused
     from sightline.runtime.analyzer import Analyzer
 
-    printer = JsonLines() if json_lines else Tables()
-    folder = CropFolder(crops) if crops else None
     complaints = Complaints()
     async with Analyzer.create(unrefused(settings)) as analyzer:
         bound = [analyzer.bind(task) for task in read_tasks(tasks) or analyzer.default_tasks()]
         sources = _sources(photos, bound)
-        with stderr().status("looking…") as status:
-            async for seen in look_at(analyzer, sources, bound, timeout_s, crops=crops is not None):
+        with ExitStack() as stack, stderr().status("looking…") as status:
+            show, writers = outputs.opened(stack, [task.id for task in bound])
+            async for seen in look_at(analyzer, sources, bound, timeout_s, crops=outputs.crops is not None):
                 status.stop()
-                printer.show(seen)
-                if folder:
-                    folder.write(seen)
+                show(seen)
+                for write in writers:
+                    write(seen)
                 complaints.note(seen)
                 status.start()
     return complaints
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where answers go: stdout, and what was asked for besides."""
+
+    as_json: bool
+    crops: Path | None
+    drawings: Path | None
+    report: Path | None
+
+    def opened(self, stack: ExitStack, tasks: list[str]) -> tuple[Write, list[Write]]:
+        """Return what prints an answer, and what else is written for each. ``stack`` ends the files."""
+        from sightline.cli.answers import CropFolder, DrawingFolder, JsonLines, ReportFile, Tables
+        from sightline.jobs.photo_report import PhotoReport
+
+        writers: list[Write] = []
+        if self.crops:
+            writers.append(CropFolder(self.crops).write)
+        if self.drawings:
+            writers.append(DrawingFolder(self.drawings).write)
+        if self.report:
+            writers.append(ReportFile(stack.enter_context(PhotoReport(self.report, tasks))).write)
+        return (JsonLines() if self.as_json else Tables()).show, writers
 
 
 def _sources(photos: list[str], tasks: Sequence[BoundTask]) -> Sequence[str | None]:

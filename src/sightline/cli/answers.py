@@ -11,12 +11,14 @@ from rich.text import Text
 
 from sightline.cli.console import printable, stdout, table
 from sightline.cli.words import answer_in_words
+from sightline.errors import ImageError
 from sightline.runtime.analyzer import Outcome, Status
 from sightline.runtime.report import error_report, picture_report
 from sightline.types import ModelRef, Provenance
 
 if TYPE_CHECKING:
     from sightline.jobs.looking import Seen
+    from sightline.jobs.photo_report import PhotoReport
 
 _STYLES = {Status.OK: "green", Status.SKIPPED: "yellow", Status.ERROR: "bold red"}
 
@@ -57,34 +59,63 @@ class Tables:
         console.print(rows)
 
 
-class CropFolder:
-    """PNG files named after photo and task; a name that is taken gets a number."""
+class OutputFolder:
+    """Files named after photos. A name that is taken gets a number."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._written: set[str] = set()
 
+    def _path(self, source: str, ending: str, suffix: str) -> Path:
+        # The end of a URL may hold anything.
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip("._-")[:100] or "photo"
+        name, number = f"{stem}-{ending}{suffix}", 1
+        while name in self._written:
+            number += 1
+            name = f"{stem}-{ending}-{number}{suffix}"
+        self._written.add(name)
+        return self._folder / name
+
+
+class CropFolder(OutputFolder):
+    """The regions that answers are about, as PNG files named after photo and task."""
+
     def write(self, seen: Seen) -> None:
         for outcome in seen.outcomes:
             if outcome.crop_png is not None:
-                (self._folder / self._name(seen.source or "", outcome.id)).write_bytes(outcome.crop_png)
+                self._path(seen.source or "", outcome.id, ".png").write_bytes(outcome.crop_png)
 
-    def _name(self, source: str, task_id: str) -> str:
-        # The end of a URL may hold anything.
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip("._-")[:100] or "photo"
-        name, number = f"{stem}-{task_id}.png", 1
-        while name in self._written:
-            number += 1
-            name = f"{stem}-{task_id}-{number}.png"
-        self._written.add(name)
-        return name
+
+class DrawingFolder(OutputFolder):
+    """Photos with their answers drawn over them, as JPEG files. A photo that did not open has none."""
+
+    def write(self, seen: Seen) -> None:
+        from sightline.jobs.annotating import annotated
+
+        if seen.picture is None:
+            return
+        try:
+            drawn = annotated(seen.picture, seen.outcomes)
+        except ImageError:  # the answers say so as well
+            return
+        self._path(seen.source or "", "annotated", ".jpg").write_bytes(drawn)
+
+
+class ReportFile:
+    """An HTML page about the whole run; see ``jobs.photo_report``."""
+
+    def __init__(self, report: PhotoReport) -> None:
+        self._report = report
+
+    def write(self, seen: Seen) -> None:
+        self._report.add(seen, {outcome.id: _answer(outcome).plain for outcome in seen.outcomes})
 
 
 def _answer(outcome: Outcome) -> Text:
     if outcome.error is not None:
         return Text(printable(str(outcome.error)))
-    text = Text(answer_in_words(outcome.answer.data if outcome.answer else None))
+    text = Text(answer_in_words(outcome.answer.data if outcome.answer else None, outcome.operation))
     for warning in outcome.trace.warnings:
         text.append(f"\n{printable(warning)}", style="yellow")
     return text

@@ -11,15 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from sightline.cli.console import printable
+from sightline.operations import Operation
 
 _LINES = 10
 
 
-def answer_in_words(data: BaseModel | None) -> str:
-    """A few lines. None is the answer of a detector that found nothing."""
+def answer_in_words(data: BaseModel | None, operation: Operation[Any, Any] | None = None) -> str:
+    """A few lines, as ``operation`` says or else from the fields. None: a detector found nothing."""
     if data is None:
         return "nothing found"
-    return printable(_fields(data.model_dump(mode="json")))
+    words = None if operation is None else operation.words(data)
+    return printable(words if words is not None else _fields(data.model_dump(mode="json")))
 
 
 def _fields(fields: Mapping[str, Any]) -> str:

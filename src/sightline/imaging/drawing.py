@@ -6,6 +6,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from PIL import ImageFont
 
@@ -30,6 +33,17 @@ class Canvas:
         self._image = Image.new("RGB", (width * _OVERSAMPLING, height * _OVERSAMPLING), background)
         self._draw = ImageDraw.Draw(self._image)
         self._fonts: dict[float, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
+
+    @classmethod
+    def over(cls, pixels: NDArray[np.uint8]) -> Canvas:
+        """A canvas with a picture on it: uint8 [height, width, 3]."""
+        from PIL import Image
+
+        height, width = pixels.shape[:2]
+        canvas = cls(width, height, (0, 0, 0))
+        picture = Image.fromarray(pixels)
+        canvas._image.paste(picture.resize(canvas._image.size, Image.Resampling.NEAREST))
+        return canvas
 
     def polygon(self, corners: Sequence[Point], fill: Colour) -> None:
         self._draw.polygon(_larger(corners), fill=fill)
@@ -57,6 +71,12 @@ class Canvas:
         """The picture as it is now, as a PNG file of ``width`` × ``height`` pixels."""
         buffer = io.BytesIO()
         self._image.reduce(_OVERSAMPLING).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def jpeg(self, quality: int = 90) -> bytes:
+        """The picture as a JPEG file."""
+        buffer = io.BytesIO()
+        self._image.reduce(_OVERSAMPLING).save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
 
     def _font(self, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

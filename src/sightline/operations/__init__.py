@@ -225,6 +225,10 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         """How long a request for this may take. A request is given that of its most patient task."""
         return settings.request_timeout_s
 
+    def words(self, result: ResultT) -> str | None:
+        """Return how the result reads for people, in one or two lines. None: the fields say enough."""
+        return None
+
     def plain(self, result: ResultT) -> Any:
         """The result as the image-embed contract writes it: a bare list, string or object."""
         return result.model_dump(mode="json")

@@ -112,6 +112,9 @@ class Ask(Operation[AskParams, Asked]):
     def patience_s(self, settings: Settings) -> float:
         return max(settings.request_timeout_s, settings.ask_timeout_s + PREPARATION_S)
 
+    def words(self, result: Asked) -> str:
+        return f"{result.text}\n(answered by {result.model})"
+
     def plain(self, result: Asked) -> Any:
         return result.text if result.structured is None else result.structured
 

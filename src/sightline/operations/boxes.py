@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from pydantic import Field
 
 from sightline.operations import Result
@@ -27,3 +30,18 @@ def written(found: Detection) -> BoundingBox:
         label=found.label,
         landmarks=[(round(x, 2), round(y, 2)) for x, y in found.landmarks],
     )
+
+
+class Scored(Protocol):
+    """Something that was found with a score between 0 and 1."""
+
+    @property
+    def score(self) -> float: ...
+
+
+def counted(found: Sequence[Scored], name: str) -> str:
+    """Return how many there are and the scores of the first three, such as "2 faces (99 %, 87 %)"."""
+    if not found:
+        return f"no {name}"
+    scores = ", ".join(f"{each.score:.0%}" for each in found[:3]) + (", …" if len(found) > 3 else "")
+    return f"{len(found)} {name}{'' if len(found) == 1 else 's'} ({scores})"

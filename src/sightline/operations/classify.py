@@ -86,6 +86,10 @@ class Classify(Operation[ClassifyParams, Membership]):
             _warnings(params, classifier, embeddings),
         )
 
+    def words(self, result: Membership) -> str:
+        belongs = "yes" if result.is_in_collection else "no"
+        return f"{belongs}, {result.probability:.0%} (version {result.version})"
+
     def plain(self, result: Membership) -> Any:
         return {"is_in_collection": result.is_in_collection, "probability": result.probability}
 

@@ -44,6 +44,10 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
             model=models.ref(model),
         )
 
+    def words(self, result: BoundingBox) -> str:
+        x_min, y_min, x_max, y_max = result.box
+        return f"{result.label} {result.score:.0%}, x {x_min} to {x_max}, y {y_min} to {y_max}"
+
     def plain(self, result: BoundingBox) -> Any:
         return result.box
 

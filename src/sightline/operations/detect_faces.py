@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sightline.operations import Answer, Models, Operation, Params, Result, Scene
-from sightline.operations.boxes import BoundingBox, written
+from sightline.operations.boxes import BoundingBox, counted, written
 from sightline.types import Capability, FaceContext
 
 
@@ -44,6 +44,9 @@ class DetectFaces(Operation[DetectFacesParams, Faces]):
         found = await scene.faces(params.face_context)
         faces = [written(face) for face in found if face.score >= params.min_score]
         return Answer(data=Faces(faces=faces), model=models.ref(model))
+
+    def words(self, result: Faces) -> str:
+        return counted(result.faces, "face")
 
     def plain(self, result: Faces) -> Any:
         return [face.model_dump(mode="json") for face in result.faces]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from sightline.imaging import View
 from sightline.labels import Label, as_list
 from sightline.operations import Answer, Models, Operation, Params, Result, Scene
+from sightline.operations.boxes import counted
 from sightline.types import Capability, Detection
 
 
@@ -67,6 +68,12 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
         return Answer(
             FoundObjects(objects=[_written(thing) for thing in chosen[: params.max_results]]), inference.model
         )
+
+    def words(self, result: FoundObjects) -> str:
+        by_label: dict[str, list[FoundObject]] = {}
+        for each in result.objects:
+            by_label.setdefault(each.label, []).append(each)
+        return "; ".join(counted(things, label) for label, things in by_label.items()) or "nothing found"
 
     def plain(self, result: FoundObjects) -> Any:
         return [thing.model_dump(mode="json") for thing in result.objects]

@@ -99,6 +99,14 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
         result = GeolocateResult(candidates=candidates, uncertainty=_uncertainty(found))
         return Answer(result, inference.model, warnings=warnings)
 
+    def words(self, result: GeolocateResult) -> str:
+        places = ", ".join(
+            f"{each.place or f'{each.lat:.3f} {each.lon:.3f}'} ({each.probability:.0%})"
+            for each in result.candidates[:3]
+        )
+        radius_km = result.uncertainty.radius_50_km
+        return f"{places}\nhalf of the probability is within {radius_km:,.0f} km of the first"
+
 
 async def _places(
     scene: Scene, models: Models, coordinates: Sequence[Coordinate]

@@ -11,6 +11,8 @@ from sightline.types import Capability, PageText, Region, Target, TextLine
 
 # What the reference drops by default.
 DEFAULT_MIN_SCORE = 0.5
+# In words for people.
+_SHOWN_LINES = 8
 
 
 class ReadTextParams(RegionParams):
@@ -67,6 +69,11 @@ class ReadTextOperation(Operation[ReadTextParams, ReadText]):
         warnings = (f"{unread} more lines are not in the answer: the photo has too many",) if unread else ()
         text = "\n".join(line.text for line in lines)
         return Answer(ReadText(text=text, lines=lines), inference.model, region, warnings)
+
+    def words(self, result: ReadText) -> str:
+        shown = [line.text for line in result.lines[:_SHOWN_LINES]]
+        more = len(result.lines) - len(shown)
+        return "\n".join(shown + ([f"… and {more} more lines"] if more else [])) or "no text"
 
     def plain(self, result: ReadText) -> Any:
         return result.text

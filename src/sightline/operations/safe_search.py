@@ -61,6 +61,9 @@ class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
         found = SafeSearch(score=round(score, 5), range=_range(score), caveat=CAVEAT)
         return Answer(found, inference.model, region)
 
+    def words(self, result: SafeSearch) -> str:
+        return f"{result.range.value}, {result.score:.0%}"
+
 
 def _range(score: float) -> Range:
     if score < SAFE_BELOW:

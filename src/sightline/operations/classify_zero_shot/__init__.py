@@ -79,6 +79,11 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
         result = _result(asked, params.thresholds, shares, reader)
         return Answer(result, picture.model, region, _warnings(picture.model, reader))
 
+    def words(self, result: ZeroShotClasses) -> str:
+        ranked = sorted(result.probabilities.items(), key=lambda each: -each[1])
+        shown = ", ".join(f"{label} {share:.0%}" for label, share in ranked[:5])
+        return shown + (f", and {len(ranked) - 5} more" if len(ranked) > 5 else "")
+
 
 async def _asked(scene: Scene, params: ClassifyZeroShotParams, models: Models) -> LabelSet:
     if params.label_set is None:

@@ -21,7 +21,7 @@ from sightline.operations.identify_species.formats import (
 )
 from sightline.operations.identify_species.origin import Origin, find_origin
 from sightline.operations.identify_species.params import NEWEST, Format, IdentifySpeciesParams
-from sightline.operations.identify_species.report import SpeciesReport, species_report
+from sightline.operations.identify_species.report import SpeciesReport, in_words, species_report
 from sightline.subjects import Sighting
 from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
 
@@ -71,6 +71,9 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
                 result = species_report(params.version, found, overall, origin)
         model, warnings = _answering(looking.used)
         return Answer(IdentifySpeciesResult(result), model, warnings=(*origin.warnings, *warnings))
+
+    def words(self, result: IdentifySpeciesResult) -> str | None:
+        return in_words(result.root) if isinstance(result.root, SpeciesReport) else None
 
 
 async def _each(

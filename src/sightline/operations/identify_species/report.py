@@ -139,3 +139,17 @@ def _origin(origin: Origin) -> SpeciesOrigin:
         nearest_town=place.label if place else None,
         nearest_town_km=round(place.distance_km, 1) if place else None,
     )
+
+
+def in_words(report: SpeciesReport) -> str:
+    """Return the verdict on the photo, and what was found how often."""
+    best = report.prediction
+    counts: dict[str, int] = {}
+    for each in report.detections:
+        name = each.prediction.common_name or each.prediction.name
+        counts[name] = counts.get(name, 0) + 1
+    common = best.common_name
+    name = f"{common} ({best.name})" if common and common != best.name else best.name
+    found = ", ".join(f"{number} {name}" for name, number in list(counts.items())[:5]) or "nothing"
+    more = f", and {len(counts) - 5} more kinds" if len(counts) > 5 else ""
+    return f"{name} {best.score:.0%}, by {best.reason}\nfound: {found}{more}"

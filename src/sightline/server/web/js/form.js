@@ -5,8 +5,9 @@ const resolve = (schema, root) => {
   let found = schema;
   if (found.$ref) found = { ...root.$defs[found.$ref.split("/").pop()], ...found, $ref: undefined };
   const options = (found.anyOf || found.oneOf || []).filter((each) => each.type !== "null");
-  // Of several forms a list of texts is the easiest to fill in.
-  const easiest = options.length === 1 ? options[0] : options.find((each) => each.type === "array" && each.items?.type === "string");
+  // Of several forms a list of texts, or one text, is the easiest to fill in.
+  const easiest = options.length === 1 ? options[0]
+    : options.find((each) => each.type === "array" && each.items?.type === "string") || options.find((each) => each.type === "string");
   if (easiest) found = { ...resolve(easiest, root), ...found, anyOf: undefined, oneOf: undefined, optional: true };
   return found;
 };
