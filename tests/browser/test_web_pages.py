@@ -395,11 +395,13 @@ def test_a_class_is_taught_compared_promoted_and_rolled_back(
     card.locator("summary").click()
     card.locator("tbody tr").nth(1).wait_for()
     screenshot(page, "collections")
-    card.get_by_role("button", name=re.compile("Promote")).first.click()
-    card = page.locator("section[aria-label='red']")
+    promote = card.get_by_role("button", name=re.compile("Promote")).first
+    version = (promote.get_attribute("aria-label") or "").removeprefix("Promote ")
+    promote.click()
+    expect(card.locator("p").first).to_contain_text(f"Version {version} serves")
     card.locator("summary").click()
     card.get_by_role("button", name=re.compile("Roll back")).click()
-    expect(page.locator("section[aria-label='red']")).to_be_visible()
+    expect(card.locator("p").first).not_to_contain_text(version)
     assert complaints(seen) == []
 
 
