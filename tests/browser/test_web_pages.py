@@ -27,6 +27,8 @@ AXE = VENDOR / "axe.min.js"
 # Set it to a folder to have a picture of every view written there.
 SCREENSHOTS = os.environ.get("SIGHTLINE_TEST_SCREENSHOTS")
 THEMES = ("light", "dark")
+# Training begins with the import of scikit-learn. pytest's own time limit ends what never comes.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
