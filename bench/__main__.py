@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, collections, embed, geoclip, koop, scene, text, wildlife
+from bench import classify, collections, embed, geoclip, isolation, koop, scene, text, wildlife
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -25,6 +25,7 @@ PARTS = {
     "koop": koop,
     "wildlife": wildlife,
     "text": text,
+    "isolation": isolation,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -13,6 +13,7 @@
     │   ├── ImageError
     │   │   ├── UnsupportedImage      not one of the image formats we open
     │   │   ├── ImageTooLarge         too many bytes, pixels, or too long a side
+    │   │   ├── DecodingEnded         its decoder crashed, took too long or needed too much memory
     │   │   └── InvalidImage          truncated, corrupt, or empty
     │   └── FetchError
     │       ├── UrlRefused            scheme, port, credentials or address are not allowed
@@ -119,6 +120,12 @@ class ImageTooLarge(ImageError):
 
 class InvalidImage(ImageError):
     code = "invalid_image"
+
+
+class DecodingEnded(ImageError):
+    """The process that decoded the image was ended, and nothing else was disturbed."""
+
+    code = "decoding_ended"
 
 
 class FetchError(InputError):

@@ -308,6 +308,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads that compute, all slots together. 0: one per usable core."
     )
     compute_slots: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
+    decode_workers: int = Field(
+        -1,
+        ge=-1,
+        le=64,
+        description="Processes that decode images, under limits and without network. -1: one per core, "
+        "2 to 8. 0: decode in the server's process, which a damaged image can then end.",
+    )
     worker_threads: int = Field(0, ge=0, description="Threads that decode and resize. 0: usable cores + 2.")
     queue_items: int = Field(64, ge=1, description="Items that may wait per model.")
     queue_mib: int = Field(512, ge=1, description="Megabytes that waiting items may keep per model.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sightline.errors import ImageError
-from sightline.imaging.decoding import open_metadata
+from sightline.imaging.decoding import READ_BY_LIBRARIES, open_metadata
 from sightline.imaging.formats import sniff
 
 # Tag numbers of Exif 2.32 (CIPA DC-008), tables 4 to 8.
@@ -32,7 +32,10 @@ class Capture:
 def read_capture(data: bytes) -> Capture:
     """Return what EXIF says. Missing or malformed metadata is an empty answer, never an error."""
     try:
-        exif = open_metadata(data, sniff(data))
+        image_format = sniff(data)
+        if image_format in READ_BY_LIBRARIES:  # no camera trap writes these, and their libraries are isolated
+            return Capture()
+        exif = open_metadata(data, image_format)
         details = exif.get_ifd(_EXIF_DIRECTORY)
         dates = (details.get(_DATE_TIME_ORIGINAL), details.get(_DATE_TIME_DIGITIZED), exif.get(_DATE_TIME))
         taken = next(filter(None, map(_date, dates)), None)

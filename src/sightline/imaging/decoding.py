@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sightline.errors import ImageError, InvalidImage, UnsupportedImage
 from sightline.imaging import bitmaps, colour_key, tiff
 from sightline.imaging.colours import on_white, to_rgb
@@ -21,7 +19,7 @@ from sightline.imaging.headers import ESSENTIALS, FILLERS, READERS, Header, bmp,
 from sightline.imaging.headers import tiff as tiff_header
 from sightline.imaging.headers.header import Truncated, truncated
 from sightline.imaging.headers.isobmff import clean_aperture, without_metadata
-from sightline.imaging.raster import Pixels
+from sightline.imaging.raster import Pixels, Raster, as_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Exif, Image
@@ -37,6 +35,8 @@ _DECODERS = {
     Format.HEIF: ("pillow_heif", "HeifImageFile"),
 }
 _BOXES = frozenset({Format.AVIF, Format.HEIF})
+# Formats whose headers are read by the libraries that decode them; the others are read in Python.
+READ_BY_LIBRARIES = _BOXES
 # Their file objects let go of all but the pixels once loaded. A decoder of WebP or AVIF would stay, and hold
 # several times as much.
 _KEEP_PIXELS_ONLY = frozenset({Format.JPEG, Format.PNG})
@@ -119,14 +119,14 @@ def decode(
     return Decoded(upright, is_filled)
 
 
-def pixels_of(image: Image, image_format: Format) -> Pixels:
-    """What :func:`decode` gave as uint8 [height, width, 3], read-only.
+def pixels_of(raster: Raster, image_format: Format) -> Pixels:
+    """What was decoded as uint8 [height, width, 3], read-only.
 
     Raises:
         InvalidImage: there is no memory for it.
     """
     try:
-        pixels = np.asarray(image)
+        pixels = as_pixels(raster)
     except Exception as error:
         raise _explain(error, image_format) from error
     pixels.flags.writeable = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ class ImageLimits:
     """Most bytes of a file, most pixels (width × height) and longest side in pixels; all inclusive.
 
     ``refused_formats`` are those that the settings switch off, sorted. With ``fills_truncated`` a JPEG, PNG
-    or BMP whose end is missing is decoded as far as it goes: see ``Picture.is_filled``.
+    or BMP whose end is missing is decoded as far as it goes: see ``Picture.is_filled``. ``decode_workers``
+    processes decode; 0: this process does.
     """
 
     max_bytes: int
@@ -24,6 +26,7 @@ class ImageLimits:
     max_side: int
     refused_formats: tuple[str, ...] = ()
     fills_truncated: bool = False
+    decode_workers: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ImageLimits:
@@ -31,7 +34,13 @@ class ImageLimits:
             ("avif", settings.image_avif), ("heif", settings.image_heic), ("tiff", settings.image_tiff),
         )  # fmt: skip
         refused = tuple(name for name, is_on in switches if not is_on)
-        return cls(settings.image_max_bytes, settings.image_max_pixels, settings.image_max_side, refused)
+        return cls(
+            settings.image_max_bytes,
+            settings.image_max_pixels,
+            settings.image_max_side,
+            refused,
+            decode_workers=_number_of_workers(settings.decode_workers),
+        )
 
     def check_format(self, image_format: str) -> None:
         """Raises UnsupportedImage."""
@@ -62,3 +71,11 @@ class ImageLimits:
                 f"The image is {width} × {height} = {width * height} pixels; "
                 f"at most {self.max_pixels} are accepted."
             )
+
+
+def _number_of_workers(asked: int) -> int:
+    """-1: one per core that this process may use, but not fewer than 2 or more than 8."""
+    if asked >= 0:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(2, cores), 8)

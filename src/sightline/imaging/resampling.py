@@ -136,13 +136,18 @@ def _kind_of(raster: Raster) -> Any:
     """Pillow's pixels have a fourth byte that nobody looks at; to leave it there is faster."""
     from cykooz_resizer import PixelType
 
-    return PixelType.U8x3 if isinstance(raster, np.ndarray) else PixelType.U8x4
+    return PixelType.U8x3 if isinstance(raster, np.ndarray) and raster.shape[2] == 3 else PixelType.U8x4
 
 
 def _handed_over(raster: Raster) -> ImageData:
     from cykooz_resizer import ImageData
 
-    data = raster.tobytes() if isinstance(raster, np.ndarray) else raster.tobytes("raw", "RGBX")
+    if not isinstance(raster, np.ndarray):
+        data = raster.tobytes("raw", "RGBX")
+    elif raster.shape[2] == 4:
+        data = raster.view(np.uint32).tobytes()  # whole pixels at a time
+    else:
+        data = raster.tobytes()
     return ImageData(*size_of(raster), _kind_of(raster), data)
 
 

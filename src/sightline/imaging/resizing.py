@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from sightline.imaging.raster import Pixels, Raster, as_image, size_of
+from sightline.imaging.raster import Pixels, Raster, as_image, as_pixels, size_of
 from sightline.imaging.resampling import Part, Resample, resample_to
 
 Halves = Literal["even", "down"]
@@ -19,7 +19,7 @@ _LONG = 64
 def resize(raster: Raster, width: int, height: int, resample: Resample = "bicubic") -> Pixels:
     """uint8 [``height``, ``width``, 3], resampled by ``PIL.Image.resize``."""
     if size_of(raster) == (width, height):
-        return np.asarray(raster)
+        return as_pixels(raster)
     from PIL.Image import Resampling
 
     return np.asarray(as_image(raster).resize((width, height), Resampling[resample.upper()]))

@@ -36,6 +36,7 @@ from sightline import models, operations
 from sightline.errors import InvalidParameters, SightlineError, TargetNotFound, UnknownOperation
 from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
+from sightline.imaging.isolation import workers
 from sightline.operations import Answer, Operation, Params
 from sightline.operations.written import read_written
 from sightline.runtime.engine import Context, Engine, until
@@ -140,6 +141,8 @@ class Analyzer:
 
     async def __aenter__(self) -> Analyzer:
         self.engine.start()
+        if (isolated := workers(self.limits.decode_workers)) is not None:
+            isolated.start()  # they are ready by the time that a model is
         return self
 
     async def __aexit__(self, *exception: object) -> None:

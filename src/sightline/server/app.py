@@ -23,6 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from sightline import __version__
 from sightline.collections import Collections
 from sightline.errors import ConfigurationError
+from sightline.imaging.isolation import workers
 from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.readiness import Readiness, readiness, summary
@@ -238,6 +239,10 @@ def serve(settings: Settings) -> None:
     config = server_config(app, settings)
     for complaint in unused_variables():
         _log.warning(complaint)
+    if workers(app.state.analyzer.limits.decode_workers) is None:
+        _log.warning(
+            "images are decoded in this process: a damaged one can end it (SIGHTLINE_DECODE_WORKERS)"
+        )
     if settings.allow_random_weights:
         _log.warning("random weights are allowed: answers of such models mean nothing and are marked")
     if settings.rehearse:

@@ -49,6 +49,7 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
 
     listed = "; ".join(f"{runtime}: {', '.join(names)}" for runtime, names in devices().items())
     yield Finding(_AREA, "runtimes", State.OK, listed)
+    yield _decoding(settings)
     graphs = Graphs(settings)
     runtime, device = graphs.usual_place
     try:
@@ -63,6 +64,17 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         yield _precision(settings, computes_bf16=cpu_computes_bf16())
     else:
         yield Finding(_AREA, "precision", State.OK, f"{settings.precision.value}, as the device has it")
+
+
+def _decoding(settings: Settings) -> Finding:
+    from sightline.imaging import ImageLimits
+    from sightline.imaging.isolation import is_supported
+
+    number = ImageLimits.from_settings(settings).decode_workers
+    if number and is_supported():
+        return Finding(_AREA, "decoding", State.OK, f"{number} processes of their own, under limits")
+    fix = "SIGHTLINE_DECODE_WORKERS=-1" if is_supported() else "run the server on Linux, or in its container"
+    return Finding(_AREA, "decoding", State.NOTICE, "in the same process: a damaged image can end it", fix)
 
 
 def _precision(settings: Settings, *, computes_bf16: bool) -> Finding:
