@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         "/v1=100/minute,/v1/analyze=5/second; without a path: all routes together.",
     )
     key_rate_limits: Names = Field((), description="The same per API key.")
+    rate_limit_store: str = Field(
+        "memory",
+        description="Where requests are counted: memory, for each server alone, or the address of a Redis "
+        "that servers share, e.g. redis://127.0.0.1:6379/0.",
+    )
     api_limits: Names = Field(
         ("50/hour", "200/day"), description="Requests to /api per client, all routes together; off: no limit."
     )

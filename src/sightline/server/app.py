@@ -44,7 +44,7 @@ from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.open_connections import ConnectionLimits, OpenConnections
 from sightline.server.process import BACKLOG, Server, connections_within
 from sightline.server.protocol import BoundedProtocol
-from sightline.server.routes import collections, health, places, previews, v1
+from sightline.server.routes import collections, health, info, places, previews, v1
 from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
 from sightline.server.web_page import CONTENT_SECURITY_POLICIES, WebPages
 from sightline.settings import AUTO, MIB, Settings, unused_variables
@@ -55,6 +55,7 @@ ROUTERS = (
     health.router,
     v1.router,
     places.router,
+    info.router,
     previews.router,
     collections.router,
     image_embed.router,
@@ -145,6 +146,7 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
         },
         key_rates_by_prefix=by_route(settings.key_rate_limits, "SIGHTLINE_KEY_RATE_LIMITS"),
         free_paths=OPEN_PATHS,
+        store=settings.rate_limit_store,
     )
     wrapped = ApiKey(
         wrapped,

@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from sightline.server import systemd
 from sightline.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Server(uvicorn.Server):
         self._has_docs = settings.enable_docs
         self._begin_drain = begin_drain
         self._signalled = False
+        self._watchdog: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -53,6 +55,8 @@ class Server(uvicorn.Server):
             base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             docs = f", or open {base}/docs" if self._has_docs else ""
             _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
+            systemd.notify("READY=1")
+            self._watchdog = asyncio.create_task(systemd.keep_alive())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.
@@ -62,6 +66,7 @@ class Server(uvicorn.Server):
             self._close_door()
             return
         self._signalled = True
+        systemd.notify("STOPPING=1")
         self._begin_drain()
         lame_duck_s = self._lame_duck_s if sig == signal.SIGTERM else 0.0
         _end_process_in(lame_duck_s + self._grace_s + WIND_DOWN_S)
@@ -89,6 +94,8 @@ class Server(uvicorn.Server):
             await asyncio.wait(tasks, timeout=CUT_REQUESTS_S)
         if not self.force_exit:
             await self.lifespan.shutdown()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
     async def _finished(self, within_s: float) -> None:
         """Wait until every response is sent, a second signal comes, or time is up."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
+from sightline.server.middleware.redis_windows import RedisWindows
 from sightline.server.middleware.refusals import refusal
 from sightline.server.middleware.scopes import is_below, path_of
 
 OFF = "off"
+MEMORY = "memory"
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_104_000}
 _RATE = re.compile(
     rf"\s*(?P<amount>\d{{1,9}})\s*(?:/|\bper\b)\s*(?P<multiple>\d{{1,6}})?\s*(?P<unit>{'|'.join(_SECONDS)})s?\s*"
@@ -39,8 +41,9 @@ class RateLimit:
     ``rates_by_prefix`` gives rates ("10/minute") for a path and all below it, or for several such paths
     together; a request counts against every prefix it is under, and one that is refused counts against none.
     ``free_paths`` are never counted. The client is the peer of the connection, for IPv6 its /64.
-    ``key_rates_by_prefix`` are counted per API key instead, whatever address it is used from. Counts are
-    kept in memory, one process's own, by a clock that nobody sets.
+    ``key_rates_by_prefix`` are counted per API key instead, whatever address it is used from. ``store`` is
+    "memory" (counts of this process alone, by a clock that nobody sets) or the address of a Redis that
+    several servers share. While that does not answer, each server counts alone.
 
     Raises:
         ConfigurationError: a rate that does not parse. A single "off" is no rate at all.
@@ -53,15 +56,20 @@ class RateLimit:
         rates_by_prefix: Mapping[str | tuple[str, ...], Collection[str]],
         key_rates_by_prefix: Mapping[str | tuple[str, ...], Collection[str]] | None = None,
         free_paths: Collection[str] = (),
+        store: str = MEMORY,
     ) -> None:
         self._app = app
         self._windows = _Windows()
+        self._shared = None if store == MEMORY else RedisWindows(store)
         self._rates = _read_all(rates_by_prefix)
         self._key_rates = _read_all(key_rates_by_prefix or {})
         self._free_paths = frozenset(free_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait_s = self._count(scope) if scope["type"] == "http" else None
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        wait_s = await self._count(scope) if scope["type"] == "http" else None
         if wait_s is None:
             await self._app(scope, receive, send)
             return
@@ -69,7 +77,14 @@ class RateLimit:
         response = refusal(scope, 429, "rate_limited", message, {"Retry-After": str(wait_s)})
         await response(scope, receive, send)
 
-    def _count(self, scope: Scope) -> int | None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if self._shared is not None:
+                await self._shared.aclose()
+
+    async def _count(self, scope: Scope) -> int | None:
         """Count the request, or say in how many whole seconds there will be room for it."""
         path = path_of(scope)
         if path in self._free_paths:
@@ -82,20 +97,23 @@ class RateLimit:
                 for prefixes, rate in self._key_rates
                 if is_below(path, prefixes)
             ]
-        return self._windows.count(asked) if asked else None
+        if not asked:
+            return None
+        shared = None if self._shared is None else await self._shared.count(asked)
+        return self._windows.count(asked) if shared is None else shared or None
 
 
-_Counted = tuple[tuple[str, ...], Rate, str]
+Counted = tuple[tuple[str, ...], Rate, str]
 
 
 class _Windows:
     """When the latest requests of each client came, as many as its rate allows."""
 
     def __init__(self) -> None:
-        self._times: dict[_Counted, deque[float]] = {}
+        self._times: dict[Counted, deque[float]] = {}
         self._since_sweep = 0
 
-    def count(self, asked: Collection[_Counted]) -> int | None:
+    def count(self, asked: Collection[Counted]) -> int | None:
         """Count a request against each of ``asked``, or against none and say how long to wait, in seconds."""
         now = time.monotonic()
         waits_s = [wait_s for each in asked if (wait_s := self._wait_s(each, now)) is not None]
@@ -108,7 +126,7 @@ class _Windows:
             self._sweep(now)
         return None
 
-    def _wait_s(self, counted: _Counted, now: float) -> int | None:
+    def _wait_s(self, counted: Counted, now: float) -> int | None:
         _, rate, _ = counted
         times = self._times.get(counted)
         # A request that is exactly one window old still counts, so whole seconds are rounded past it.
