@@ -8,8 +8,7 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from sightline.errors import ConfigurationError, ExtraMissing
-from sightline.extras import how_to_add
+from sightline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sightline.server.middleware.rate_limit import Counted
@@ -51,17 +50,12 @@ class RedisWindows:
     """Counts requests in Redis. Connects at the first request.
 
     Raises:
-        ExtraMissing: the package redis is not installed.
         ConfigurationError: the address is not one of Redis.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            from redis import asyncio as redis
-        except ImportError:
-            raise ExtraMissing(
-                f"rate limits in Redis need the package redis; {how_to_add('redis')}"
-            ) from None
+        from redis import asyncio as redis
+
         try:
             self._redis: Any = redis.from_url(
                 url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
