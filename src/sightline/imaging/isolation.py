@@ -23,7 +23,7 @@ import numpy as np
 
 from sightline import errors
 from sightline.errors import DecodingEnded, ImageError
-from sightline.imaging.decode_worker import LENGTH, MAX_MESSAGE_BYTES
+from sightline.imaging.decode_worker import LENGTH, MAX_MESSAGE_BYTES, MEMORY_BYTES
 from sightline.imaging.formats import Format
 from sightline.imaging.headers.header import Header, Placement
 from sightline.imaging.raster import Pixels
@@ -46,8 +46,16 @@ _KINDS: Mapping[str, type[ImageError]] = {
 
 
 def is_supported() -> bool:
-    """Whether this system has what isolation needs: memory files and Unix sockets, which Linux has."""
-    return sys.platform == "linux" and hasattr(os, "memfd_create") and bool(sys.executable)
+    """Whether this process has what isolation needs: memory files and Unix sockets, which Linux has.
+
+    A limit on the size of files (ulimit -f) is one on memory files too.
+    """
+    if sys.platform != "linux" or not hasattr(os, "memfd_create") or not sys.executable:
+        return False
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return limit == resource.RLIM_INFINITY or limit >= MEMORY_BYTES
 
 
 class DecodeWorkers:
