@@ -18,12 +18,8 @@ from sightline.settings import Settings
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 # They set up an environment or download from hosts that tests do not reach; .ci/run and tests/deploy run them.
 ELSEWHERE = (
-    "make ",
-    "python3 -m venv",
-    ".venv/bin/sightline serve",
-    "export ",
-    "SIGHTLINE_HOST=",
-    "sightline models pull",
+    *("make ", "python3 -m venv", ".venv/bin/sightline serve"),
+    *("export ", "SIGHTLINE_HOST=", "sightline models pull"),
 )
 # A URL that README gives as an example; nobody answers there for tests.
 EXAMPLE_URL = "https://example.org/photo.jpg"

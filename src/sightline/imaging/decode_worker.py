@@ -12,7 +12,6 @@ import ctypes
 import json
 import os
 import platform
-import resource
 import signal
 import socket
 import struct
@@ -25,6 +24,9 @@ from typing import Any
 from sightline.errors import ImageError
 from sightline.imaging import decoding
 from sightline.imaging.formats import Format
+
+if sys.platform != "win32":  # where this module is imported for its constants, and never started
+    import resource
 
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE_BYTES = 64 * 1024
