@@ -16,7 +16,7 @@ import pytest
 from sightline.settings import Settings
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-# They set up an environment or download from hosts that tests do not reach; .ci/run and tests/deploy run them.
+# They set up an environment or download from hosts that tests do not reach; .ci/run runs what it can of them.
 ELSEWHERE = (
     *("make ", "python3 -m venv", ".venv/bin/sightline serve"),
     *("export ", "SIGHTLINE_HOST=", "sightline models pull"),

@@ -67,6 +67,9 @@ def test_a_line_says_everything_of_a_picture(state: State, manifest: Manifest, p
             "confidence": 0.75, "probabilities": {"maps": 0.75, "miscellaneous": 0.25},
             "would_download": True, "model": MODEL, "file": "blobs/1.png", "width": 160, "height": 110,
             "source_file": "blobs/1.png",
+            "text": None,
+            "text_lines": None,
+            "text_model": None,
         }
     ]  # fmt: skip
 
