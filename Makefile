@@ -5,9 +5,8 @@ PARITY := .venv-parity
 BIN := $(VENV)/bin
 LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
-# The tests run in four processes, one after the other, so that no part depends on what another left behind.
-JOBS := tests/jobs tests/collections tests/browser
-PICTURES := tests/imaging tests/fetching tests/docs tests/contracts tests/conformance
+# Tests run in so many processes. Each takes whole files, so that what a file sets up is set up once.
+WORKERS ?= 2
 
 .PHONY: serve rehearse extras test check parity bench docs lock clean help
 .DEFAULT_GOAL := help
@@ -25,10 +24,7 @@ extras: $(VENV)/.base  ## add what training and questions to a vision-language m
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/extras.txt
 
 test: $(VENV)/.dev  ## set up and run the tests
-	$(BIN)/pytest tests/cli
-	$(BIN)/pytest $(JOBS)
-	$(BIN)/pytest $(PICTURES)
-	$(BIN)/pytest tests $(addprefix --ignore=,tests/cli $(JOBS) $(PICTURES))
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.dev  ## lint, types, import rules
 	$(BIN)/ruff format --check src tests bench docs

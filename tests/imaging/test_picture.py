@@ -50,7 +50,10 @@ def large_jpeg(encode):
 
 def test_limits_come_from_settings():
     settings = Settings(image_max_bytes=10, image_max_pixels=20, image_max_side=30)
-    assert ImageLimits.from_settings(settings) == ImageLimits(10, 20, 30)
+    found = ImageLimits.from_settings(settings)
+    assert found == ImageLimits(10, 20, 30, decode_workers=found.decode_workers)
+    assert found.decode_workers >= 2
+    assert ImageLimits.from_settings(Settings(decode_workers=0)).decode_workers == 0
 
 
 @pytest.mark.parametrize("name", FORMATS)
