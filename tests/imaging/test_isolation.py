@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from PIL import Image
 from skimage import data
 
 from sightline.errors import DecodingEnded, ImageError, InvalidImage
-from sightline.imaging import ImageLimits, isolation, middle_square, open_picture, resize
+from sightline.imaging import ImageLimits, encode_png, isolation, middle_square, open_picture, resize
+from sightline.imaging.formats import Format
 from sightline.settings import Settings
 
 pytestmark = pytest.mark.skipif(not isolation.is_supported(), reason="this system has no memory files")
@@ -262,6 +264,8 @@ FORBIDDEN = {
     "removing a file": "os.unlink('{tmp}/there')",
     "renaming a file": "os.rename('{tmp}/there', '{tmp}/gone')",
     "a folder": "os.mkdir('{tmp}/folder')",
+    "reading a file": "open('{tmp}/there')",
+    "reading another process": "open('/proc/1/stat')",
     "killing": "os.kill(os.getppid(), 0)",
 }
 
@@ -276,6 +280,46 @@ def test_a_worker_cannot_do_what_a_decoder_need_not(what: str, tmp_path: Path) -
     assert "PermissionError" in done.stderr
     assert (tmp_path / "there").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 is an ABI of x86-64")
+def test_the_second_numbering_of_system_calls_is_no_way_out() -> None:
+    # mkdir by its x32 number. A kernel without x32 says ENOSYS (38); the filter says EPERM (1) before that.
+    done = confined(
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "print(libc.syscall(0x40000000 | 83, b'/tmp', 0), ctypes.get_errno())"
+    )
+    if "system calls" not in done.stdout:
+        pytest.skip("this system filters no calls")
+    assert done.stdout.splitlines()[-1] == "-1 1"
+
+
+def test_a_worker_cannot_change_the_size_of_the_memory_it_writes_to() -> None:
+    descriptor = isolation._memory_file(4096)
+    try:
+        for size in (0, 8192):
+            with pytest.raises(PermissionError):
+                os.ftruncate(descriptor, size)
+        assert os.write(descriptor, b"x" * 4096) == 4096
+    finally:
+        os.close(descriptor)
+
+
+def test_a_worker_decodes_on_while_its_server_drains() -> None:
+    pool = isolation.DecodeWorkers(1)
+    photo = encode_png(np.zeros((8, 8, 3), np.uint8))
+    try:
+        pids = []
+        for _ in range(2):
+            pool.decode(photo, Format.PNG, 1, 1, width=8, height=8)
+            (worker,) = pool._all
+            pids.append(worker._process.pid)
+            os.kill(pids[-1], signal.SIGTERM)  # as a service manager sends it to a whole group
+            os.kill(pids[-1], signal.SIGINT)
+        assert pids[0] == pids[1]
+        assert alive(pids[0])
+    finally:
+        pool.close()
 
 
 def test_a_worker_cannot_take_more_memory_than_it_is_given() -> None:

@@ -1,5 +1,6 @@
 """The server as a process: starting, refusing to start, and stopping without dropping anybody."""
 
+import io
 import json
 import os
 import signal
@@ -8,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
+from PIL import Image
 
 SIGHTLINE = str(Path(sys.executable).with_name("sightline"))
 
@@ -279,3 +283,71 @@ def test_a_forwarded_address_is_believed_from_trusted_proxies_only(started):
             for address in ("198.51.100.1", "198.51.100.2")
         ]
         assert codes == [403, second]
+
+
+ANALYZE = "/v1/analyze?operation=embed_clip"
+PNG, JPEG = {"content-type": "image/png"}, {"content-type": "image/jpeg"}
+
+
+def as_png(side):
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode_workers(server):
+    children = psutil.Process(server.process.pid).children()
+    return [child for child in children if any("decode_worker" in word for word in child.cmdline())]
+
+
+def cpu_s(worker):
+    return sum(worker.cpu_times()[:2])
+
+
+def worker_in_the_middle_of(server, ask):
+    """Start a request for a slow image; return its worker, stopped while it decodes."""
+    server.client.post(ANALYZE, content=as_png(64), headers=PNG)
+    before = {worker: cpu_s(worker) for worker in decode_workers(server)}
+    ask.start()
+    while True:
+        assert ask.is_alive()
+        for worker, used_s in before.items():
+            if cpu_s(worker) > used_s + 0.04:
+                worker.suspend()
+                return worker
+        time.sleep(0.002)
+
+
+def test_a_crash_of_a_decoder_costs_its_image_and_no_other(started, portrait):
+    server = started(SIGHTLINE_QUEUE_ITEMS="200", SIGHTLINE_LAME_DUCK_S="0")
+    server.wait_for("/readyz", 200)
+    slow, crashed = as_png(7000), []
+    ask = threading.Thread(
+        target=lambda: crashed.append(server.client.post(ANALYZE, content=slow, headers=PNG))
+    )
+    worker = worker_in_the_middle_of(server, ask)
+
+    def good(_):
+        return server.client.post(ANALYZE, content=portrait, headers=JPEG).status_code
+
+    with ThreadPoolExecutor(99) as clients:
+        answers = clients.map(good, range(99))
+        worker.send_signal(signal.SIGSEGV)
+        worker.resume()
+        assert list(answers) == [200] * 99
+    ask.join()
+    assert crashed[0].status_code == 422
+    assert crashed[0].json()["code"] == "decoding_ended"
+    assert server.client.post(ANALYZE, content=slow, headers=PNG).status_code == 200
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_decode_worker_outlives_the_server(started, portrait, end):
+    server = started(SIGHTLINE_LAME_DUCK_S="0")
+    server.wait_for("/readyz", 200)
+    server.client.post(ANALYZE, content=portrait, headers=JPEG)
+    workers = decode_workers(server)
+    assert workers
+    server.process.send_signal(end)
+    server.process.wait(timeout=20)
+    assert psutil.wait_procs(workers, timeout=20)[1] == []

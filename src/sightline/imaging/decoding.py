@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Exif, Image
     from PIL.ImageFile import ImageFile
 
-_DECODERS = {
+DECODERS = {
     Format.JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
     Format.PNG: ("PIL.PngImagePlugin", "PngImageFile"),
     Format.WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
@@ -208,7 +208,7 @@ def _open(data: bytes, image_format: Format) -> ImageFile:
 
 
 def _opened(data: bytes, image_format: Format) -> ImageFile:
-    module, name = _DECODERS[image_format]
+    module, name = DECODERS[image_format]
     image: ImageFile = getattr(import_module(module), name)(io.BytesIO(data))
     return image
 

@@ -103,9 +103,8 @@ class DecodeWorkers:
             DecodingEnded: the decoder crashed, or took too long or too much memory.
         """
         num_bytes = 4 * width * height
-        descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC)
+        descriptor = _memory_file(num_bytes)
         try:
-            os.ftruncate(descriptor, num_bytes)
             request = {
                 "work": "decode", "format": image_format.value, "orientation": orientation,
                 "reduction": reduction, "num_bytes": num_bytes, "page": page, "fill": fill,
@@ -176,6 +175,22 @@ class DecodeWorkers:
             with self._lock:
                 self._all.discard(worker)
             worker.end()
+
+
+def _memory_file(num_bytes: int) -> int:
+    """Make a sealed file: a worker that shrank it would end this process by SIGBUS."""
+    import fcntl
+
+    descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, num_bytes)
+        fcntl.fcntl(
+            descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _array(shared: mmap.mmap, answer: Mapping[str, Any]) -> Pixels:
