@@ -52,6 +52,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any address: say one that works
             base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             docs = f", or open {base}/docs" if self._has_docs else ""
             _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
