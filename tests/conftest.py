@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -41,6 +42,11 @@ REPLACED_VARIABLES = (
     *("ALLOWED_ORIGINS", "ALLOWED_HOSTS", "FORCE_HTTPS", "ENABLE_API_DOCS"),
     *("RATE_LIMIT_REQUESTS", "RATE_LIMIT_WINDOW_SECONDS"),
 )
+
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("sightline", deadline=None)
+hypothesis.settings.load_profile("sightline")
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,8 @@ def _note(event, arguments):
     if event in ("os.fork", "os.forkpty", "os.posix_spawn"):
         _write(event)
     elif event == "subprocess.Popen":
-        if arguments[1] != ["uname", "-p"]:  # Python's platform.processor()
+        # Python's platform.processor(), and the processes that decode images, whose network is filtered.
+        if arguments[1] != ["uname", "-p"] and "decode_worker" not in str(arguments[1]):
             _write(f"{event} {arguments[1]}")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         if arguments[0] not in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
