@@ -20,7 +20,8 @@ from sightline.settings import Precision, Settings
 from sightline.types import TextLine
 from sightline.weights.store import Store
 
-pytestmark = pytest.mark.parity
+# Both sides read all images in one fixture, which takes a minute and more on a busy machine.
+pytestmark = [pytest.mark.parity, pytest.mark.timeout(900)]
 
 Pixels = NDArray[np.uint8]
 
