@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from sightline.server.middleware.api_key import OPEN_PATHS
+from sightline.server.contracts import PROBES
 
 Serve = Callable[..., httpx2.Client]
 EVIL = {"Host": "evil.example"}
@@ -78,7 +78,7 @@ def test_names_of_this_machine_are_answered_to_at_any_port(client: httpx2.Client
         assert client.get("/v1/operations", headers={"Host": host + port}).status_code == 200
 
 
-@pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+@pytest.mark.parametrize("path", sorted(PROBES))
 def test_probes_are_answered_under_any_name(client: httpx2.Client, path: str) -> None:
     assert client.get(path, headers={"Host": "10.1.2.3:8000"}).status_code != 400
 

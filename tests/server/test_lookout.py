@@ -14,8 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from sightline.server.app import create_app, wrapped
+from sightline.server.contracts import PROBES
 from sightline.server.lookout import Lookout
-from sightline.server.middleware.api_key import OPEN_PATHS
+from sightline.server.state import state_of_app
 from sightline.settings import Settings
 
 WORKERS = 3
@@ -65,7 +66,7 @@ def occupied(
     async def occupy() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         under_way.append(asyncio.ensure_future(asyncio.to_thread(occupation)))
-        engine = app.state.analyzer.engine
+        engine = state_of_app(app).analyzer.engine
         under_way.extend(asyncio.ensure_future(engine.work(occupation)) for _ in range(WORKERS))
 
     url = listening_to(wrapped(app, settings))
@@ -78,14 +79,14 @@ def occupied(
             occupation.end()
 
 
-@pytest.mark.parametrize("path", sorted(OPEN_PATHS | {"/metrics", "/"}))
+@pytest.mark.parametrize("path", sorted(PROBES | {"/metrics", "/"}))
 def test_probes_wait_for_no_picture(occupied: httpx2.Client, path: str) -> None:
     response = occupied.get(path)
     assert response.status_code == 200, response.text
 
 
 def test_many_probes_at_once_are_all_answered(occupied: httpx2.Client) -> None:
-    paths = sorted(OPEN_PATHS) * 20
+    paths = sorted(PROBES) * 20
     with ThreadPoolExecutor(20) as probes:
         statuses = set(probes.map(lambda path: occupied.get(path).status_code, paths))
     assert statuses == {200}

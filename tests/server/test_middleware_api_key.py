@@ -19,9 +19,12 @@ from starlette.types import Message, Scope
 
 import sightline
 from sightline.errors import ConfigurationError
+from sightline.server.contracts import PROBES
 from sightline.server.middleware import api_key as module
 from sightline.server.middleware import refusals
-from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
+from sightline.server.middleware.api_key import ApiKey
+from sightline.server.middleware.error_forms import ErrorForms
+from sightline.server.problems import write_problem
 
 FIRST = "first-key-0123456789"
 SECOND = "second-key-9876543210"
@@ -32,7 +35,10 @@ async def _echo(request: Request) -> Response:
 
 
 ECHO = Starlette(routes=[Route("/{path:path}", _echo, methods=["GET", "POST"])])
-APP = ApiKey(ECHO, keys=[SecretStr(FIRST), SecretStr(SECOND)])
+APP = ErrorForms(
+    ApiKey(ECHO, keys=[SecretStr(FIRST), SecretStr(SECOND)], open_paths=PROBES),
+    by_prefixes={("/v1",): write_problem},
+)
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ def test_the_refusal_speaks_the_dialect_of_the_path(client: TestClient) -> None:
 
 
 def test_probes_are_open_and_nothing_near_them_is(client: TestClient) -> None:
-    for path in OPEN_PATHS:
+    for path in PROBES:
         assert client.get(path).status_code == 200
         for near in (f"{path}/", f"{path}x", path.upper(), f"{path}/../v1/x", f"{path};x"):
             assert client.get(near).status_code == 401, near

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sightline.server.middleware import refusals
 from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
+from sightline.server.middleware.error_forms import ErrorForms
+from sightline.server.problems import write_problem
 
 LIMIT = 1000
 
@@ -196,12 +198,13 @@ async def test_paths_have_limits_of_their_own(path: str, limit: int) -> None:
 
 
 async def test_refusals_speak_the_dialect_of_the_path_and_name_the_request() -> None:
-    client = await Client([b"x" * 2000], state={"request_id": "abc"}).ask(limited())
+    app = ErrorForms(limited(), by_prefixes={("/v1",): write_problem})
+    client = await Client([b"x" * 2000], state={"request_id": "abc"}).ask(app)
     assert client.response_headers[b"content-type"] == b"application/problem+json"
     assert b'"request_id":"abc"' in client.body
     assert b'"code":"payload_too_large"' in client.body
     assert client.state["log"] == {"refused": "payload_too_large"}
-    plain = await Client([b"x" * 2000], path="/classify").ask(limited())
+    plain = await Client([b"x" * 2000], path="/classify").ask(app)
     assert plain.body.startswith(b'{"detail":')
 
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from sightline.server.app import create_app, server_config
 from sightline.server.middleware.security_headers import HEADERS
+from sightline.server.state import state_of_app
 from sightline.settings import Settings
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -387,7 +388,7 @@ class Listening:
     def __call__(self, *routes: Route, **changes: Any) -> int:
         settings = Settings(models_dir=self._models_dir, offline=True, **changes)
         app = create_app(settings)
-        app.state.metrics.connection_ended = self.ended.append
+        state_of_app(app).metrics.connection_ended = self.ended.append
         config = server_config(app, settings)
         config.app, config.port, config.lifespan = Starlette(routes=list(routes)), 0, "off"
         return int(self._serve(config).rpartition(":")[2])

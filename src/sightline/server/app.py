@@ -1,13 +1,12 @@
 """The ASGI application and the process that serves it.
 
-A request passes, outermost first: trusted proxies, security headers, request log, host names and HTTPS, CORS,
-pages of other sites, API key, rate limits, body limits, routes. All but the routes are plain ASGI, outside
-FastAPI, so that they hold for every response there is.
+A request passes, outermost first: trusted proxies, security headers, forms of errors, request log, host names
+and HTTPS, CORS, pages of other sites, API key, rate limits, body limits, routes. All but the routes are plain
+ASGI, outside FastAPI, so they hold for every response. Their rules are those of ``CONTRACTS``.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,20 +21,22 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
 from sightline.collections import Collections
-from sightline.errors import ConfigurationError
 from sightline.imaging.isolation import workers
 from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.readiness import Readiness, readiness, summary
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
+from sightline.server.contracts import CONTRACTS, PROBES
 from sightline.server.csrf import CsrfTokens
+from sightline.server.exposure import only_loopback_protects, refuse_open_public_address
 from sightline.server.logs import configure_logging
 from sightline.server.lookout import Lookout
 from sightline.server.metrics import Metrics
-from sightline.server.middleware.api_key import OPEN_PATHS, ApiKey
+from sightline.server.middleware.api_key import ApiKey
 from sightline.server.middleware.body_limit import BodyBudget, BodyLimit
 from sightline.server.middleware.cors import Cors
+from sightline.server.middleware.error_forms import ErrorForms
 from sightline.server.middleware.foreign_pages import ForeignPages
 from sightline.server.middleware.hosts import LOOPBACK_HOSTS, HttpsRedirect, TrustedHosts
 from sightline.server.middleware.rate_limit import RateLimit, by_route
@@ -44,25 +45,12 @@ from sightline.server.middleware.security_headers import SecurityHeaders
 from sightline.server.open_connections import ConnectionLimits, OpenConnections
 from sightline.server.process import BACKLOG, Server, connections_within
 from sightline.server.protocol import BoundedProtocol
-from sightline.server.routes import collections, health, info, places, previews, v1
-from sightline.server.routes.compat import atlas, clip_classifier, geoclip, image_embed
+from sightline.server.state import AppState, state_of_app
 from sightline.server.web_page import CONTENT_SECURITY_POLICIES, WebPages
-from sightline.settings import AUTO, MIB, Settings, unused_variables
+from sightline.settings import MIB, Settings, unused_variables
 
 _log = logging.getLogger(__name__)
 
-ROUTERS = (
-    health.router,
-    v1.router,
-    places.router,
-    info.router,
-    previews.router,
-    collections.router,
-    image_embed.router,
-    geoclip.router,
-    clip_classifier.router,
-    atlas.router,
-)
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -94,16 +82,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.enable_docs else None,
     )
-    app.state.analyzer = analyzer
-    app.state.metrics = metrics
-    app.state.trainings = trainings
-    app.state.lookout = lookout
-    app.state.draining = False
-    app.state.csrf = CsrfTokens(settings.csrf_secrets)
+    AppState(analyzer, metrics, trainings, lookout, CsrfTokens(settings.csrf_secrets)).attach(app)
     problems.install(app)
     schemas.install(app, analyzer.operations, needs_key=bool(settings.api_keys))
-    for router in (*ROUTERS, v1.operation_router(analyzer.operations)):
-        app.include_router(router)
+    for contract in CONTRACTS:
+        for router in (*contract.routers, *contract.operation_routers(analyzer.operations)):
+            app.include_router(router)
     if settings.enable_docs:
         docs_page.install(app)
 
@@ -125,42 +109,36 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
         max_bytes=settings.request_max_bytes,
         min_bytes_per_s=settings.request_min_bytes_per_s,
         budget=BodyBudget(settings.request_bodies_mib * MIB),
-        max_bytes_by_prefix={
-            clip_classifier.ROUTE: clip_classifier.max_body_bytes(settings),
-            **{
-                prefix: min(settings.request_max_bytes, max_bytes)
-                for prefix, max_bytes in {
-                    geoclip.ROUTE: geoclip.MAX_BODY_BYTES,
-                    **atlas.MAX_BODY_BYTES_BY_PREFIX,
-                }.items()
-            },
-        },
+        max_bytes_by_prefix=dict(
+            limit for contract in CONTRACTS for limit in contract.max_body_bytes(settings).items()
+        ),
     )
     wrapped = RateLimit(
         wrapped,
         rates_by_prefix={
-            geoclip.PREFIX: settings.api_limits,
-            geoclip.ROUTE: settings.geolocate_limits,
-            atlas.PREFIXES: atlas.rates(settings),
+            **dict(rates for contract in CONTRACTS for rates in contract.rates(settings).items()),
             **by_route(settings.rate_limits, "SIGHTLINE_RATE_LIMITS"),
         },
         key_rates_by_prefix=by_route(settings.key_rate_limits, "SIGHTLINE_KEY_RATE_LIMITS"),
-        free_paths=OPEN_PATHS,
+        free_paths=PROBES,
         store=settings.rate_limit_store,
     )
     wrapped = ApiKey(
         wrapped,
         keys=settings.api_keys,
         routes=settings.protected_routes,
-        open_prefixes=docs_page.PATHS,
+        open_paths=PROBES,
+        open_prefixes=[
+            prefix for contract in CONTRACTS if not contract.needs_key for prefix in contract.prefixes
+        ],
     )
     if settings.web_pages:
         wrapped = WebPages(wrapped)
-    if _only_loopback_protects(settings):
+    if only_loopback_protects(settings):
         wrapped = ForeignPages(wrapped)
     wrapped = _answering_to_pages(wrapped, settings)
     if settings.force_https:
-        wrapped = HttpsRedirect(wrapped, free_paths=OPEN_PATHS)
+        wrapped = HttpsRedirect(wrapped, free_paths=PROBES)
     wrapped = _answering_to_its_names(wrapped, settings)
     wrapped = _outermost(wrapped, app, settings)
     proxies = [str(network) for network in settings.trusted_proxies]
@@ -169,51 +147,39 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
 
 def _outermost(inner: ASGIApp, app: FastAPI, settings: Settings) -> ASGIApp:
     """What every response passes, also a refusal from below the app: headers, log line, metrics."""
-    logged = RequestLog(inner, observe=app.state.metrics.request_finished)
+    logged = RequestLog(inner, observe=state_of_app(app).metrics.request_finished)
+    forms = {contract.prefixes: contract.write_error for contract in CONTRACTS}
     return SecurityHeaders(
-        logged,
+        ErrorForms(logged, by_prefixes=forms),
         policy_by_path={**docs_page.CONTENT_SECURITY_POLICIES, **CONTENT_SECURITY_POLICIES},
         https_only=settings.force_https,
     )
 
 
 def _answering_to_pages(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The app with CORS for the pages of the settings, per contract."""
-    app = Cors(
-        app, prefix=v1.PREFIX, origins=settings.v1_origins, setting="SIGHTLINE_V1_ORIGINS", any_origin=True
-    )
-    app = Cors(app, prefix=geoclip.PREFIX, origins=settings.cors_origins)
-    origins = settings.allowed_origins
-    if origins == AUTO:
-        origins = () if _only_loopback_protects(settings) else ("*",)
-    return Cors(
-        app,
-        prefix=atlas.PREFIXES,
-        paths=("/", atlas.HEALTH),
-        origins=origins,
-        any_origin=True,
-        setting="SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)",
-    )
-
-
-def _only_loopback_protects(settings: Settings) -> bool:
-    """Whether some route needs no key and only this machine reaches it, pages in its browser included."""
-    return _is_loopback(settings.host) and not _key_guards_all(settings)
-
-
-def _key_guards_all(settings: Settings) -> bool:
-    return bool(settings.api_keys) and "/" in settings.protected_routes
+    """Return the app with CORS for the pages of the settings, per contract."""
+    for contract in CONTRACTS:
+        if origins := contract.origins(settings):
+            app = Cors(
+                app,
+                prefix=contract.prefixes,
+                paths=contract.pages_paths,
+                origins=origins.allowed,
+                any_origin=origins.may_be_any,
+                setting=origins.setting,
+            )
+    return app
 
 
 def _answering_to_its_names(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The app for the names of the settings. Without any, a server that only this machine reaches and that
     asks for no key is kept from pages that come by a name of their own."""
     if settings.allowed_hosts:
-        return TrustedHosts(app, hosts=settings.allowed_hosts, free_paths=OPEN_PATHS)
-    if not _only_loopback_protects(settings):
+        return TrustedHosts(app, hosts=settings.allowed_hosts, free_paths=PROBES)
+    if not only_loopback_protects(settings):
         return app
     hosts = {*LOOPBACK_HOSTS, settings.host.strip("[]")}
-    return TrustedHosts(app, hosts=hosts, free_paths=OPEN_PATHS, only_on_loopback=True)
+    return TrustedHosts(app, hosts=hosts, free_paths=PROBES, only_on_loopback=True)
 
 
 def create_asgi(settings: Settings | None = None) -> ASGIApp:
@@ -236,12 +202,13 @@ def serve(settings: Settings) -> None:
         ConfigurationError: a public address without an API key and without ``insecure``; a wrong setting.
     """
     configure_logging(settings)
-    _refuse_open_public_address(settings)
+    refuse_open_public_address(settings)
     app = create_app(settings)
     config = server_config(app, settings)
     for complaint in unused_variables():
         _log.warning(complaint)
-    if workers(app.state.analyzer.limits.decode_workers) is None:
+    state = state_of_app(app)
+    if workers(state.analyzer.limits.decode_workers) is None:
         _log.warning(
             "images are decoded in this process: a damaged one can end it (SIGHTLINE_DECODE_WORKERS)"
         )
@@ -250,9 +217,9 @@ def serve(settings: Settings) -> None:
     if settings.rehearse:
         _log.warning("rehearsal: every answer is made up and says so; nothing is downloaded")
     else:
-        for line in summary(_readiness(app.state.analyzer)):
+        for line in summary(_readiness(state.analyzer)):
             _log.info("%s", line)
-    Server(config, settings, begin_drain=lambda: setattr(app.state, "draining", True)).run()
+    Server(config, settings, begin_drain=lambda: setattr(state, "draining", True)).run()
 
 
 def _readiness(analyzer: Analyzer) -> list[Readiness]:
@@ -265,7 +232,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     Raises:
         ConfigurationError: see :func:`wrapped`.
     """
-    metrics: Metrics = app.state.metrics
+    metrics = state_of_app(app).metrics
     register = OpenConnections(
         ConnectionLimits(
             max_connections=connections_within(settings.max_connections),
@@ -276,7 +243,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
             proxies=settings.trusted_proxies,
         ),
         lambda refusing: _outermost(refusing, app, settings),
-        probes=OPEN_PATHS,
+        probes=PROBES,
         observe_end=metrics.connection_ended,
     )
     metrics.count_connections(register)
@@ -293,22 +260,3 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,  # `wrapped` does it, for the proxies of the settings; uvicorn would trust more
         timeout_keep_alive=cast(int, settings.keep_alive_s),  # only added to a time, so it may be a float
     )
-
-
-def _refuse_open_public_address(settings: Settings) -> None:
-    if _key_guards_all(settings) or settings.insecure or _is_loopback(settings.host):
-        return
-    lacking = "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if settings.api_keys else "no API key is set"
-    raise ConfigurationError(
-        f"{settings.host} can be reached by others and {lacking}: set SIGHTLINE_API_KEYS for all routes, "
-        "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

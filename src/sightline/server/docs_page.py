@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from sightline.server.contract import Contract
+
 _ASSETS = Path(fastapi_offline.__file__).with_name("static")
 # Both pages write <style> elements; no script is inline, and everything comes from this origin.
 _POLICY = (
@@ -24,7 +26,7 @@ CONTENT_SECURITY_POLICIES: Mapping[str, str] = {
     "/redoc": f"{_POLICY}; worker-src blob:",  # ReDoc indexes its search in a worker of its own making
 }
 # Pages that hold no secrets. A browser's address bar cannot send an API key.
-PATHS = ("/docs", "/redoc", "/openapi.json")
+CONTRACT = Contract(name="docs", prefixes=("/docs", "/redoc", "/openapi.json"), needs_key=False)
 
 # Addresses are relative: they also hold below the root path of a proxy.
 _SWAGGER_UI = """<!DOCTYPE html>

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
-from starlette.requests import Request
-
 # A look takes milliseconds. Two threads: one may be waiting for a disk that does not answer.
 _THREADS = 2
 
@@ -35,8 +33,3 @@ class Lookout:
 
     async def __aexit__(self, *exception: object) -> None:
         self._threads.shutdown(wait=False)
-
-
-def lookout_of(request: Request) -> Lookout:
-    lookout: Lookout = request.app.state.lookout
-    return lookout

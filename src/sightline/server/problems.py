@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from sightline import errors
 from sightline.errors import Overloaded, SightlineError
@@ -80,50 +82,53 @@ def headers_of(error: SightlineError) -> dict[str, str]:
     return {}
 
 
-def problem_response(
-    path: str,
-    status: int,
-    code: str,
-    message: str,
-    request_id: str | None,
-    headers: Mapping[str, str] | None = None,
-    **more: Any,
-) -> Response:
-    """A refusal in the dialect of ``path``: a problem under ``/v1`` and for our own routes, else a detail."""
-    message = shortened(message)
-    if not speaks_problems(path):
-        return JSONResponse({"detail": message}, status, headers)
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error on its way to a client: what every contract's form of it is written from."""
+
+    status: int
+    code: str
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str | None = None
+
+
+WriteError = Callable[[Refusal], Response]
+
+
+def write_problem(refused: Refusal) -> Response:
+    """Return an RFC 9457 problem."""
     body = {
-        "type": f"/v1/problems/{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": message,
-        "code": code,
-        "request_id": request_id,
-        **more,
+        "type": f"/v1/problems/{refused.code}",
+        "title": refused.code.replace("_", " ").capitalize(),
+        "status": refused.status,
+        "detail": shortened(refused.message),
+        "code": refused.code,
+        "request_id": refused.request_id,
     }
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return JSONResponse(body, refused.status, refused.headers, media_type="application/problem+json")
+
+
+def write_detail(refused: Refusal) -> Response:
+    """Return ``{"detail": ...}``, the form of the replaced services."""
+    return JSONResponse({"detail": shortened(refused.message)}, refused.status, refused.headers)
+
+
+def error_response(
+    scope: Scope, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error as the contract writes it that the request's path belongs to.
+
+    The middleware ``ErrorForms`` notes how. Without it, errors are problems.
+    """
+    state = scope.get("state", {})
+    write: WriteError = state.get("write_error", write_problem)
+    return write(Refusal(status, code, message, headers or {}, state.get("request_id")))
 
 
 def shortened(message: str) -> str:
     """A message that echoes no large request."""
     return message if len(message) <= MAX_DETAIL_CHARS else f"{message[:MAX_DETAIL_CHARS]}…"
-
-
-def error_response(request: Request, error: SightlineError) -> Response:
-    """A refusal of ``request`` for ``error``."""
-    return problem_response(
-        request.url.path,
-        status_of(error),
-        error.code,
-        str(error),
-        request_id_of(request),
-        headers_of(error),
-    )
-
-
-def speaks_problems(path: str) -> bool:
-    return path == "/v1" or path.startswith("/v1/")
 
 
 def request_id_of(request: Request) -> str | None:
@@ -142,30 +147,21 @@ def install(app: FastAPI) -> None:
             _log.error(
                 "request %s failed: %s", request_id_of(request), error, exc_info=error if unexpected else None
             )
-        return error_response(request, error)
+        return error_response(request.scope, status_of(error), error.code, str(error), headers_of(error))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, ("invalid_request", ""))[0]
-        return problem_response(
-            request.url.path,
-            error.status_code,
-            code,
-            str(error.detail),
-            request_id_of(request),
-            error.headers,
-        )
+        return error_response(request.scope, error.status_code, code, str(error.detail), error.headers)
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
-        return problem_response(request.url.path, 422, "invalid_request", found, request_id_of(request))
+        return error_response(request.scope, 422, "invalid_request", found)
 
     async def on_anything_else(request: Request, error: Exception) -> Response:
         # The request log writes the trace; the caller gets none of it.
-        return problem_response(
-            request.url.path, 500, "internal_error", "internal error", request_id_of(request)
-        )
+        return error_response(request.scope, 500, "internal_error", "internal error")
 
     app.add_exception_handler(SightlineError, on_sightline_error)
     app.add_exception_handler(HTTPException, on_http_exception)

@@ -2,7 +2,8 @@
 
 Outermost first, the order they are meant for:
 
-- ``SecurityHeaders``: on whatever goes out.
+- ``SecurityHeaders``: on every response.
+- ``ErrorForms``: notes how the contract of the path writes errors.
 - ``RequestLog``: sees and names every request, turns what escapes into a 500.
 - ``TrustedHosts`` and ``HttpsRedirect``: nothing is told under a wrong name.
 - ``Cors``: browsers' preflights bring no key.

@@ -13,9 +13,6 @@ from sightline.errors import ConfigurationError
 from sightline.server.middleware.refusals import refusal
 from sightline.server.middleware.scopes import header_values, is_below, path_of
 
-# Probes come without a key. /metrics is not among them: it tells how much the service is used, and Prometheus
-# can send a bearer token.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/health", "/api/health"})
 ALL_ROUTES = ("/",)
 
 
@@ -38,7 +35,7 @@ class ApiKey:
         *,
         keys: Collection[SecretStr],
         routes: Collection[str] = ALL_ROUTES,
-        open_paths: Collection[str] = OPEN_PATHS,
+        open_paths: Collection[str] = (),
         open_prefixes: Collection[str] = (),
     ) -> None:
         self._app = app

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sightline.server.middleware.scopes import header_values, log_of, path_of
-from sightline.server.problems import problem_response
+from sightline.server.middleware.scopes import header_values, log_of
+from sightline.server.problems import error_response
 
 # uvicorn reads this far ahead by itself; a rest that short is swallowed and the connection stays usable.
 READ_AHEAD_BYTES = 64 * 1024
@@ -26,14 +26,13 @@ def refusal(
     *,
     closes: bool = False,
 ) -> ASGIApp:
-    """An error response in the dialect of the request's path, noted in the request's log line.
+    """Return an error response as the path's contract writes it, and note it in the request's log line.
 
     It closes the connection when told so, or when a long body is announced: a server that keeps the
     connection would swallow whatever the client still sends, for as long as it likes.
     """
     log_of(scope)["refused"] = code
-    request_id: str | None = scope.get("state", {}).get("request_id")
-    response = problem_response(path_of(scope), status, code, message, request_id, dict(headers or {}))
+    response = error_response(scope, status, code, message, dict(headers or {}))
     closes = closes or announces_long_body(scope)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

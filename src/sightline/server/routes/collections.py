@@ -16,30 +16,26 @@ from sightline.errors import InvalidRequest, UnknownCollection
 from sightline.jobs.collections.reports import collection_report, collections_report, version_report
 from sightline.jobs.collections.trainings import Trainings
 from sightline.server import collection_schemas as schemas
+from sightline.server.answers import json_response
 from sightline.server.bodies import refuse_unknown
 from sightline.server.json_bodies import read_json
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.state import analyzer_of, state_of
 from sightline.server.training_bodies import read_training
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
 
 
-def trainings_of(request: Request) -> Trainings:
-    trainings: Trainings = request.app.state.trainings
-    return trainings
-
-
 @router.get("", summary="Collections and what serves of each", responses=schemas.LISTED)
 async def collections(request: Request) -> Response:
     """Every collection with the version that serves, or with what is wrong with it."""
-    found = await asyncio.to_thread(collections_report, trainings_of(request).collections)
+    found = await asyncio.to_thread(collections_report, state_of(request).trainings.collections)
     return json_response({"collections": found})
 
 
 @router.get("/{collection_id}", summary="One collection and its versions", responses=schemas.SHOWN)
 async def collection(request: Request, collection_id: str) -> Response:
     """All versions, the newest first, with scores on the newest held-out examples; and its trainings here."""
-    trainings = trainings_of(request)
+    trainings = state_of(request).trainings
     found = trainings.collections.collection(collection_id)
     report = await asyncio.to_thread(collection_report, found)
     jobs = [{"job": job.id, "state": job.state.value} for job in trainings.of(collection_id)]
@@ -60,7 +56,7 @@ async def train(request: Request, collection_id: str) -> Response:
     when it is done, without a restart.
     """
     _refuse_other_pages(request)
-    trainings = trainings_of(request)
+    trainings = state_of(request).trainings
     _check_id(trainings, collection_id)
     await trainings.admit(collection_id)
     body = await read_training(request, analyzer_of(request))
@@ -72,7 +68,7 @@ async def train(request: Request, collection_id: str) -> Response:
 @router.get("/{collection_id}/train/{job_id}", summary="How a training is going", responses=schemas.JOB)
 async def training(request: Request, collection_id: str, job_id: str) -> Response:
     """The state of one job: waiting, running, done, failed or cancelled. Ended ones are kept for a while."""
-    job = trainings_of(request).find(collection_id, job_id)
+    job = state_of(request).trainings.find(collection_id, job_id)
     if job is None:
         raise HTTPException(404, "there is no such training, or it ended long ago")
     return json_response(job.report())
@@ -122,7 +118,7 @@ async def _changed(
     request: Request, collection_id: str, change: Callable[[Collection, Change], Classifier]
 ) -> Response:
     _refuse_other_pages(request)
-    found = trainings_of(request).collections.collection(collection_id)
+    found = state_of(request).trainings.collections.collection(collection_id)
 
     def work() -> Classifier:
         found.index()  # one that is not there gets no lock file

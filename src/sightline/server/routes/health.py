@@ -7,8 +7,8 @@ from starlette.responses import JSONResponse, Response
 
 from sightline import __version__
 from sightline.runtime.engine import Engine
-from sightline.server.lookout import lookout_of
-from sightline.server.routes.v1 import analyzer_of
+from sightline.server.contract import Contract
+from sightline.server.state import analyzer_of, state_of
 from sightline.server.temp_folder import OK, temp_folder_state
 
 router = APIRouter(tags=["health"])
@@ -32,9 +32,9 @@ async def readyz(request: Request) -> Response:
     """
     analyzer = analyzer_of(request)
     engine = analyzer.engine
-    draining = bool(getattr(request.app.state, "draining", False))
-    able, states = await lookout_of(request).look(_standing, engine)
-    temp_folder = await lookout_of(request).look(temp_folder_state, analyzer.settings.request_max_bytes)
+    draining = state_of(request).draining
+    able, states = await state_of(request).lookout.look(_standing, engine)
+    temp_folder = await state_of(request).lookout.look(temp_folder_state, analyzer.settings.request_max_bytes)
     ready = able and not draining and temp_folder == OK
     body = {
         "status": "ready" if ready else "draining" if draining else "not ready",
@@ -53,7 +53,7 @@ def _standing(engine: Engine) -> tuple[bool, dict[str, str]]:
 @router.get("/metrics", summary="Prometheus metrics")
 async def metrics(request: Request) -> Response:
     """Text format, or OpenMetrics when asked for by ``Accept``."""
-    body, content_type = request.app.state.metrics.render(request.headers.get("accept"))
+    body, content_type = state_of(request).metrics.render(request.headers.get("accept"))
     return Response(body, media_type=content_type)
 
 
@@ -72,3 +72,6 @@ async def about(request: Request) -> Response:
             "models": "/v1/models",
         }
     )
+
+
+CONTRACT = Contract(name="health", routers=(router,), probes=frozenset({"/livez", "/readyz"}))

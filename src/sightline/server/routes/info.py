@@ -13,7 +13,8 @@ from sightline import __version__
 from sightline.imaging.isolation import is_supported
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.graphs import Graphs
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.answers import json_response
+from sightline.server.state import analyzer_of
 from sightline.settings import described
 
 router = APIRouter(prefix="/v1", tags=["v1"])

@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from sightline.runtime.engine import Context
 from sightline.server import schemas
+from sightline.server.answers import json_response
 from sightline.server.connections import while_connected
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.state import analyzer_of
 from sightline.types import Capability, Coordinate, Place
 
 router = APIRouter(prefix="/v1", tags=["v1"])

@@ -11,9 +11,10 @@ from sightline.errors import InvalidRequest
 from sightline.imaging import Picture, View, encode_jpeg, resize
 from sightline.runtime.engine import Context
 from sightline.server import schemas
+from sightline.server.answers import open_source
 from sightline.server.bodies import read_analyze
 from sightline.server.connections import while_connected
-from sightline.server.routes.v1 import analyzer_of, open_source
+from sightline.server.state import analyzer_of
 
 router = APIRouter(prefix="/v1", tags=["v1"])
 

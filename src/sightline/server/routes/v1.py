@@ -5,58 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
-import pydantic_core
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sightline.errors import (
-    AnswerRefused,
-    DeadlineExceeded,
-    ImageError,
-    InvalidParameters,
-    InvalidRequest,
-    ModelLoading,
-    ModelUnavailable,
-    Overloaded,
-    ProviderFailed,
-    ProviderTimeout,
-    SightlineError,
-    UnknownModel,
-)
-from sightline.imaging import Picture
+from sightline.errors import InvalidParameters, InvalidRequest, SightlineError, UnknownModel
 from sightline.operations import Operation
-from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
+from sightline.runtime.analyzer import Analyzer, BoundTask, Task
 from sightline.runtime.readiness import download_bytes, readiness
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
 from sightline.server import problems, schemas
+from sightline.server.answers import json_response, open_source, raise_shared_failure
 from sightline.server.bodies import AnalyzeBody, ImageSource, read_analyze
 from sightline.server.connections import while_connected
+from sightline.server.contract import Contract, Operations, Origins
 from sightline.server.request_facts import note_outcomes, note_picture
+from sightline.server.routes import collections, info, places, previews
+from sightline.server.state import analyzer_of
+from sightline.settings import Settings
 
 PREFIX = "/v1"
 router = APIRouter(prefix=PREFIX, tags=["v1"])
-
-# When every task on an image failed for one of these, the image is answered with it instead of its tasks.
-SHARED_FAILURES = (
-    ImageError,
-    Overloaded,
-    ModelUnavailable,
-    ModelLoading,
-    ProviderFailed,
-    ProviderTimeout,
-    AnswerRefused,
-    DeadlineExceeded,
-)
-
-
-def analyzer_of(request: Request) -> Analyzer:
-    analyzer: Analyzer = request.app.state.analyzer
-    return analyzer
 
 
 @router.post("/analyze", summary="Ask questions about images", openapi_extra=schemas.ANALYZE)
@@ -128,31 +100,6 @@ async def _analyze_all(
         return {**about, **picture_report(picture, outcomes)}
 
     return await asyncio.gather(*(entry(index, source) for index, source in enumerate(body.images)))
-
-
-async def open_source(analyzer: Analyzer, source: ImageSource, *, fill_truncated: bool = False) -> Picture:
-    """The picture of one source, its header checked off the event loop."""
-    if source.url is not None:
-        return await analyzer.fetch(source.url, fill_truncated=fill_truncated)
-    opened = partial(analyzer.open, fill_truncated=fill_truncated)
-    picture: Picture = await analyzer.engine.work(opened, source.data)
-    return picture
-
-
-def raise_shared_failure(outcomes: Sequence[Outcome]) -> None:
-    """Raise the first outcome's error if all tasks failed for one reason that is not their own.
-
-    A photo that is damaged past its header, a full queue: the request is at fault, or the server is.
-    """
-    first = outcomes[0].error if outcomes else None
-    for kind in SHARED_FAILURES:
-        if isinstance(first, kind) and all(isinstance(outcome.error, kind) for outcome in outcomes):
-            raise first
-
-
-def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON by pydantic's serializer: several times the speed of the standard library's on vectors."""
-    return Response(pydantic_core.to_json(body), status, headers, media_type="application/json")
 
 
 @router.get("/operations", summary="What can be asked")
@@ -250,3 +197,21 @@ async def problem(code: str) -> Response:
     if described is None:
         raise HTTPException(404, "there is no such error code")
     return json_response(described)
+
+
+def _operation_routers(operations: Operations) -> tuple[APIRouter, ...]:
+    return (operation_router(operations),)
+
+
+def _origins(settings: Settings) -> Origins:
+    return Origins(settings.v1_origins, "SIGHTLINE_V1_ORIGINS", may_be_any=True)
+
+
+CONTRACT = Contract(
+    name="v1",
+    routers=(router, places.router, info.router, previews.router, collections.router),
+    operation_routers=_operation_routers,
+    prefixes=(PREFIX,),
+    origins=_origins,
+    write_error=problems.write_problem,
+)

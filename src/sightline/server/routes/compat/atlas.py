@@ -26,17 +26,19 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
+from sightline.server.answers import json_response
 from sightline.server.bodies import read_truncated
 from sightline.server.connections import while_connected
+from sightline.server.contract import Contract, Origins, Rates
+from sightline.server.exposure import only_loopback_protects
 from sightline.server.forms import read_form
-from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import atlas_schemas
 from sightline.server.routes.compat.atlas_questions import answer_questions
 from sightline.server.routes.compat.warnings import warning_headers
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.state import analyzer_of, state_of
 from sightline.server.temp_folder import temp_folder_state
-from sightline.settings import Settings
+from sightline.settings import AUTO, Settings
 from sightline.taxa import Taxon
 from sightline.types import Capability
 
@@ -60,13 +62,6 @@ class Upload:
     data: bytes
 
 
-def rates(settings: Settings) -> tuple[str, ...]:
-    """What one client may ask of these routes together, as ``middleware.rate_limit`` reads it."""
-    if settings.rate_limit_requests == 0:
-        return ("off",)
-    return (f"{settings.rate_limit_requests}/{settings.rate_limit_window_s} seconds",)
-
-
 @router.head(HEALTH, include_in_schema=False)
 @router.get(HEALTH, openapi_extra=atlas_schemas.HEALTH)
 async def healthz(request: Request) -> Response:
@@ -77,7 +72,7 @@ async def healthz(request: Request) -> Response:
     """
     analyzer = analyzer_of(request)
     checks = {
-        "temp_directory": await lookout_of(request).look(temp_folder_state),
+        "temp_directory": await state_of(request).lookout.look(temp_folder_state),
         "vision_language_model": analyzer.engine.lacking(Capability.ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):
@@ -264,3 +259,36 @@ def display_name(label: str) -> str:
     if taxon.scientific_name is None:
         return taxon.common_name.replace(" ", "_")
     return taxon.scientific_name.lower().replace(" ", "_")
+
+
+def _max_body_bytes(settings: Settings) -> dict[str, int]:
+    return {
+        prefix: min(settings.request_max_bytes, max_bytes)
+        for prefix, max_bytes in MAX_BODY_BYTES_BY_PREFIX.items()
+    }
+
+
+def _rates(settings: Settings) -> Rates:
+    """Return the rate of one client on these routes together."""
+    if settings.rate_limit_requests == 0:
+        return {}
+    return {PREFIXES: (f"{settings.rate_limit_requests}/{settings.rate_limit_window_s} seconds",)}
+
+
+def _origins(settings: Settings) -> Origins:
+    origins = settings.allowed_origins
+    if origins == AUTO:
+        origins = () if only_loopback_protects(settings) else ("*",)
+    return Origins(origins, "SIGHTLINE_ALLOWED_ORIGINS (ALLOWED_ORIGINS)", may_be_any=True)
+
+
+CONTRACT = Contract(
+    name="atlas-backend",
+    routers=(router,),
+    prefixes=PREFIXES,
+    pages_paths=("/", HEALTH),
+    probes=frozenset({HEALTH}),
+    max_body_bytes=_max_body_bytes,
+    rates=_rates,
+    origins=_origins,
+)

@@ -20,17 +20,19 @@ from sightline.imaging.formats import UnknownFormat
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
 from sightline.runtime.residency import ModelState, Residency
+from sightline.server.answers import json_response
 from sightline.server.connections import while_connected
+from sightline.server.contract import Contract
 from sightline.server.forms import read_form
-from sightline.server.lookout import lookout_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.state import analyzer_of, state_of
 from sightline.settings import Settings
 from sightline.types import Capability
 
 ROUTE = "/classify"
+HEALTH = "/health"
 TASK = Task("classify", "classify_zero_shot", {"label_set": "map-or-aerial"})
 RULE = "is_map_or_aerial"
 WANTED = ("maps", "aerial_satellite")
@@ -43,19 +45,14 @@ _FORM_BYTES = 64 * 1024
 router = APIRouter(tags=["clip-image-classifier"])
 
 
-def max_body_bytes(settings: Settings) -> int:
-    """Of a request to ``/classify``: one image and its form, whatever other routes take."""
-    return settings.classify_max_bytes + _FORM_BYTES
-
-
-@router.head("/health", include_in_schema=False)
-@router.get("/health", openapi_extra=schemas.CLASSIFIER_HEALTH)
+@router.head(HEALTH, include_in_schema=False)
+@router.get(HEALTH, openapi_extra=schemas.CLASSIFIER_HEALTH)
 async def health(request: Request) -> Response:
     """200 while pictures can be classified, perhaps after a model has been loaded or downloaded; else 503."""
     analyzer = analyzer_of(request)
-    draining = bool(getattr(request.app.state, "draining", False))
+    draining = state_of(request).draining
     halves, keeper = _needed(analyzer)
-    states, within_reach = await lookout_of(request).look(
+    states, within_reach = await state_of(request).lookout.look(
         _standing, analyzer.engine.residency, (*halves, keeper)
     )
     able = analyzer.engine.alive and not draining and within_reach
@@ -158,3 +155,17 @@ def _written(outcome: Outcome) -> dict[str, Any]:
 def _now() -> str:
     """ISO 8601 in UTC, such as 2026-05-01T12:00:00.123+00:00."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _max_body_bytes(settings: Settings) -> dict[str, int]:
+    """Return the limit for one image and its form, whatever other routes take."""
+    return {ROUTE: settings.classify_max_bytes + _FORM_BYTES}
+
+
+CONTRACT = Contract(
+    name="clip-image-classifier",
+    routers=(router,),
+    prefixes=(ROUTE,),
+    probes=frozenset({HEALTH}),
+    max_body_bytes=_max_body_bytes,
+)

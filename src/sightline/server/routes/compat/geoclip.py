@@ -28,9 +28,10 @@ from sightline.errors import (
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
 from sightline.runtime.engine import Context
+from sightline.server.answers import json_response
 from sightline.server.bodies import decode_base64, media_type
 from sightline.server.connections import while_connected
-from sightline.server.csrf import CsrfTokens
+from sightline.server.contract import Contract, Origins, Rates
 from sightline.server.forms import MAX_FORM_FIELDS, read_form
 from sightline.server.middleware.api_key import given_key
 from sightline.server.middleware.scopes import header_values
@@ -38,10 +39,12 @@ from sightline.server.problems import headers_of
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
-from sightline.server.routes.v1 import analyzer_of, json_response
+from sightline.server.state import analyzer_of, state_of
+from sightline.settings import Settings
 
 PREFIX = "/api"
-ROUTE = "/api/geolocate"
+ROUTE = f"{PREFIX}/geolocate"
+HEALTH = f"{PREFIX}/health"
 TASK = Task("geolocate", "geolocate", {"top_k": 3})
 
 MIB = 1024 * 1024
@@ -80,7 +83,7 @@ async def health() -> Response:
 @router.get("/get-csrf-token", openapi_extra=schemas.GEOCLIP_TOKEN)
 async def get_csrf_token(request: Request) -> Response:
     """A token that ``/api/geolocate`` takes for 30 minutes from whoever has the same API key."""
-    return JSONResponse({"csrf_token": _tokens_of(request).issue(_key_of(request))})
+    return JSONResponse({"csrf_token": state_of(request).csrf.issue(_key_of(request))})
 
 
 @router.post("/geolocate", openapi_extra=schemas.GEOCLIP_GEOLOCATE)
@@ -111,11 +114,6 @@ async def options(request: Request) -> Response:
 # -- who asks ----------------------------------------------------------------------------------------------
 
 
-def _tokens_of(request: Request) -> CsrfTokens:
-    tokens: CsrfTokens = request.app.state.csrf
-    return tokens
-
-
 def _key_of(request: Request) -> bytes:
     """The caller's API key, which the middleware has judged; one and the same where none is asked for."""
     return (given_key(request.scope) or b"") if analyzer_of(request).settings.api_keys else b""
@@ -123,7 +121,7 @@ def _key_of(request: Request) -> bytes:
 
 def _has_token(request: Request) -> bool:
     given = header_values(request.scope, b"x-csrf-token")
-    return len(given) == 1 and _tokens_of(request).accepts(given[0], _key_of(request))
+    return len(given) == 1 and state_of(request).csrf.accepts(given[0], _key_of(request))
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -253,3 +251,29 @@ def _status(error: SightlineError) -> int:
 
 def _refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"detail": detail}, status, headers)
+
+
+# -- contract ----------------------------------------------------------------------------------------------
+
+
+def _max_body_bytes(settings: Settings) -> dict[str, int]:
+    return {ROUTE: min(settings.request_max_bytes, MAX_BODY_BYTES)}
+
+
+def _rates(settings: Settings) -> Rates:
+    return {PREFIX: settings.api_limits, ROUTE: settings.geolocate_limits}
+
+
+def _origins(settings: Settings) -> Origins:
+    return Origins(settings.cors_origins, "SIGHTLINE_CORS_ORIGINS (NEXTJS_DOMAIN)")
+
+
+CONTRACT = Contract(
+    name="geoclip-service",
+    routers=(router,),
+    prefixes=(PREFIX,),
+    probes=frozenset({HEALTH}),
+    max_body_bytes=_max_body_bytes,
+    rates=_rates,
+    origins=_origins,
+)

@@ -28,15 +28,17 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Status, Task
+from sightline.server.answers import json_response, raise_shared_failure
 from sightline.server.bodies import is_data_uri
 from sightline.server.connections import while_connected
+from sightline.server.contract import Contract
 from sightline.server.forms import read_form
 from sightline.server.json_bodies import parse_json, read_json
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.known_boxes import KnownBoxes
 from sightline.server.routes.compat.warnings import warning_headers
-from sightline.server.routes.v1 import analyzer_of, json_response, raise_shared_failure
+from sightline.server.state import analyzer_of
 from sightline.settings import ImageEmbedModels
 
 router = APIRouter(tags=["image-embed"])
@@ -229,3 +231,10 @@ def _result(status: str, **fields: Any) -> dict[str, Any]:
 
 def _refusal(detail: str) -> Response:
     return JSONResponse({"detail": detail}, 400)
+
+
+CONTRACT = Contract(
+    name="image-embed",
+    routers=(router,),
+    prefixes=("/analyze_image", "/analyze_image_upload", "/available_operations"),
+)

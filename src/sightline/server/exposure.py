@@ -1,0 +1,46 @@
+"""Who can reach a server, by its settings."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from sightline.errors import ConfigurationError
+from sightline.settings import Settings
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on ``host``."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def key_guards_all(settings: Settings) -> bool:
+    """Return whether every route but probes and pages needs a key."""
+    return bool(settings.api_keys) and "/" in settings.protected_routes
+
+
+def only_loopback_protects(settings: Settings) -> bool:
+    """Return whether some route needs no key and only this machine reaches it.
+
+    The pages in this machine's browser reach it, too.
+    """
+    return is_loopback(settings.host) and not key_guards_all(settings)
+
+
+def refuse_open_public_address(settings: Settings) -> None:
+    """Refuse to listen where others reach routes that need no key, unless the settings say so.
+
+    Raises:
+        ConfigurationError: a public address without a key for all routes and without ``insecure``.
+    """
+    if key_guards_all(settings) or settings.insecure or is_loopback(settings.host):
+        return
+    lacking = "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if settings.api_keys else "no API key is set"
+    raise ConfigurationError(
+        f"{settings.host} can be reached by others and {lacking}: set SIGHTLINE_API_KEYS for all routes, "
+        "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
+    )
