@@ -31,6 +31,7 @@ from sightline.models import clip, mtcnn, places
 from sightline.runtime.residency import wanted
 from sightline.server.app import create_app, server_config
 from sightline.settings import Settings
+from sightline.settings import serving as serving_settings
 from sightline.types import Provenance
 from sightline.weights.store import Installed, Store
 
@@ -51,12 +52,13 @@ hypothesis.settings.load_profile("sightline")
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests see neither the developer's environment nor a .env file."""
+    """Tests see neither the developer's environment nor a .env file nor API keys."""
     import os
 
     for name in list(os.environ):
         if name.startswith("SIGHTLINE_") or name in REPLACED_VARIABLES:
             monkeypatch.delenv(name)
+    monkeypatch.setattr(serving_settings, "_default_keys_file", lambda: tmp_path / "none" / "keys.json")
     monkeypatch.chdir(tmp_path)
 
 

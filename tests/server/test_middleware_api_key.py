@@ -19,8 +19,9 @@ from starlette.types import Message, Scope
 
 import sightline
 from sightline.errors import ConfigurationError
+from sightline.server import keys as module
 from sightline.server.contracts import PROBES
-from sightline.server.middleware import api_key as module
+from sightline.server.keys import KeyRing
 from sightline.server.middleware import refusals
 from sightline.server.middleware.api_key import ApiKey
 from sightline.server.middleware.error_forms import ErrorForms
@@ -34,9 +35,13 @@ async def _echo(request: Request) -> Response:
     return PlainTextResponse(await request.body())
 
 
+def ring(*keys: str) -> KeyRing:
+    return KeyRing([SecretStr(key) for key in keys], None)
+
+
 ECHO = Starlette(routes=[Route("/{path:path}", _echo, methods=["GET", "POST"])])
 APP = ErrorForms(
-    ApiKey(ECHO, keys=[SecretStr(FIRST), SecretStr(SECOND)], open_paths=PROBES),
+    ApiKey(ECHO, keys=ring(FIRST, SECOND), open_paths=PROBES),
     by_prefixes={("/v1",): write_problem},
 )
 
@@ -126,9 +131,7 @@ def test_probes_are_open_and_nothing_near_them_is(client: TestClient) -> None:
 
 
 def test_only_some_routes_may_need_a_key() -> None:
-    client = TestClient(
-        ApiKey(ECHO, keys=[SecretStr(FIRST)], routes=("/api", "/v1/"), open_prefixes=("/v1/docs",))
-    )
+    client = TestClient(ApiKey(ECHO, keys=ring(FIRST), routes=("/api", "/v1/"), open_prefixes=("/v1/docs",)))
     for path in ("/api", "/api/geolocate", "/v1", "/v1/x"):
         assert client.get(path).status_code == 401, path
         assert client.get(path, headers={"X-API-Key": FIRST}).status_code == 200
@@ -146,20 +149,20 @@ def test_which_key_was_used_is_in_the_scope() -> None:
         return PlainTextResponse(str(request.scope["state"].get("api_key")))
 
     app = Starlette(routes=[Route("/{path:path}", numbered)])
-    client = TestClient(ApiKey(app, keys=[SecretStr(FIRST), SecretStr(SECOND)], routes=("/v1",)))
+    client = TestClient(ApiKey(app, keys=ring(FIRST, SECOND), routes=("/v1",)))
     for path in ("/v1", "/"):
-        assert client.get(path, headers={"X-API-Key": FIRST}).text == "0"
-        assert client.get(path, headers={"X-API-Key": SECOND}).text == "1"
+        assert client.get(path, headers={"X-API-Key": FIRST}).text == "#1"
+        assert client.get(path, headers={"X-API-Key": SECOND}).text == "#2"
     assert client.get("/", headers={"X-API-Key": "no"}).text == "None"
 
 
 def test_a_route_that_is_no_path_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match="SIGHTLINE_PROTECTED_ROUTES"):
-        ApiKey(ECHO, keys=[SecretStr(FIRST)], routes=("api",))
+        ApiKey(ECHO, keys=ring(FIRST), routes=("api",))
 
 
 def test_without_keys_every_request_passes() -> None:
-    client = TestClient(ApiKey(ECHO, keys=()))
+    client = TestClient(ApiKey(ECHO, keys=ring()))
     assert client.get("/metrics").status_code == 200
     assert client.post("/v1/x", content=b"body", headers={"X-API-Key": "whatever"}).content == b"body"
 
@@ -167,12 +170,12 @@ def test_without_keys_every_request_passes() -> None:
 @pytest.mark.parametrize("key", ["", " ", "two words", "schlüssel", "line\nbreak", "tab\t"])
 def test_a_key_no_header_can_carry_is_refused_at_start(key: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        ApiKey(ECHO, keys=[SecretStr(key)])
+        ring(key)
     assert not key.strip() or key not in str(refused.value)
 
 
 def test_only_digests_are_kept() -> None:
-    kept = pickle.dumps({name: value for name, value in vars(APP).items() if name != "_app"})
+    kept = pickle.dumps(vars(ring(FIRST, SECOND)))
     assert FIRST.encode() not in kept
     assert SECOND.encode() not in kept
 

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sightline.server.contracts import PROBES
+from sightline.server.keys import KeyRing
 from sightline.server.logs import JsonFormatter, TextFormatter, configure_logging
 from sightline.server.metrics import Metrics
 from sightline.server.middleware.api_key import ApiKey
@@ -142,9 +143,8 @@ def _serving(first_byte_s: float, body_s: float) -> Iterator[Server]:
         first_byte_timeout_s=first_byte_s,
         body_timeout_s=body_s,
     )
-    logged = RequestLog(
-        ApiKey(shell, keys=[SecretStr(KEY)], open_paths=PROBES), observe=running.metrics.request_finished
-    )
+    keyed = ApiKey(shell, keys=KeyRing([SecretStr(KEY)], None), open_paths=PROBES)
+    logged = RequestLog(keyed, observe=running.metrics.request_finished)
     guarded = SecurityHeaders(logged)
 
     async def counted(scope, receive, send):  # type: ignore[no-untyped-def]

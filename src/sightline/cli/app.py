@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sightline import __version__
-from sightline.cli import collections, koop, models
+from sightline.cli import collections, keys, koop, models
 from sightline.cli.analyze import analyze
 from sightline.cli.caption import caption
 from sightline.cli.classify import classify
@@ -67,6 +67,7 @@ app.command()(caption)
 app.command()(wildlife)
 app.command()(operations)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.add_typer(koop.app, name="koop")
 app.add_typer(collections.app, name="collections")
 app.command()(settings)

@@ -30,6 +30,7 @@ from sightline.server.connections import ClientDisconnected
 from sightline.server.contracts import CONTRACTS, PROBES
 from sightline.server.csrf import CsrfTokens
 from sightline.server.exposure import only_loopback_protects, refuse_open_public_address
+from sightline.server.keys import KeyRing, asks_for_keys
 from sightline.server.logs import configure_logging
 from sightline.server.lookout import Lookout
 from sightline.server.metrics import Metrics
@@ -84,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     AppState(analyzer, metrics, trainings, lookout, CsrfTokens(settings.csrf_secrets)).attach(app)
     problems.install(app)
-    schemas.install(app, analyzer.operations, needs_key=bool(settings.api_keys))
+    schemas.install(app, analyzer.operations, needs_key=asks_for_keys(settings))
     for contract in CONTRACTS:
         for router in (*contract.routers, *contract.operation_routers(analyzer.operations)):
             app.include_router(router)
@@ -125,12 +126,13 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
     )
     wrapped = ApiKey(
         wrapped,
-        keys=settings.api_keys,
+        keys=KeyRing.from_settings(settings),
         routes=settings.protected_routes,
         open_paths=PROBES,
         open_prefixes=[
             prefix for contract in CONTRACTS if not contract.needs_key for prefix in contract.prefixes
         ],
+        rules=[rule for contract in CONTRACTS for rule in contract.scope_rules],
     )
     if settings.web_pages:
         wrapped = WebPages(wrapped)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from sightline.operations import Operation
+from sightline.server.middleware.api_key import ScopeRule
 from sightline.server.problems import WriteError, write_detail
 from sightline.settings import Settings
 
@@ -47,8 +48,9 @@ class Contract:
     """The routes of one service, and the rules for its paths.
 
     ``prefixes`` are its paths, each with all below it. ``pages_paths`` are single paths that pages may call
-    too. ``probes`` need no key and no trusted host name, and count against no limit. ``operation_routers``
-    returns the routers that depend on the operations there are.
+    too. ``scope_rules`` name the paths for which a key needs another scope than ``analyze``. ``probes`` need
+    no key and no trusted host name, and count against no limit. ``operation_routers`` returns the routers
+    that depend on the operations there are.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Contract:
     pages_paths: tuple[str, ...] = ()
     probes: frozenset[str] = frozenset()
     needs_key: bool = True
+    scope_rules: tuple[ScopeRule, ...] = ()
     max_body_bytes: Callable[[Settings], Mapping[str, int]] = _no_limits
     rates: Callable[[Settings], Rates] = _no_rates
     origins: Callable[[Settings], Origins | None] = _no_origins

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from sightline.errors import ConfigurationError
+from sightline.server.keys import asks_for_keys
 from sightline.settings import Settings
 
 
@@ -20,7 +21,7 @@ def is_loopback(host: str) -> bool:
 
 def key_guards_all(settings: Settings) -> bool:
     """Return whether every route but probes and pages needs a key."""
-    return bool(settings.api_keys) and "/" in settings.protected_routes
+    return asks_for_keys(settings) and "/" in settings.protected_routes
 
 
 def only_loopback_protects(settings: Settings) -> bool:
@@ -39,8 +40,10 @@ def refuse_open_public_address(settings: Settings) -> None:
     """
     if key_guards_all(settings) or settings.insecure or is_loopback(settings.host):
         return
-    lacking = "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if settings.api_keys else "no API key is set"
+    lacking = (
+        "SIGHTLINE_PROTECTED_ROUTES leaves routes open" if asks_for_keys(settings) else "no API key is set"
+    )
     raise ConfigurationError(
-        f"{settings.host} can be reached by others and {lacking}: set SIGHTLINE_API_KEYS for all routes, "
-        "listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
+        f"{settings.host} can be reached by others and {lacking}: run `sightline keys create NAME` or set "
+        "SIGHTLINE_API_KEYS, listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
     )

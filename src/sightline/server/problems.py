@@ -63,10 +63,13 @@ HTTP_CODES: Mapping[int, tuple[str, str]] = {
     429: ("rate_limited", "too many requests of one client or key; carries Retry-After"),
     431: ("headers_too_large", "the request line and headers are larger than accepted"),
 }
-# 503s of the server itself, none of which any code raises.
-UNABLE: Mapping[str, str] = {
-    "too_many_connections": "the server has as many connections as it accepts; carries Retry-After",
-    "shutting_down": "the server stopped before the answer was there; worth a retry",
+# Refusals by the server itself beside those: status and meaning.
+REFUSALS: Mapping[str, tuple[int, str]] = {
+    "too_many_connections": (503, "the server has as many connections as it accepts; carries Retry-After"),
+    "shutting_down": (503, "the server stopped before the answer was there; worth a retry"),
+    "key_expired": (401, "the API key was valid until its date of expiry"),
+    "key_revoked": (401, "the API key was revoked"),
+    "scope_missing": (403, "the API key is valid and not meant for this route"),
 }
 
 
@@ -187,7 +190,7 @@ def described_codes() -> dict[str, dict[str, Any]]:
         if "code" in vars(kind)  # others are told by their parent's, and described by it
     }
     others = [(code, status, meaning) for status, (code, meaning) in HTTP_CODES.items()]
-    others += [(code, 503, meaning) for code, meaning in UNABLE.items()]
+    others += [(code, status, meaning) for code, (status, meaning) in REFUSALS.items()]
     return ours | {
         code: {"code": code, "status": status, "meaning": meaning} for code, status, meaning in others
     }

@@ -67,6 +67,13 @@ class Settings(
     )
 
 
+# Defaults below the home folder, as anybody reads them.
+_IN_HOME: Mapping[str, str] = {
+    "models_dir": "~/.cache/sightline",
+    "keys_file": "~/.config/sightline/keys.json",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
     """A setting as people read it: ``value`` and ``default`` as they would be written in the environment."""
@@ -83,7 +90,7 @@ def described(settings: Settings) -> list[Described]:
         Described(
             variables=_variables(name, field.validation_alias),
             value=_written(getattr(settings, name)),
-            default="~/.cache/sightline" if name == "models_dir" else _written(field.get_default()),
+            default=_IN_HOME.get(name) or _written(field.get_default()),
             meaning=field.description or "",
         )
         for name, field in _fields()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings
 
 from sightline.settings.fields import AUTO, MIB, ImageEmbedModels, Names, Networks, Secrets
+
+
+def _default_keys_file() -> Path:
+    return Path.home() / ".config" / "sightline" / "keys.json"
 
 
 class ServingSettings(BaseSettings):
@@ -19,6 +25,10 @@ class ServingSettings(BaseSettings):
         (),
         validation_alias=AliasChoices("SIGHTLINE_API_KEYS", "API_KEY"),
         description="Keys accepted in X-API-Key or as a bearer token, comma-separated. Empty: no key asked.",
+    )
+    keys_file: Path = Field(
+        default_factory=lambda: _default_keys_file(),
+        description="File of named keys, which `sightline keys` writes. If it exists, requests need a key.",
     )
     protected_routes: Names = Field(
         ("/",),

@@ -20,8 +20,10 @@ def unreadable(message: str) -> Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
+    from sightline.server.keys import asks_for_keys
+
     yield _changed(settings)
-    if not _is_local(settings.host) and not settings.api_keys:
+    if not _is_local(settings.host) and not asks_for_keys(settings):
         yield _exposed(settings)
     if settings.offline:
         yield _notice(

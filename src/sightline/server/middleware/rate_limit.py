@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
+from sightline.server.middleware.api_key import key_name
 from sightline.server.middleware.redis_windows import RedisWindows
 from sightline.server.middleware.refusals import refusal
 from sightline.server.middleware.scopes import is_below, path_of
@@ -91,7 +92,7 @@ class RateLimit:
             return None
         client = client_of(scope)
         asked = [(prefixes, rate, client) for prefixes, rate in self._rates if is_below(path, prefixes)]
-        if (key := scope.get("state", {}).get("api_key")) is not None:
+        if (key := key_name(scope)) is not None:
             asked += [
                 (prefixes, rate, f"key {key}")
                 for prefixes, rate in self._key_rates

@@ -8,6 +8,8 @@ from starlette.responses import JSONResponse, Response
 from sightline import __version__
 from sightline.runtime.engine import Engine
 from sightline.server.contract import Contract
+from sightline.server.keys import KeyScope
+from sightline.server.middleware.api_key import ScopeRule
 from sightline.server.state import analyzer_of, state_of
 from sightline.server.temp_folder import OK, temp_folder_state
 
@@ -74,4 +76,9 @@ async def about(request: Request) -> Response:
     )
 
 
-CONTRACT = Contract(name="health", routers=(router,), probes=frozenset({"/livez", "/readyz"}))
+CONTRACT = Contract(
+    name="health",
+    routers=(router,),
+    probes=frozenset({"/livez", "/readyz"}),
+    scope_rules=(ScopeRule("/metrics", KeyScope.METRICS),),
+)

@@ -22,6 +22,8 @@ from sightline.server.answers import json_response, open_source, raise_shared_fa
 from sightline.server.bodies import AnalyzeBody, ImageSource, read_analyze
 from sightline.server.connections import while_connected
 from sightline.server.contract import Contract, Operations, Origins
+from sightline.server.keys import KeyScope
+from sightline.server.middleware.api_key import ScopeRule
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes import collections, info, places, previews
 from sightline.server.state import analyzer_of
@@ -212,6 +214,11 @@ CONTRACT = Contract(
     routers=(router, places.router, info.router, previews.router, collections.router),
     operation_routers=_operation_routers,
     prefixes=(PREFIX,),
+    scope_rules=(
+        ScopeRule("/v1/collections", KeyScope.COLLECTIONS),
+        ScopeRule("/v1/info", KeyScope.ADMIN),
+        ScopeRule("/v1/models", KeyScope.ADMIN, frozenset({"POST"})),
+    ),
     origins=_origins,
     write_error=problems.write_problem,
 )

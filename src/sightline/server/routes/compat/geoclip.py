@@ -33,7 +33,7 @@ from sightline.server.bodies import decode_base64, media_type
 from sightline.server.connections import while_connected
 from sightline.server.contract import Contract, Origins, Rates
 from sightline.server.forms import MAX_FORM_FIELDS, read_form
-from sightline.server.middleware.api_key import given_key
+from sightline.server.middleware.api_key import given_key, key_name
 from sightline.server.middleware.scopes import header_values
 from sightline.server.problems import headers_of
 from sightline.server.request_facts import note_outcomes, note_picture
@@ -116,7 +116,7 @@ async def options(request: Request) -> Response:
 
 def _key_of(request: Request) -> bytes:
     """The caller's API key, which the middleware has judged; one and the same where none is asked for."""
-    return (given_key(request.scope) or b"") if analyzer_of(request).settings.api_keys else b""
+    return (given_key(request.scope) or b"") if key_name(request.scope) else b""
 
 
 def _has_token(request: Request) -> bool:
