@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
+from sightline.server import systemd
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
@@ -41,3 +44,30 @@ def test_ready_alive_and_stopping_are_told(tmp_path: Path) -> None:
         finally:
             server.kill()
             server.wait()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
+async def test_the_watchdog_gets_nothing_from_a_server_that_cannot_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    asked = 0
+    often = asyncio.Event()
+
+    def is_alive() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked >= 5:
+            often.set()
+        return asked <= 2
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(tmp_path / "notify"))
+        notices.setblocking(False)
+        telling = asyncio.create_task(systemd.keep_alive(is_alive))
+        await often.wait()
+        telling.cancel()
+        assert [notices.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+        with pytest.raises(BlockingIOError):
+            notices.recv(100)

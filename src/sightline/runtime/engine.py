@@ -117,6 +117,7 @@ class Engine:
         threadpool_limits(1, user_api="blas")
         self._background = [
             asyncio.create_task(self.residency.housekeep(), name="housekeeping"),
+            asyncio.create_task(self._slots.look_after(), name="housekeeping"),
             asyncio.create_task(
                 relieve(self._memory, self._text_vectors.clear, self.residency.unload_idle),
                 name="housekeeping",

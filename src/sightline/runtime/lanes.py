@@ -7,6 +7,7 @@ alone is the latency without batching, and load makes its own batches.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import threading
@@ -32,6 +33,10 @@ BULK_SHARE = 0.5
 # Completions older than this say nothing about the rate a caller would meet now.
 RATE_WINDOW_S = 10.0
 LONGEST_RETRY_AFTER_S = 60
+# Slots are looked after so often. One that has died makes the server not ready until its thread is replaced.
+LOOK_AFTER_S = 1.0
+# More deaths than this in a process mean a defect that new threads do not cure.
+MAX_RESTARTS = 5
 # A batch that is not done by then hangs; its thread is a daemon and ends with the process.
 CLOSE_TIMEOUT_S = 10.0
 
@@ -189,12 +194,35 @@ class Slots:
         self._interactive_in_a_row = 0
         self._closed = False
         self._busy_since: dict[int, float] = {}
-        self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._restarts = 0
+        self._threads = [self._started(number) for number in range(count)]
+
+    def _started(self, number: int) -> threading.Thread:
+        thread = threading.Thread(target=self._serve, args=(number,), name=f"slot-{number}", daemon=True)
+        thread.start()
+        return thread
+
+    def restart_dead(self) -> None:
+        """Replace threads that have died, at most ``MAX_RESTARTS`` of them in the life of the process.
+
+        Past that, :attr:`alive` stays False, so that whoever supervises the process restarts it.
+        """
+        for number, thread in enumerate(self._threads):
+            with self._ready:
+                if self._closed or thread.is_alive() or self._restarts >= MAX_RESTARTS:
+                    continue
+                self._restarts += 1
+                self._busy_since.pop(number, None)
+            _log.error(
+                "compute slot %d has died and is restarted (%d of %d)", number, self._restarts, MAX_RESTARTS
+            )
+            self._threads[number] = self._started(number)
+
+    async def look_after(self) -> None:
+        """Restart dead slots until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_AFTER_S)
+            self.restart_dead()
 
     def add(self, lane: Lane) -> None:
         with self._ready:

@@ -221,7 +221,12 @@ def serve(settings: Settings) -> None:
     else:
         for line in summary(_readiness(state.analyzer)):
             _log.info("%s", line)
-    Server(config, settings, begin_drain=lambda: setattr(state, "draining", True)).run()
+    Server(
+        config,
+        settings,
+        begin_drain=lambda: setattr(state, "draining", True),
+        is_alive=lambda: state.analyzer.engine.alive,
+    ).run()
 
 
 def _readiness(analyzer: Analyzer) -> list[Readiness]:

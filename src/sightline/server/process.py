@@ -36,15 +36,22 @@ class Server(uvicorn.Server):
 
     Requests that are not finished after ``shutdown_grace_s`` are cancelled, which ``RequestLog`` answers with
     503. A thread that is stuck (in a decoder, in a driver) cannot be cancelled: the process ends without it.
-    A second signal ends it at once.
+    A second signal ends it at once. systemd's watchdog is fed while ``is_alive`` returns True.
     """
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, begin_drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        begin_drain: Callable[[], None],
+        is_alive: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(config)
         self._lame_duck_s = settings.lame_duck_s
         self._grace_s = settings.shutdown_grace_s
         self._has_docs = settings.enable_docs
         self._begin_drain = begin_drain
+        self._is_alive = is_alive
         self._signalled = False
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -57,7 +64,7 @@ class Server(uvicorn.Server):
             docs = f", or open {base}/docs" if self._has_docs else ""
             _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
             systemd.notify("READY=1")
-            self._watchdog = asyncio.create_task(systemd.keep_alive())
+            self._watchdog = asyncio.create_task(systemd.keep_alive(self._is_alive))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Uvicorn's own would raise the signal again at the end, and the process exit with 143 instead of 0.

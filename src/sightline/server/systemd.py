@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 
 # Variables of systemd's own protocol, not settings.
 _SOCKET, _WATCHDOG = "NOTIFY_SOCKET", "WATCHDOG_USEC"
@@ -23,12 +24,16 @@ def notify(state: str) -> None:
             return
 
 
-async def keep_alive() -> None:
-    """Tell systemd's watchdog that the event loop runs, twice in each of its periods, until cancelled."""
+async def keep_alive(is_alive: Callable[[], bool]) -> None:
+    """Tell systemd's watchdog that the event loop runs, twice in each of its periods, until cancelled.
+
+    While ``is_alive`` returns False nothing is sent, so that systemd restarts the service.
+    """
     try:
         period_s = int(os.environ.get(_WATCHDOG, "0")) / 1e6
     except ValueError:
         period_s = 0.0
     while period_s > 0:
-        notify("WATCHDOG=1")
+        if is_alive():
+            notify("WATCHDOG=1")
         await asyncio.sleep(period_s / 2)
