@@ -47,7 +47,7 @@ def models_page() -> str:
     rows = []
     for definition in models.catalogue().values():
         card = definition.card
-        gives = ", ".join(sorted(capability.value for capability in card.capabilities))
+        gives = ", ".join(sorted(capability.name for capability in card.capabilities))
         rows.append(
             f"| `{card.name}` | {gives} | {_figure(card.parameters, 1e6, '.1f', 'M')} "
             f"| {_figure(card.multiply_adds, 1e9, '.2f', 'G')} "

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities import Capability
 from sightline.operations import Operation, Params, RegionParams, Result, catalogue
-from sightline.types import Capability, Target
+from sightline.types import Target
 
 CATALOGUE = catalogue()
 TIMING_GROUPS = {"detection", "embedding", "classification", "description"}

@@ -1,4 +1,4 @@
-"""One new file adds a model, one new file adds an operation; nothing else is touched."""
+"""One new file adds a capability, one a model and one an operation; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -19,10 +19,25 @@ from sightline.settings import Settings
 
 PNG = {"content-type": "image/png"}
 WHITE = encode_png(np.full((30, 40, 3), 255, np.uint8))
+CAPABILITY = """
+from dataclasses import dataclass
+
+from sightline.capabilities import Capability
+from sightline.imaging import View
+
+
+@dataclass(frozen=True)
+class Light:
+    mean: float
+
+
+LIGHT: Capability[View, Light] = Capability("light", "How bright a view is.")
+CAPABILITIES = (LIGHT,)
+"""
 MODEL = """
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline_plugins.capabilities.brightness import LIGHT, Light
 
 
 class Brightness:
@@ -30,25 +45,25 @@ class Brightness:
         return view.reduced(8).mean(dtype=np.float32) / 255
 
     def infer(self, items):
-        return [np.array([item], np.float32) for item in items]
+        return [Light(float(item)) for item in items]
 
 
 CARD = ModelCard(
     name="brightness",
-    capabilities=frozenset({Capability.IMAGE_EMBEDDING}),
+    capabilities=frozenset({LIGHT}),
     description="Mean brightness.",
     licence="CC0-1.0",
     homepage="https://example.org/brightness",
     preprocessing="mean-1",
     parameters=0,
     multiply_adds=0,
-    space="brightness",
 )
 MODELS = (ModelDefinition(CARD, lambda files, graphs: Brightness()),)
 """
 OPERATION = """
 from sightline.operations import Answer, Operation, RegionParams, Result
-from sightline.types import Capability, Target
+from sightline.types import Target
+from sightline_plugins.capabilities.brightness import LIGHT
 
 
 class Brightness(Result):
@@ -58,7 +73,7 @@ class Brightness(Result):
 class MeasureBrightness(Operation[RegionParams, Brightness]):
     name = "measure_brightness"
     description = "Says how bright the image is."
-    needs = (Capability.IMAGE_EMBEDDING,)
+    needs = (LIGHT,)
     targets = (Target.WHOLE_IMAGE,)
     default_target = Target.WHOLE_IMAGE
     Params = RegionParams
@@ -68,8 +83,8 @@ class MeasureBrightness(Operation[RegionParams, Brightness]):
 
     async def run(self, scene, params, models):
         region = await scene.region(params.target, params.face_context)
-        found = await scene.infer(models.find(Capability.IMAGE_EMBEDDING, "brightness"), scene.view(region))
-        return Answer(Brightness(percent=round(100 * float(found.output[0]), 1)), found.model, region)
+        found = await scene.infer(LIGHT, scene.view(region))
+        return Answer(Brightness(percent=round(100 * found.output.mean, 1)), found.model, region)
 
 
 OPERATIONS = (MeasureBrightness(),)
@@ -79,7 +94,7 @@ OPERATIONS = (MeasureBrightness(),)
 @pytest.fixture
 def plugins(tmp_path: Path) -> Path:
     folder = tmp_path / "plugins"
-    for kind, text in (("models", MODEL), ("operations", OPERATION)):
+    for kind, text in (("capabilities", CAPABILITY), ("models", MODEL), ("operations", OPERATION)):
         (folder / kind).mkdir(parents=True)
         (folder / kind / "brightness.py").write_text(text)
     return folder
@@ -89,7 +104,7 @@ def settings(plugins: Path) -> Settings:
     return Settings(plugins_dir=plugins, models_dir=plugins.parent / "store", offline=True, _env_file=None)
 
 
-@pytest.mark.parametrize("text", [MODEL, OPERATION])
+@pytest.mark.parametrize("text", [CAPABILITY, MODEL, OPERATION])
 def test_thirty_lines_are_enough(text: str) -> None:
     assert len(text.strip().splitlines()) <= 30
 
@@ -97,18 +112,12 @@ def test_thirty_lines_are_enough(text: str) -> None:
 async def test_files_in_a_folder_answer_like_what_is_built_in(plugins: Path) -> None:
     async with Analyzer.create(settings(plugins)) as analyzer:
         picture = analyzer.open(encode_png(np.full((10, 20, 3), 51, np.uint8)))
-        tasks = [
-            analyzer.bind(Task("a", "measure_brightness")),
-            analyzer.bind(Task("b", "embed_clip", {"model": "brightness"})),
-        ]
-        measured, embedded = await analyzer.analyze(picture, tasks)
+        (measured,) = await analyzer.analyze(picture, [analyzer.bind(Task("a", "measure_brightness"))])
     assert measured.status is Status.OK
     assert measured.answer is not None
     assert measured.answer.data.percent == 20.0
     assert measured.answer.model is not None
     assert measured.answer.model.name == "brightness"
-    assert embedded.answer is not None
-    np.testing.assert_allclose(embedded.answer.data.vector, [0.2], rtol=1e-6)
 
 
 async def test_a_second_claim_to_a_name_stops_the_start_and_names_both(plugins: Path) -> None:
@@ -116,6 +125,13 @@ async def test_a_second_claim_to_a_name_stops_the_start_and_names_both(plugins: 
     with pytest.raises(
         ConfigurationError, match=r"'measure_brightness'.*operations\.brightness.*operations\.copy"
     ):
+        Analyzer.create(settings(plugins))
+
+
+async def test_an_undeclared_capability_stops_the_start_and_is_named(plugins: Path) -> None:
+    declared = (plugins / "capabilities" / "brightness.py").read_text()
+    (plugins / "capabilities" / "brightness.py").write_text(declared.replace("CAPABILITIES = (LIGHT,)", ""))
+    with pytest.raises(ConfigurationError, match=r"model brightness .*: light"):
         Analyzer.create(settings(plugins))
 
 

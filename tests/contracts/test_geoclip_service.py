@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, SecretStr
 from starlette.testclient import TestClient
 
 from sightline import operations
+from sightline.capabilities.geolocation import GEOLOCATION
 from sightline.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -36,7 +37,7 @@ from sightline.server.logs import JsonFormatter, TextFormatter
 from sightline.server.middleware.security_headers import HEADERS
 from sightline.server.routes.compat.geoclip import MAX_BODY_BYTES, MAX_IMAGE_BYTES
 from sightline.settings import Settings
-from sightline.types import Capability, ModelRef, Provenance
+from sightline.types import ModelRef, Provenance
 
 KEY, OTHER_KEY = "the-key-0123456789", "another-key-987654321"
 SECRET, OLD_SECRET = "csrf-secret-of-now", "csrf-secret-of-before"
@@ -73,7 +74,7 @@ CANDIDATES = [
 class StandIn(Operation[LocatedParams, Located]):
     name = "geolocate"
     description = "Says where a photo was taken."
-    needs = (Capability.GEOLOCATION,)
+    needs = (GEOLOCATION,)
     Params = LocatedParams
     Result = Located
     example = {}

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from sightline.capabilities.detection import OBJECT_BOXES
 from sightline.imaging import View
 from sightline.labels import Label, as_list
 from sightline.operations import Answer, Models, Operation, Params, Result, Scene
 from sightline.operations.boxes import counted
-from sightline.types import Capability, Detection
+from sightline.types import Detection
 
 
 class DetectObjectsParams(Params):
@@ -48,7 +49,7 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
     description = (
         "Finds persons, animals, vehicles and other everyday things, each with box, score and label."
     )
-    needs = (Capability.OBJECT_BOXES,)
+    needs = (OBJECT_BOXES,)
     Params = DetectObjectsParams
     Result = FoundObjects
     example = {"min_score": 0.5, "labels": ["person", "dog"]}
@@ -56,8 +57,8 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
     purposes = ("objects",)
 
     async def run(self, scene: Scene, params: DetectObjectsParams, models: Models) -> Answer[FoundObjects]:
-        inference = await scene.infer(models.find(Capability.OBJECT_BOXES), View(scene.picture))
-        found: list[Detection] = inference.output
+        inference = await scene.infer(OBJECT_BOXES, View(scene.picture))
+        found = inference.output
         wanted = {label.strip().lower() for label in params.labels}
         chosen = [
             thing

@@ -18,6 +18,8 @@ from typing import Any, cast
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sightline.capabilities import Capability, OutputT, Subject, SubjectT, held_bytes, pictures_of
+from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.errors import InferenceFailed, Overloaded, SightlineError, UnknownModel
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
@@ -34,8 +36,7 @@ from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residen
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, Settings
-from sightline.subjects import Subject, held_bytes, pictures_of
-from sightline.types import Capability, ModelRef
+from sightline.types import ModelRef
 from sightline.weights.store import Store
 
 __all__ = ["Context", "Engine", "until"]
@@ -149,7 +150,7 @@ class Engine:
 
     # -- work ----------------------------------------------------------------------------------------------
 
-    async def infer(self, model: str, subject: Subject, context: Context) -> Inference:
+    async def infer(self, model: str, subject: Subject, context: Context) -> Inference[Any]:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
         A text that an embedder of texts has read lately is not read again, and one that is being read is not
@@ -175,7 +176,17 @@ class Engine:
                 model, text, lambda: self._read(lane, text, context), context.deadline
             )
 
-    async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
+    async def infer_with(
+        self,
+        capability: Capability[SubjectT, OutputT],
+        subject: SubjectT,
+        context: Context,
+        space: str | None = None,
+    ) -> Inference[OutputT]:
+        """:meth:`infer` with the model that :meth:`find` names."""
+        return await self.infer(self.find(capability, space), subject, context)
+
+    async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference[Any]:
         """Pixels are admitted before the lane: what waits for them must not fill a lane that a picture which
         has its pixels needs to get on. Nor does a picture hold pixels while its model is loaded."""
         pictures = pictures_of(subject)
@@ -197,7 +208,7 @@ class Engine:
             self._telemetry.item_refused(lane.model)
             raise
 
-    async def _read(self, lane: Lane, text: str, context: Context) -> Inference:
+    async def _read(self, lane: Lane, text: str, context: Context) -> Inference[Any]:
         inference = await self._admitted(lane, text, context)
         if isinstance(inference.output, np.ndarray):
             self._text_vectors.keep(text, inference)
@@ -206,10 +217,10 @@ class Engine:
     def _kept_text(self, model: str, subject: Subject) -> str | None:
         """The subject, if what the model says of it is worth keeping: a vector of a text, computed here."""
         card = self._catalogue[model].card
-        reads = Capability.TEXT_EMBEDDING in card.capabilities and card.runs is Runs.IN_SLOT
+        reads = TEXT_EMBEDDING in card.capabilities and card.runs is Runs.IN_SLOT
         return subject if reads and isinstance(subject, str) else None
 
-    async def _recall(self, model: str, text: str) -> Inference | None:
+    async def _recall(self, model: str, text: str) -> Inference[Any] | None:
         """What was said before, if the model's weights are still the same, whether it is loaded or not."""
         known = self._text_vectors.get(model, text)
         if known is None:
@@ -219,7 +230,7 @@ class Engine:
         self._telemetry.text_recalled(model)
         return known
 
-    def at_once(self, model: str, subject: Subject) -> Inference | None:
+    def at_once(self, model: str, subject: Subject) -> Inference[Any] | None:
         """What a loaded model with ``Runs.IN_LOOP`` says, or one that read this text lately; else None.
 
         Such an answer takes microseconds, and a place in a queue and a task would take more. Raises like
@@ -239,7 +250,7 @@ class Engine:
 
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
-    ) -> Inference:
+    ) -> Inference[Any]:
         runs, model = self._catalogue[lane.model].card.runs, resident.model
         if runs is Runs.IN_LOOP:
             return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
@@ -346,7 +357,7 @@ class Engine:
 
     # -- what there is -------------------------------------------------------------------------------------
 
-    def find(self, capability: Capability, space: str | None = None) -> str:
+    def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """See ``Directory.find``."""
         return self.directory.find(capability, space)
 
@@ -354,7 +365,7 @@ class Engine:
         """See ``Directory.similarity_scale``."""
         return self.directory.similarity_scale(model)
 
-    def lacking(self, capability: Capability) -> str | None:
+    def lacking(self, capability: Capability[Any, Any]) -> str | None:
         """See ``Directory.lacking``."""
         return self.directory.lacking(capability)
 
@@ -362,10 +373,6 @@ class Engine:
         """Which weights ``model`` is loaded with; None while it is not loaded."""
         resident = self.residency.residents.get(model)
         return resident.ref if resident else None
-
-    def has(self, capability: Capability) -> bool:
-        """See ``Directory.has``."""
-        return self.directory.has(capability)
 
     def loads(self) -> Mapping[str, LaneLoad]:
         """How full each model's lane is."""

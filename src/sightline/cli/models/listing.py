@@ -138,7 +138,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
     choice = choose(settings, weights) if weights and obeys_choice(card) else None
     return {
         "name": card.name,
-        "gives": sorted(capability.value for capability in card.capabilities),
+        "gives": sorted(capability.name for capability in card.capabilities),
         "state": state,
         "lacking": lacking,
         "disk_bytes": store.disk_bytes(card.name),

@@ -7,9 +7,14 @@ and the rules that weigh both; see ``models/speciesnet_ensemble``.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from pydantic import RootModel
 
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.places import PLACES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, Sighting
 from sightline.operations import Answer, Models, Operation, Result, Scene
 from sightline.operations.identify_species.evidence import Found, Looking, Overall
 from sightline.operations.identify_species.formats import (
@@ -22,8 +27,7 @@ from sightline.operations.identify_species.formats import (
 from sightline.operations.identify_species.origin import Origin, find_origin
 from sightline.operations.identify_species.params import NEWEST, Format, IdentifySpeciesParams
 from sightline.operations.identify_species.report import SpeciesReport, in_words, species_report
-from sightline.subjects import Sighting
-from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
+from sightline.types import Coordinate, Detection, ModelRef, Provenance
 
 
 class IdentifySpeciesResult(RootModel[SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction], Result):
@@ -35,11 +39,11 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
 
     name = "identify_species"
     description = "Finds every animal, human and vehicle in a photo and says which species each animal is."
-    needs = (Capability.ANIMAL_BOXES, Capability.SPECIES, Capability.SPECIES_ENSEMBLE, Capability.PLACES)
+    needs = (ANIMAL_BOXES, SPECIES, SPECIES_ENSEMBLE, PLACES)
     Params = IdentifySpeciesParams
     Result = IdentifySpeciesResult
     example = {"country": "KEN"}
-    default_spaces = {Capability.SPECIES: NEWEST, Capability.SPECIES_ENSEMBLE: NEWEST}
+    default_spaces = {SPECIES: NEWEST, SPECIES_ENSEMBLE: NEWEST}
     timing_group = "classification"
     purposes = ("wildlife", "animals")
 
@@ -48,7 +52,7 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     ) -> Answer[IdentifySpeciesResult]:
         looking = Looking(scene, models, params.version)
         detections, origin = await asyncio.gather(
-            looking.detect(params.detections), find_origin(scene, params, models)
+            looking.detect(params.detections), find_origin(scene, params)
         )
         result: SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction
         size = (scene.picture.width, scene.picture.height)
@@ -95,10 +99,10 @@ async def _overall(looking: Looking, detections: list[Detection], origin: Origin
     return Overall(sighting.scores, verdict)
 
 
-def _answering(used: dict[Capability, ModelRef]) -> tuple[ModelRef | None, tuple[str, ...]]:
+def _answering(used: dict[Capability[Any, Any], ModelRef]) -> tuple[ModelRef | None, tuple[str, ...]]:
     """The model the answer is named for: the classifier, or the detector where nothing was classified. Random
     weights of the others are a warning; those of the answer's own model are told apart anyway."""
-    model = used.get(Capability.SPECIES) or used.get(Capability.ANIMAL_BOXES)
+    model = used.get(SPECIES) or used.get(ANIMAL_BOXES)
     random = [each.name for each in used.values() if each.provenance is Provenance.RANDOM and each != model]
     return model, tuple(f"{name} has random weights: the answer means nothing" for name in random)
 

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from pydantic import ConfigDict, Field
 
+from sightline.capabilities.species import SpeciesScores
 from sightline.operations import Result
 from sightline.operations.identify_species.evidence import Found, Overall, parts_of
 from sightline.operations.identify_species.origin import Origin
-from sightline.types import Coordinate, Detection, SpeciesScores
+from sightline.types import Coordinate, Detection
 
 # The numbers of MegaDetector's categories, as text.
 CATEGORIES = {"animal": "1", "human": "2", "vehicle": "3"}

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from sightline.capabilities.species import SpeciesScores, SpeciesVerdict
 from sightline.operations import Result
 from sightline.operations.identify_species.countries import country_name
 from sightline.operations.identify_species.evidence import Found, Overall
 from sightline.operations.identify_species.origin import Origin, Source
 from sightline.taxa import LEVELS, Taxon
-from sightline.types import SpeciesScores, SpeciesVerdict
 
 
 class SpeciesChoice(Result):

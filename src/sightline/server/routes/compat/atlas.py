@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, Response
 
+from sightline.capabilities.question import ANSWER
 from sightline.errors import (
     ImageTooLarge,
     InvalidImage,
@@ -38,7 +39,6 @@ from sightline.server.routes.v1 import analyzer_of, json_response
 from sightline.server.temp_folder import temp_folder_state
 from sightline.settings import Settings
 from sightline.taxa import Taxon
-from sightline.types import Capability
 
 HEALTH = "/healthz"
 PREFIXES = ("/uploadfile", "/analyze", "/gemini")
@@ -78,7 +78,7 @@ async def healthz(request: Request) -> Response:
     analyzer = analyzer_of(request)
     checks = {
         "temp_directory": await lookout_of(request).look(temp_folder_state),
-        "vision_language_model": analyzer.engine.lacking(Capability.ANSWER) or "ok",
+        "vision_language_model": analyzer.engine.lacking(ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})
