@@ -61,7 +61,7 @@ MODELS = (
 OPERATIONS = """
 from pydantic import Field
 from sightline.errors import TargetNotFound
-from sightline.operations import Answer, Operation, Params, Result, TaskTemplate
+from sightline.operations import Answer, Operation, Params, Result, TaskTemplate, TimingGroup
 from sightline.types import PixelBox, Region, Target
 from sightline_plugins.capabilities.mean import MEAN
 
@@ -82,7 +82,7 @@ class BrightnessOperation(Operation):
     Params = BrightnessParams
     Result = Brightness
     example = {"above": 3.5}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     default_tasks = (TaskTemplate("bright"),)
 
     async def run(self, scene, params, models):
@@ -96,7 +96,7 @@ OPERATIONS = (BrightnessOperation(),)
 """
 
 ECHO = """
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 
 class EchoParams(Params):
     text: str
@@ -112,7 +112,7 @@ class EchoOperation(Operation):
     Result = Echo
     example = {"text": "a, b"}
     needs_picture = False
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
 
     async def run(self, scene, params, models):
         if params.text == "crash":

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from sightline import models
 from sightline.cli.app import app
-from sightline.errors import ConfigurationError
+from sightline.errors import ConfigurationError, SourceMissing
 from sightline.imaging import encode_png
 from sightline.runtime.analyzer import Analyzer, Status, Task
+from sightline.runtime.resident import wanted
 from sightline.server.app import create_app
 from sightline.settings import Settings
+from sightline.types import Provenance
+from sightline.weights.store import Store
 
 PNG = {"content-type": "image/png"}
 WHITE = encode_png(np.full((30, 40, 3), 255, np.uint8))
@@ -35,17 +42,25 @@ LIGHT: Capability[View, Light] = Capability("light", "How bright a view is.")
 CAPABILITIES = (LIGHT,)
 """
 MODEL = """
+from pathlib import Path
+
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
+from sightline.weights.sources import Artifact, PackageFile
 from sightline_plugins.capabilities.brightness import LIGHT, Light
+
+GRAPH = "brightness.onnx"
 
 
 class Brightness:
+    def __init__(self, graph):
+        self.graph = graph
+
     def prepare(self, view):
-        return view.reduced(8).mean(dtype=np.float32) / 255
+        return view.reduced(8).mean(axis=(0, 1), dtype=np.float32) / 255
 
     def infer(self, items):
-        return [Light(float(item)) for item in items]
+        return [Light(float(mean)) for mean in self.graph.run({"colours": np.stack(items)})[0]]
 
 
 CARD = ModelCard(
@@ -57,11 +72,12 @@ CARD = ModelCard(
     preprocessing="mean-1",
     parameters=0,
     multiply_adds=0,
+    artifacts=(Artifact(GRAPH, (PackageFile(Path(__file__).with_name(GRAPH)),)),),
 )
-MODELS = (ModelDefinition(CARD, lambda files, graphs: Brightness()),)
+MODELS = (ModelDefinition(CARD, lambda files, graphs: Brightness(graphs(files[GRAPH]))),)
 """
 OPERATION = """
-from sightline.operations import Answer, Operation, RegionParams, Result
+from sightline.operations import Answer, Operation, RegionParams, Result, TimingGroup
 from sightline.types import Target
 from sightline_plugins.capabilities.brightness import LIGHT
 
@@ -79,7 +95,7 @@ class MeasureBrightness(Operation[RegionParams, Brightness]):
     Params = RegionParams
     Result = Brightness
     example = {}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene, params, models):
         region = await scene.region(params.target, params.face_context)
@@ -91,12 +107,22 @@ OPERATIONS = (MeasureBrightness(),)
 """
 
 
+def graph() -> onnx.ModelProto:
+    """The mean of three channels."""
+    colours = helper.make_tensor_value_info("colours", TensorProto.FLOAT, ["batch", 3])
+    mean = helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch"])
+    node = helper.make_node("ReduceMean", ["colours"], ["mean"], axes=[1], keepdims=0)
+    whole = helper.make_graph([node], "brightness", [colours], [mean])
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 @pytest.fixture
 def plugins(tmp_path: Path) -> Path:
     folder = tmp_path / "plugins"
     for kind, text in (("capabilities", CAPABILITY), ("models", MODEL), ("operations", OPERATION)):
         (folder / kind).mkdir(parents=True)
         (folder / kind / "brightness.py").write_text(text)
+    onnx.save(graph(), folder / "models" / "brightness.onnx")
     return folder
 
 
@@ -105,8 +131,8 @@ def settings(plugins: Path) -> Settings:
 
 
 @pytest.mark.parametrize("text", [CAPABILITY, MODEL, OPERATION])
-def test_thirty_lines_are_enough(text: str) -> None:
-    assert len(text.strip().splitlines()) <= 30
+def test_forty_lines_are_enough(text: str) -> None:
+    assert len(text.strip().splitlines()) <= 40
 
 
 async def test_files_in_a_folder_answer_like_what_is_built_in(plugins: Path) -> None:
@@ -115,9 +141,44 @@ async def test_files_in_a_folder_answer_like_what_is_built_in(plugins: Path) -> 
         (measured,) = await analyzer.analyze(picture, [analyzer.bind(Task("a", "measure_brightness"))])
     assert measured.status is Status.OK
     assert measured.answer is not None
-    assert measured.answer.data.percent == 20.0
+    assert measured.answer.data.percent == pytest.approx(20, abs=0.1)
     assert measured.answer.model is not None
     assert measured.answer.model.name == "brightness"
+    assert measured.answer.model.provenance is Provenance.BUILT_IN
+
+
+async def test_a_graph_in_a_package_has_a_fingerprint_and_is_not_copied(plugins: Path) -> None:
+    used = settings(plugins)
+    catalogue, store = models.catalogue(plugins), Store.from_settings(used)
+    found = store.installed(wanted(catalogue["brightness"]), verify=True)
+    assert found is not None
+    assert found.files == {"brightness.onnx": plugins / "models" / "brightness.onnx"}
+    assert store.disk_bytes("brightness") == 0
+    (plugins / "models" / "brightness.onnx").write_bytes(b"another graph")
+    changed = store.installed(wanted(catalogue["brightness"]))
+    assert changed is not None
+    assert changed.fingerprint != found.fingerprint
+
+
+def test_the_file_of_a_package_must_be_there(plugins: Path) -> None:
+    (plugins / "models" / "brightness.onnx").unlink()
+    with pytest.raises(ConfigurationError, match=r"brightness\.onnx"):
+        Analyzer.create(settings(plugins))
+
+
+def test_a_model_in_a_package_is_not_replaced(plugins: Path, tmp_path: Path) -> None:
+    (tmp_path / "brightness.onnx").write_bytes(b"mine")
+    store = Store.from_settings(settings(plugins))
+    with pytest.raises(SourceMissing):
+        store.adopt(wanted(models.catalogue(plugins)["brightness"]), tmp_path, Provenance.EXPORTED, "me")
+
+
+async def test_it_answers_in_rehearsals(plugins: Path) -> None:
+    rehearsal = settings(plugins).model_copy(update={"rehearse": True})
+    async with Analyzer.create(rehearsal) as analyzer:
+        task = analyzer.bind(Task("a", "measure_brightness"))
+        (measured,) = await analyzer.analyze(analyzer.open(WHITE), [task])
+    assert measured.status is Status.OK
 
 
 async def test_a_second_claim_to_a_name_stops_the_start_and_names_both(plugins: Path) -> None:
@@ -146,6 +207,11 @@ def test_the_server_has_routes_schema_metrics_and_lists_for_them(plugins: Path) 
         assert "/v1/operations/measure_brightness" in client.get("/openapi.json").json()["paths"]
         schemas = client.get("/openapi.json").json()["components"]["schemas"]
         assert "MeasureBrightnessTask" in schemas
+        (model,) = [
+            each for each in client.get("/v1/models").json()["models"] if each["name"] == "brightness"
+        ]
+        assert model["capabilities"] == ["light"]
+        assert (model["provenance"], model["download_bytes"]) == ("built_in", None)
         listed = [each["name"] for each in client.get("/v1/operations").json()["operations"]]
         assert "measure_brightness" in listed
         assert "brightness" in [each["name"] for each in client.get("/v1/models").json()["models"]]
@@ -170,7 +236,17 @@ def test_the_command_line_lists_and_runs_them(
     monkeypatch.setenv("SIGHTLINE_MODELS_DIR", str(tmp_path / "store"))
     run = CliRunner().invoke
     assert "measure_brightness" in run(app, ["operations"]).output
-    assert "brightness" in run(app, ["models", "list", "--json"]).output
+    rows = json.loads(run(app, ["models", "list", "--json"]).stdout)
+    (row,) = [row for row in rows if row["name"] == "brightness"]
+    assert (row["gives"], row["state"]) == (["light"], "built in")
     done = run(app, ["analyze", str(photo), "--task", "measure_brightness", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["results"]["measure_brightness"]["data"] == {"percent": 100.0}
+
+
+def test_the_docs_describe_them(plugins: Path) -> None:
+    tables = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "tables.py"))
+    pages = tables["pages"](plugins)
+    assert "| `brightness` | light |" in pages["models.md"]
+    assert "| `light` | How bright a view is. |" in pages["models.md"]
+    assert "## measure_brightness" in pages["operations.md"]

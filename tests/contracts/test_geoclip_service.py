@@ -29,7 +29,7 @@ from sightline.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 from sightline.runtime.telemetry import current_trace
 from sightline.server.app import create_app, wrapped
 from sightline.server.csrf import CsrfTokens
@@ -78,7 +78,7 @@ class StandIn(Operation[LocatedParams, Located]):
     Params = LocatedParams
     Result = Located
     example = {}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     failure: Exception | None = None
     provenance = Provenance.PULLED
     warning = ""

@@ -25,7 +25,7 @@ from sightline.errors import (
     UnsupportedImage,
 )
 from sightline.imaging import Picture, encode_png
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 from sightline.runtime import analyzer as analyzer_module
 from sightline.runtime.analyzer import Analyzer, Outcome, Status, Task
 from sightline.runtime.engine import Context
@@ -54,7 +54,7 @@ class Doing(Operation[Nothing, Said]):
     Result = Said
     example: dict[str, Any] = {}
     needs_picture = False
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
 
     def __init__(self, name: str, do: Callable[[Any], Any]) -> None:
         self.name = name

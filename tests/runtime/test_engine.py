@@ -494,7 +494,7 @@ async def test_what_is_configured_is_found_first(start: Any, define: Any) -> Non
     engine = start(bare, ready).engine
     assert engine.find(ANSWER) == "b-ready"
     assert engine.find(ANSWER, "a-bare") == "a-bare"
-    assert engine.lacking(ANSWER) is None
+    assert engine.directory.lacking(ANSWER) is None
     assert engine.residency.state("a-bare") is residency_module.ModelState.MISSING
     assert engine.residency.failure("a-bare") == "set A_KEY"
     assert engine.residency.state("b-ready") is residency_module.ModelState.AVAILABLE
@@ -504,13 +504,13 @@ async def test_what_is_configured_is_found_first(start: Any, define: Any) -> Non
 async def test_what_has_to_be_set_is_said_of_all(start: Any, define: Any) -> None:
     models = [unset(connected(define(name, None, ANSWER), Elsewhere()), f"set {name}") for name in ("x", "y")]
     engine = start(*models).engine
-    assert engine.lacking(ANSWER) == "set x for x, or set y for y"
+    assert engine.directory.lacking(ANSWER) == "set x for x, or set y for y"
     with pytest.raises(
         ModelUnavailable, match="no model that gives answer is configured: set x for x, or set y"
     ):
         engine.find(ANSWER)
     assert engine.find(ANSWER, "y") == "y"
-    assert engine.lacking(PLACES) == "install a model that gives places"
+    assert engine.directory.lacking(PLACES) == "install a model that gives places"
 
 
 async def test_microseconds_are_spent_on_the_event_loop(start: Any, define: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,13 @@ from PIL import Image
 from sightline.capabilities import Capability
 from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
 from sightline.capabilities.embedding import IMAGE_EMBEDDING
-from sightline.errors import InferenceFailed, InvalidRequest, ModelUnavailable, TargetNotFound
+from sightline.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelUnavailable,
+    TargetNotFound,
+)
 from sightline.imaging import Picture, View
 from sightline.models import Runs
 from sightline.runtime.analyzer import Analyzer
@@ -164,6 +171,35 @@ async def test_a_failed_finding_fails_for_all_and_is_not_tried_again(
             with pytest.raises(InferenceFailed):
                 await scene.infer(LENGTH, "text")
     assert held_model.batches == [[7]]
+
+
+# -- without a model ---------------------------------------------------------------------------------------
+
+
+async def test_a_function_looks_at_pixels_on_a_worker_thread(start: Any, photo: Picture) -> None:
+    def look(view: View, *, scale: int) -> tuple[str, float]:
+        return threading.current_thread().name, float(view.pixels().mean()) * scale
+
+    analyzer = start()
+    async with a_scene(analyzer, photo) as scene:
+        thread, mean = await scene.work(look, View(photo), scale=2)
+        assert analyzer.engine.pixels.num_bytes > 0, "the picture counts against the memory limit"
+    assert thread.startswith("worker")
+    assert mean == pytest.approx(2 * float(photo.rgb().mean()))
+
+
+async def test_a_function_that_takes_too_long_ends_with_the_request(start: Any, photo: Picture) -> None:
+    leave = threading.Event()
+    async with a_scene(start(), photo, seconds=0.05) as scene:
+        with pytest.raises(DeadlineExceeded):
+            await scene.work(leave.wait, WAIT_S)
+        leave.set()
+
+
+async def test_a_function_fails_with_its_own_error(start: Any, photo: Picture) -> None:
+    async with a_scene(start(), photo) as scene:
+        with pytest.raises(ZeroDivisionError):
+            await scene.work(divmod, 1, 0)
 
 
 # -- where things are --------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,19 @@ from sightline.capabilities import Capability, OutputT, SubjectT
 from sightline.imaging import Picture, View
 from sightline.settings import Settings
 from sightline.types import Detection, FaceContext, ModelRef, Region, Target
+
+
+class TimingGroup(StrEnum):
+    """Kinds of work in the request log, where the time of each is added up."""
+
+    DETECTION = "detection"
+    EMBEDDING = "embedding"
+    CLASSIFICATION = "classification"
+    DESCRIPTION = "description"
+
+
+ValueT = TypeVar("ValueT")
+ParamT = ParamSpec("ParamT")
 
 
 class Params(BaseModel):
@@ -149,6 +163,18 @@ class Scene(Protocol):
         """
         ...
 
+    async def work(
+        self, function: Callable[ParamT, ValueT], *args: ParamT.args, **kwargs: ParamT.kwargs
+    ) -> ValueT:
+        """Run ``function`` on a worker thread, for operations that look at pixels without a model.
+
+        Views among the arguments may be decoded there. They count against the limits on memory and threads.
+
+        Raises:
+            MemoryLow, Overloaded, DeadlineExceeded.
+        """
+        ...
+
 
 class Models(Protocol):
     """Which models there are, asked by capability."""
@@ -210,7 +236,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         example: parameters for docs, OpenAPI and conformance tests.
         default_tasks: what a request that names no task gets from this operation.
         purposes: other words for what it is for, by which its models are pulled; operations may share one.
-        timing_group: what its time counts as in logs: detection, embedding, classification, description.
+        timing_group: the kind of work that its time counts as in logs.
     """
 
     name: str
@@ -219,7 +245,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     Params: type[ParamsT]
     Result: type[ResultT]
     example: Mapping[str, Any]
-    timing_group: str
+    timing_group: TimingGroup
     default_spaces: Mapping[Capability[Any, Any], str] = {}
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None

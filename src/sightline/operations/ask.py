@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from sightline import json_schema
 from sightline.capabilities.question import ANSWER, Question
 from sightline.errors import InvalidParameters
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
 from sightline.settings import Settings
 from sightline.types import Target
 
@@ -88,7 +88,7 @@ class Ask(Operation[AskParams, Asked]):
     Params = AskParams
     Result = Asked
     example = {"prompt": "What is the person doing?"}
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
     purposes = ("questions",)
 
     async def run(self, scene: Scene, params: AskParams, models: Models) -> Answer[Asked]:

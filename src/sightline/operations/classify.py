@@ -18,7 +18,16 @@ from sightline.capabilities.membership import MEMBERSHIP
 from sightline.collections import Classifier, Recipe
 from sightline.errors import ModelUnavailable, UnknownModel
 from sightline.imaging import View
-from sightline.operations import Answer, Inference, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import (
+    Answer,
+    Inference,
+    Models,
+    Operation,
+    RegionParams,
+    Result,
+    Scene,
+    TimingGroup,
+)
 from sightline.types import Provenance, Target
 
 
@@ -61,7 +70,7 @@ class Classify(Operation[ClassifyParams, Membership]):
     Params = ClassifyParams
     Result = Membership
     example = {"collection_id": 7}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene: Scene, params: ClassifyParams, models: Models) -> Answer[Membership]:
         serving = await scene.infer(MEMBERSHIP, str(params.collection_id))

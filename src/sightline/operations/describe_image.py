@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from sightline.capabilities.caption import CAPTION, CaptionRequest
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
 from sightline.types import Target
 
 LEAST_LENGTH, GREATEST_LENGTH = 2, 512
@@ -56,7 +56,7 @@ class DescribeImage(Operation[DescribeImageParams, Description]):
     Result = Description
     example = {"target": "whole_image", "max_length": 50}
     default_spaces = {CAPTION: DEFAULT_MODEL}
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
     purposes = ("captions",)
 
     async def run(self, scene: Scene, params: DescribeImageParams, models: Models) -> Answer[Description]:

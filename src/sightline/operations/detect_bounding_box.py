@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
-from sightline.operations import Answer, Models, Operation, RegionParams, Scene, TaskTemplate
+from sightline.operations import Answer, Models, Operation, RegionParams, Scene, TaskTemplate, TimingGroup
 from sightline.operations.boxes import BoundingBox, written
 from sightline.types import Target
 
@@ -30,7 +30,7 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
     Result = BoundingBox
     example = {"target": "prominent_face", "face_context": "whole_image"}
     default_tasks = (TaskTemplate("person"), TaskTemplate("face", {"target": "prominent_face"}))
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("people",)
 
     async def run(self, scene: Scene, params: DetectBoundingBoxParams, models: Models) -> Answer[BoundingBox]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
 from sightline.operations.boxes import BoundingBox, counted, written
 from sightline.types import FaceContext
 
@@ -37,7 +37,7 @@ class DetectFaces(Operation[DetectFacesParams, Faces]):
     Params = DetectFacesParams
     Result = Faces
     example = {"min_score": 0.9}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("faces", "people")
 
     async def run(self, scene: Scene, params: DetectFacesParams, models: Models) -> Answer[Faces]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from sightline.capabilities.detection import OBJECT_BOXES
 from sightline.imaging import View
 from sightline.labels import Label, as_list
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
 from sightline.operations.boxes import counted
 from sightline.types import Detection
 
@@ -53,7 +53,7 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
     Params = DetectObjectsParams
     Result = FoundObjects
     example = {"min_score": 0.5, "labels": ["person", "dog"]}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("objects",)
 
     async def run(self, scene: Scene, params: DetectObjectsParams, models: Models) -> Answer[FoundObjects]:

@@ -12,6 +12,7 @@ from sightline.operations import (
     Models,
     Operation,
     Scene,
+    TimingGroup,
 )
 
 DEFAULT_SPACE = "clip-vit-b-32"
@@ -39,7 +40,7 @@ class EmbedText(Operation[EmbedTextParams, EmbeddingResult]):
     example = {"text": "a photo of a dog", "model": DEFAULT_SPACE}
     default_spaces = {TEXT_EMBEDDING: DEFAULT_SPACE}
     needs_picture = False
-    timing_group = "embedding"
+    timing_group = TimingGroup.EMBEDDING
     purposes = ("search",)
 
     async def run(self, scene: Scene, params: EmbedTextParams, models: Models) -> Answer[EmbeddingResult]:

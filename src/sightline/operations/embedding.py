@@ -14,6 +14,7 @@ from sightline.operations import (
     Operation,
     RegionParams,
     Scene,
+    TimingGroup,
 )
 from sightline.types import Target
 
@@ -32,7 +33,7 @@ class RegionEmbedding(Operation[ParamsT, EmbeddingResult]):
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Result = EmbeddingResult
-    timing_group = "embedding"
+    timing_group = TimingGroup.EMBEDDING
 
     @abstractmethod
     def space(self, params: ParamsT) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from sightline.capabilities.geolocation import GEOLOCATION, Geolocation
 from sightline.capabilities.places import PLACES
 from sightline.errors import ModelError, Overloaded
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
 from sightline.types import Coordinate, Region, Target
 
 MOST_CANDIDATES = 100
@@ -80,7 +80,7 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
     Params = GeolocateParams
     Result = GeolocateResult
     example = {"top_k": 5}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("geolocation",)
 
     async def run(self, scene: Scene, params: GeolocateParams, models: Models) -> Answer[GeolocateResult]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sightline.capabilities.text import TEXT_LINES, TextLine
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
 from sightline.types import Region, Target
 
 # What the reference drops by default.
@@ -57,7 +57,7 @@ class ReadTextOperation(Operation[ReadTextParams, ReadText]):
     Result = ReadText
     example = {"min_score": 0.8}
     purposes = ("text", "ocr")
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
 
     async def run(self, scene: Scene, params: ReadTextParams, models: Models) -> Answer[ReadText]:
         models.find(TEXT_LINES)  # a missing model is reported before a face is looked for

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from sightline.capabilities.safety import NSFW_SCORE
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
 from sightline.types import Target
 
 # The ranges that Yahoo's README recommends: below is safe, above is not, between is unclear.
@@ -52,7 +52,7 @@ class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
     Result = SafeSearch
     example = {"target": "whole_image"}
     purposes = ("safety", "nsfw")
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene: Scene, params: SafeSearchParams, models: Models) -> Answer[SafeSearch]:
         models.find(NSFW_SCORE)  # a missing model is reported before a face is looked for

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, cast
@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from sightline.capabilities import Capability, OutputT, Subject, SubjectT, held_bytes, pictures_of
 from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.errors import InferenceFailed, Overloaded, SightlineError, UnknownModel
+from sightline.imaging import Picture
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
 from sightline.runtime import intermediate, threads
@@ -256,7 +257,9 @@ class Engine:
             return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
         async with until(context):
             if runs is Runs.ON_WORKER:
-                output = await self._decoding(subject, context, self._look_up, lane.model, model, subject)
+                output = await self._decoding(
+                    pictures_of(subject), context, self._look_up, lane.model, model, subject
+                )
             elif runs is Runs.ELSEWHERE:
                 output = await self._ask(lane.model, cast(RemoteModel, model), subject, context)
             else:
@@ -267,7 +270,7 @@ class Engine:
         self, lane: Lane, place: Place, model: Model, subject: Subject, context: Context
     ) -> Any:
         started = time.monotonic()
-        item = await self._decoding(subject, context, self._prepare, lane.model, model, subject)
+        item = await self._decoding(pictures_of(subject), context, self._prepare, lane.model, model, subject)
         place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
         work = Work(model, item, context.deadline, context.priority)
         del item
@@ -329,21 +332,22 @@ class Engine:
             raise SightlineError("the engine is shut down")
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    async def decode(self, subject: Subject, context: Context, function: Callable[[], Any]) -> Any:
-        """Run ``function``, which may decode the pictures of ``subject``, on a worker thread.
+    async def decode(self, pictures: Sequence[Picture], context: Context, function: Callable[[], Any]) -> Any:
+        """Run ``function``, which may decode ``pictures``, on a worker thread.
 
         Raises:
             MemoryLow, Overloaded, DeadlineExceeded: see ``PixelBudget.admit``.
         """
-        await self.pixels.admit(pictures_of(subject), context.pixels, context.deadline)
-        return await self._decoding(subject, context, function)
+        await self.pixels.admit(pictures, context.pixels, context.deadline)
+        return await self._decoding(pictures, context, function)
 
-    async def _decoding(self, subject: Subject, context: Context, function: Any, *arguments: Any) -> Any:
+    async def _decoding(
+        self, pictures: Sequence[Picture], context: Context, function: Any, *arguments: Any
+    ) -> Any:
         """:meth:`work` that counts as decoding until its thread is done, however long anybody waits for it.
 
         A request leaves some threads to others. When it ends before a thread has begun, none begins.
         """
-        pictures = pictures_of(subject)
         if not pictures:
             return await self.work(function, *arguments)
         threads = context.pixels.threads(self._request_threads)
@@ -364,10 +368,6 @@ class Engine:
     def similarity_scale(self, model: str) -> float | None:
         """See ``Directory.similarity_scale``."""
         return self.directory.similarity_scale(model)
-
-    def lacking(self, capability: Capability[Any, Any]) -> str | None:
-        """See ``Directory.lacking``."""
-        return self.directory.lacking(capability)
 
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""

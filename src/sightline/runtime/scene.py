@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
 
 from sightline.capabilities import Capability, OutputT, Subject, SubjectT
 from sightline.capabilities.detection import FACE_BOXES, PERSON, PERSON_BOXES
 from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
-from sightline.runtime.engine import Context, Engine
+from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.telemetry import Trace, current_trace, traced
 from sightline.types import Box, Detection, FaceContext, PixelBox, Region, Target
 
 ValueT = TypeVar("ValueT")
+ParamT = ParamSpec("ParamT")
 
 # Tasks for a list of subjects, such as the texts of labels: as many as a request may have in a usual lane.
 _MANY_AT_ONCE = 32
@@ -136,12 +138,22 @@ class Scene:
         current_trace().models[answer.model.name] = answer.model
         return answer
 
+    async def work(
+        self, function: Callable[ParamT, ValueT], *args: ParamT.args, **kwargs: ParamT.kwargs
+    ) -> ValueT:
+        """See ``operations.Scene.work``. Not remembered: a function is not a question that others share."""
+        pictures = [each.picture for each in (*args, *kwargs.values()) if isinstance(each, View)]
+        call = partial(function, *args, **kwargs)
+        async with until(self.context):
+            value: ValueT = await self._engine.decode(pictures, self.context, call)
+        return value
+
     async def crop_png(self, region: Region) -> bytes:
         """The region's pixels as a PNG file."""
         view = self.view(region)
         return await self._once(
             ("png", region.box),
-            lambda: self._engine.decode(view, self.context, lambda: encode_png(view.pixels())),
+            lambda: self._engine.decode((view.picture,), self.context, lambda: encode_png(view.pixels())),
         )
 
     async def _find_person(self) -> Detection | None:

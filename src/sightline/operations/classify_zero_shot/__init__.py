@@ -18,7 +18,7 @@ from pydantic import Field
 from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from sightline.capabilities.label_sets import LABEL_SETS, LabelRule, LabelSet
 from sightline.errors import InvalidParameters, UnknownModel
-from sightline.operations import Answer, Models, Operation, Result, Scene
+from sightline.operations import Answer, Models, Operation, Result, Scene, TimingGroup
 from sightline.operations.classify_zero_shot.label_vectors import LabelVectors, Vectors, units
 from sightline.operations.classify_zero_shot.params import (
     DEFAULT_SPACE,
@@ -57,7 +57,7 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
     Result = ZeroShotClasses
     example = {"labels": ["map", "portrait", "landscape"], "thresholds": {"map": 0.5}}
     default_spaces = {IMAGE_EMBEDDING: DEFAULT_SPACE, TEXT_EMBEDDING: DEFAULT_SPACE}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("labels", "search")
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from sightline.capabilities import Capability
 from sightline.capabilities.detection import ANIMAL_BOXES
 from sightline.capabilities.places import PLACES
 from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, Sighting
-from sightline.operations import Answer, Models, Operation, Result, Scene
+from sightline.operations import Answer, Models, Operation, Result, Scene, TimingGroup
 from sightline.operations.identify_species.evidence import Found, Looking, Overall
 from sightline.operations.identify_species.formats import (
     SpeciesNet4Prediction,
@@ -44,7 +44,7 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     Result = IdentifySpeciesResult
     example = {"country": "KEN"}
     default_spaces = {SPECIES: NEWEST, SPECIES_ENSEMBLE: NEWEST}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("wildlife", "animals")
 
     async def run(

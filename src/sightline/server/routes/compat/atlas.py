@@ -78,7 +78,7 @@ async def healthz(request: Request) -> Response:
     analyzer = analyzer_of(request)
     checks = {
         "temp_directory": await lookout_of(request).look(temp_folder_state),
-        "vision_language_model": analyzer.engine.lacking(ANSWER) or "ok",
+        "vision_language_model": analyzer.engine.directory.lacking(ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})

@@ -73,7 +73,7 @@ async def answer_questions(
         InvalidRequest, InvalidParameters: ``schema_json`` is no JSON, or no JSON Schema.
         SightlineError: no image was answered about; this is what went wrong with the first.
     """
-    if lacking := analyzer.engine.lacking(ANSWER):
+    if lacking := analyzer.engine.directory.lacking(ANSWER):
         raise ModelUnavailable(f"no vision-language model is configured: {lacking}")
     schema = DEFAULT_SCHEMA if schema_json is None else _schema(schema_json)
     try:
