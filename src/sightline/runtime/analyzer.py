@@ -1,22 +1,4 @@
-"""Questions in, answers out: the one way in for the server, the command line and programs.
-
-import asyncio
-from pathlib import Path
-
-from sightline.runtime.analyzer import Analyzer, Task
-from sightline.settings import Settings
-
-
-async def main() -> None:
-    async with Analyzer.create(Settings()) as analyzer:
-        picture = analyzer.open(Path("photo.jpg").read_bytes())
-        face = analyzer.bind(Task("face", "detect_bounding_box", {"target": "prominent_face"}))
-        for outcome in await analyzer.analyze(picture, [face]):
-            print(outcome.id, outcome.status, outcome.answer)
-
-
-asyncio.run(main())
-"""
+"""Questions in, answers out: the one way in for the server, the command line and the Python API."""
 
 from __future__ import annotations
 
@@ -103,6 +85,19 @@ class Outcome:
     answer: Answer[Any] | None = None
     crop_png: bytes | None = None
     error: SightlineError | None = None
+
+    def result(self) -> Any:
+        """Return the operation's result. Raises the task's error if it has none."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)  # a second call must not add to the frames of the first
+        return self.answer.data if self.answer is not None else None
+
+    def words(self) -> str | None:
+        """Return how the result reads for people; None if the task failed or the fields say enough."""
+        if self.answer is None or self.answer.data is None:
+            return None
+        words: str | None = self.operation.words(self.answer.data)
+        return words
 
 
 class Analyzer:
