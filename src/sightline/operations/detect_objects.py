@@ -10,7 +10,7 @@ from sightline.capabilities.detection import OBJECT_BOXES
 from sightline.imaging import View
 from sightline.labels import Label, as_list
 from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
-from sightline.operations.boxes import counted
+from sightline.operations.boxes import kinds
 from sightline.types import Detection
 
 
@@ -71,10 +71,7 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
         )
 
     def words(self, result: FoundObjects) -> str:
-        by_label: dict[str, list[FoundObject]] = {}
-        for each in result.objects:
-            by_label.setdefault(each.label, []).append(each)
-        return "; ".join(counted(things, label) for label, things in by_label.items()) or "nothing found"
+        return kinds((each.label, each.score) for each in result.objects)
 
     def plain(self, result: FoundObjects) -> Any:
         return [thing.model_dump(mode="json") for thing in result.objects]

@@ -76,8 +76,9 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
         model, warnings = _answering(looking.used)
         return Answer(IdentifySpeciesResult(result), model, warnings=(*origin.warnings, *warnings))
 
-    def words(self, result: IdentifySpeciesResult) -> str | None:
-        return in_words(result.root) if isinstance(result.root, SpeciesReport) else None
+    def words(self, result: IdentifySpeciesResult) -> str:
+        found = result.root
+        return in_words(found) if isinstance(found, SpeciesReport) else found.in_words()
 
 
 async def _each(
