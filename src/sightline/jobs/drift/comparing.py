@@ -23,7 +23,7 @@ from sightline.weights.drift import FindFigures, Limits, Spread
 
 # Two boxes of one label are one find from here on, as COCO and Pascal VOC count.
 LEAST_OVERLAP = 0.5
-# Of docs/architecture.md, where it is said of embeddings that are served in half precision.
+# Of docs/design.md, where it is said of embeddings that are served in half precision.
 LEAST_COSINE = 0.999
 # Photos that may get another first class.
 OTHER_CLASS_SHARE = 0.01
