@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from sightline import models, operations
+from sightline import capabilities, models, operations
 from sightline.runtime.analyzer import Analyzer
 from sightline.server.metrics import Metrics
 from sightline.server.problems import described_codes
@@ -18,12 +18,12 @@ from sightline.settings import Settings, described
 HERE = Path(__file__).parent
 
 
-def pages() -> dict[str, str]:
-    """Text of each generated page by file name."""
+def pages(plugins_dir: Path | None = None) -> dict[str, str]:
+    """Return the text of each generated page by file name; plug-ins are included."""
     return {
         "settings.md": settings_page(),
-        "models.md": models_page(),
-        "operations.md": operations_page(),
+        "models.md": models_page(plugins_dir),
+        "operations.md": operations_page(plugins_dir),
         "errors.md": errors_page(),
         "metrics.md": metrics_page(),
     }
@@ -43,22 +43,30 @@ def settings_page() -> str:
     )
 
 
-def models_page() -> str:
+def models_page(plugins_dir: Path | None) -> str:
     rows = []
-    for definition in models.catalogue().values():
+    for definition in models.catalogue(plugins_dir).values():
         card = definition.card
-        gives = ", ".join(sorted(capability.value for capability in card.capabilities))
+        gives = ", ".join(sorted(capability.name for capability in card.capabilities))
         rows.append(
             f"| `{card.name}` | {gives} | {_figure(card.parameters, 1e6, '.1f', 'M')} "
             f"| {_figure(card.multiply_adds, 1e9, '.2f', 'G')} "
             f"| {_megabytes(card)} | {card.licence} | [source]({card.homepage}) |"
         )
-    return _page(
+    table = _page(
         "Models",
         "`sightline models pull` downloads them. Multiply-adds are per image or text.",
         "| model | gives | parameters | multiply-adds | download | licence | home |\n"
         "|---|---|---|---|---|---|---|",
         rows,
+    )
+    given = [
+        f"| `{each.name}` | {each.description} |" for each in capabilities.catalogue(plugins_dir).values()
+    ]
+    return (
+        f"{table}\n## Capabilities\n\n| name | a model with it returns |\n|---|---|\n"
+        + "\n".join(given)
+        + "\n"
     )
 
 
@@ -72,9 +80,9 @@ def _megabytes(card: models.ModelCard) -> str:
     return f"{sum(size for size in sizes if size) / 1e6:.0f} MB" if sizes and all(sizes) else "–"
 
 
-def operations_page() -> str:
+def operations_page(plugins_dir: Path | None) -> str:
     parts = []
-    for operation in operations.catalogue().values():
+    for operation in operations.catalogue(plugins_dir).values():
         none = "none; it works on the whole image" if operation.needs_picture else "none; it reads a text"
         targets = ", ".join(f"`{target.value}`" for target in operation.targets) or none
         parameters = [

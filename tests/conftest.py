@@ -236,7 +236,7 @@ def settings_with(models_dir: Path, **changes: object) -> Settings:
 CAPTIONER = """
 import os, time
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.caption import CAPTION
 
 class StandIn:
     def prepare(self, subject):
@@ -253,7 +253,7 @@ class StandIn:
 MODELS = (
     ModelDefinition(
         ModelCard(
-            name="stand-in", capabilities=frozenset({Capability.CAPTION}), description="d", licence="CC0-1.0",
+            name="stand-in", capabilities=frozenset({CAPTION}), description="d", licence="CC0-1.0",
             homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0, max_batch=4,
         ),
         lambda files, graphs: StandIn(),
@@ -283,7 +283,7 @@ COLOURS = """
 import os
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 
 def towards(direction, length):
     vector = np.zeros(4, np.float32)
@@ -321,8 +321,8 @@ def card(name, capability):
     )
 
 MODELS = (
-    ModelDefinition(card("a-looker", Capability.IMAGE_EMBEDDING), lambda files, graphs: Looker()),
-    ModelDefinition(card("a-reader", Capability.TEXT_EMBEDDING), lambda files, graphs: Reader()),
+    ModelDefinition(card("a-looker", IMAGE_EMBEDDING), lambda files, graphs: Looker()),
+    ModelDefinition(card("a-reader", TEXT_EMBEDDING), lambda files, graphs: Reader()),
 )
 """
 
@@ -347,7 +347,10 @@ def with_colours() -> Callable[[Path], Path]:
 WILDLIFE = """
 import os, time
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Box, Capability, Detection, Place, SpeciesScores, SpeciesVerdict
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.places import PLACES, Place
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, SpeciesScores, SpeciesVerdict
+from sightline.types import Box, Detection
 
 LABELS = tuple(f"{n};mammalia;carnivora;felidae;panthera;cat{n};cat {n}" for n in range(5))
 
@@ -402,10 +405,10 @@ def model(name, capability, kind, **more):
     return ModelDefinition(card, lambda files, graphs: kind())
 
 MODELS = (
-    model("a-detector", Capability.ANIMAL_BOXES, Detector),
-    model("a-classifier", Capability.SPECIES, Classifier, space="v4.0.3a"),
-    model("an-ensemble", Capability.SPECIES_ENSEMBLE, Ensemble, space="v4.0.3a"),
-    model("a-gazetteer", Capability.PLACES, Places),
+    model("a-detector", ANIMAL_BOXES, Detector),
+    model("a-classifier", SPECIES, Classifier, space="v4.0.3a"),
+    model("an-ensemble", SPECIES_ENSEMBLE, Ensemble, space="v4.0.3a"),
+    model("a-gazetteer", PLACES, Places),
 )
 """
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.types import Box, Coordinate, PixelBox, Place
+from sightline.capabilities.places import Place
+from sightline.types import Box, Coordinate, PixelBox
 
 coordinate = st.floats(-1e6, 1e6)
 

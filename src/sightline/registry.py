@@ -1,12 +1,13 @@
-"""Finds what is built in and what is plugged in: one mechanism for models and operations.
+"""Finds what is built in and what is plugged in: one mechanism for capabilities, models and operations.
 
 A module takes part by having a module-level attribute of the agreed name holding a tuple of entries.
 Three places are searched, in this order:
 
-1. the modules of a package of ours (``sightline.models``, ``sightline.operations``);
-2. entry points of installed distributions (group ``sightline.models`` / ``sightline.operations``), each
-   naming a module;
-3. ``*.py`` files in ``<plug-in folder>/models`` and ``<plug-in folder>/operations``.
+1. the modules of a package of ours (``sightline.capabilities``, ``sightline.models``,
+   ``sightline.operations``);
+2. entry points of installed distributions (groups are named like the packages), each naming a module;
+3. ``*.py`` files in the folders ``capabilities``, ``models`` and ``operations`` of the plug-in folder. They
+   import each other as ``sightline_plugins.capabilities.<file>`` and so on.
 
 Names are unique across all three; a second claim to a name stops the start and says where both stand.
 """
@@ -35,6 +36,9 @@ class Named(Protocol):
 
 
 EntryT = TypeVar("EntryT", bound=Named)
+
+# Files of the plug-in folder are modules below this name.
+_PLUGINS = "sightline_plugins"
 
 
 def discover(
@@ -79,6 +83,7 @@ def _modules(package: str, plugins_dir: Path | None) -> Iterator[ModuleType]:
             raise ConfigurationError(
                 "the plug-in folder of the settings (SIGHTLINE_PLUGINS_DIR) is not there"
             )
+        _enter(plugins_dir)
         folder = plugins_dir / package.rpartition(".")[2]
         for path in sorted(folder.glob("*.py")):
             yield _import_plugin(path.name, lambda path=path: _module_from_file(package, path))
@@ -98,8 +103,25 @@ def _import_plugin(name: str, load: _Importer) -> ModuleType:
         ) from error
 
 
+def _enter(plugins_dir: Path) -> None:
+    """Make the plug-in folder a package, so that its files can import each other; forget another folder."""
+    importlib.invalidate_caches()  # files may be newer than the last look at the folder
+    place = [str(plugins_dir.resolve())]
+    package = sys.modules.get(_PLUGINS)
+    if package is not None and package.__path__ == place:
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == _PLUGINS]:
+        del sys.modules[name]
+    package = ModuleType(_PLUGINS)
+    package.__path__ = place
+    sys.modules[_PLUGINS] = package
+
+
 def _module_from_file(package: str, path: Path) -> ModuleType:
-    name = f"sightline_plugins.{package.rpartition('.')[2]}.{path.stem}"
+    kind = package.rpartition(".")[2]
+    name = f"{_PLUGINS}.{kind}.{path.stem}"
+    if kind == "capabilities" and name in sys.modules:
+        return sys.modules[name]  # executed again, it would define other classes than a model imported
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path.name} is not a Python module")

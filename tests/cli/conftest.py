@@ -20,9 +20,17 @@ from sightline.cli.app import app
 
 NUMBERS = b"numbers" * 1000
 
+CAPABILITIES = """
+from sightline.capabilities import Capability
+from sightline.imaging import View
+
+MEAN: Capability[View, float] = Capability("mean", "Mean level of a view, 0 to 255.")
+CAPABILITIES = (MEAN,)
+"""
+
 MODELS = """
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline_plugins.capabilities.mean import MEAN
 from sightline.weights.sources import Artifact, HubFile
 
 class Mean:
@@ -34,7 +42,7 @@ class Mean:
 
 def card(name, **more):
     return ModelCard(
-        name=name, capabilities=frozenset({Capability.SPECIES}), description="d", licence="CC0-1.0",
+        name=name, capabilities=frozenset({MEAN}), description="d", licence="CC0-1.0",
         homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0, **more,
     )
 
@@ -53,8 +61,9 @@ MODELS = (
 OPERATIONS = """
 from pydantic import Field
 from sightline.errors import TargetNotFound
-from sightline.operations import Answer, Operation, Params, Result, TaskTemplate
+from sightline.operations import Answer, Operation, Params, Result, TaskTemplate, TimingGroup
 from sightline.types import PixelBox, Region, Target
+from sightline_plugins.capabilities.mean import MEAN
 
 class BrightnessParams(Params):
     above: float = Field(0.0, ge=0, le=255, description="Least brightness.")
@@ -73,12 +82,12 @@ class BrightnessOperation(Operation):
     Params = BrightnessParams
     Result = Brightness
     example = {"above": 3.5}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     default_tasks = (TaskTemplate("bright"),)
 
     async def run(self, scene, params, models):
         region = Region(Target.WHOLE_IMAGE, PixelBox(0, 0, 4, 4) if params.part else None)
-        found = await scene.infer(params.model, scene.view(region))
+        found = await scene.infer(MEAN, scene.view(region), params.model)
         if found.output < params.above:
             raise TargetNotFound("too dark to say")
         return Answer(Brightness(mean=found.output, words=params.words), found.model, region)
@@ -87,7 +96,7 @@ OPERATIONS = (BrightnessOperation(),)
 """
 
 ECHO = """
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 
 class EchoParams(Params):
     text: str
@@ -103,7 +112,7 @@ class EchoOperation(Operation):
     Result = Echo
     example = {"text": "a, b"}
     needs_picture = False
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
 
     async def run(self, scene, params, models):
         if params.text == "crash":
@@ -120,7 +129,9 @@ Sightline = Callable[..., Result]
 def plugins(tmp_path: Path) -> Path:
     folder = tmp_path / "plugins"
     (folder / "models").mkdir(parents=True)
+    (folder / "capabilities").mkdir()
     (folder / "operations").mkdir()
+    (folder / "capabilities" / "mean.py").write_text(CAPABILITIES)
     (folder / "models" / "mean.py").write_text(MODELS % hashlib.sha256(NUMBERS).hexdigest())
     (folder / "operations" / "brightness.py").write_text(OPERATIONS)
     (folder / "operations" / "echo.py").write_text(ECHO)

@@ -11,7 +11,8 @@ from PIL import Image
 # The operation asks the first model that can, and "a" is first.
 MODEL = """
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability, Coordinate, Geolocation, LocationCandidate, LocationCluster
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation, LocationCandidate, LocationCluster
+from sightline.types import Coordinate
 
 WHERE = ((64.42, -173.23, 0.5), (-18.14, 178.44, 0.25), (41.9022, 12.4533, 0.125))
 
@@ -25,7 +26,7 @@ class Guess:
         return [Geolocation(candidates, (cluster,), 4.25, 9210.0) for _ in items]
 
 CARD = ModelCard(
-    name="a-guess", capabilities=frozenset({Capability.GEOLOCATION}), description="d", licence="CC0-1.0",
+    name="a-guess", capabilities=frozenset({GEOLOCATION}), description="d", licence="CC0-1.0",
     homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0,
 )
 MODELS = (ModelDefinition(CARD, lambda files, graphs: Guess()),)

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sightline import models, operations
+from sightline import capabilities, models, operations
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.geolocation import GEOLOCATION
+from sightline.capabilities.places import PLACES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE
 from sightline.cli.models import bars
 from sightline.runtime.readiness import purposes
 from sightline.settings import Settings
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built, UrlFile
 from sightline.weights.store import Wanted
 
@@ -38,7 +41,7 @@ def test_every_operation_and_capability_is_a_purpose() -> None:
     catalogue = models.catalogue()
     found = purposes(known.values(), catalogue, Settings())
     assert {name for name, operation in known.items() if operation.needs} <= found.keys()
-    assert {capability.value for capability in Capability} <= found.keys()
+    assert set(capabilities.catalogue()) <= found.keys()
     assert {name for named in found.values() for name in named} <= catalogue.keys()
     for operation in known.values():
         for word in operation.purposes:
@@ -48,12 +51,12 @@ def test_every_operation_and_capability_is_a_purpose() -> None:
 
 def test_what_wildlife_and_geolocation_need() -> None:
     found = purposes(operations.catalogue().values(), models.catalogue(), Settings())
-    for word, capabilities in {
-        "wildlife": (Capability.ANIMAL_BOXES, Capability.SPECIES, Capability.SPECIES_ENSEMBLE),
-        "geolocation": (Capability.GEOLOCATION, Capability.PLACES),
+    for word, needed in {
+        "wildlife": (ANIMAL_BOXES, SPECIES, SPECIES_ENSEMBLE),
+        "geolocation": (GEOLOCATION, PLACES),
     }.items():
         given = {c for name in found[word] for c in models.catalogue()[name].card.capabilities}
-        assert set(capabilities) <= given
+        assert set(needed) <= given
 
 
 @pytest.fixture
@@ -61,10 +64,10 @@ def weighing(plugins: Path) -> None:
     """An operation that needs the model with weights, and has a word of its own."""
     source = (plugins / "operations" / "echo.py").read_text()
     source = source.replace('"echo"', '"weigh_animals"').replace(
-        "needs = ()", "needs = (Capability.SPECIES,)\n    purposes = ('weights',)\n"
-        "    default_spaces = {Capability.SPECIES: 'weighed'}"
+        "needs = ()", "needs = (MEAN,)\n    purposes = ('weights',)\n"
+        "    default_spaces = {MEAN: 'weighed'}"
     )  # fmt: skip
-    source = "from sightline.types import Capability\n" + source
+    source = "from sightline_plugins.capabilities.mean import MEAN\n" + source
     (plugins / "operations" / "weigh.py").write_text(source)
 
 

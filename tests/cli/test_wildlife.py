@@ -211,7 +211,7 @@ def test_boxes_of_another_detector_are_classified(
 ) -> None:
     """With boxes for every photo no detector is needed."""
     source = (plugins / "models" / "wildlife.py").read_text()
-    without = source.replace('    model("a-detector", Capability.ANIMAL_BOXES, Detector),\n', "")
+    without = source.replace('    model("a-detector", ANIMAL_BOXES, Detector),\n', "")
     assert without != source
     (plugins / "models" / "wildlife.py").write_text(without)
     Path("list.txt").write_text("cam2/c.png\nd.png\nunlucky.png\n")

@@ -56,5 +56,11 @@ def test_long_lists_are_cut() -> None:
     assert words.endswith("10. 9\n… and 3 more")
 
 
+def test_many_fields_are_cut() -> None:
+    words = answer_in_words(Anything(**{f"field{n}": [{"a": n, "b": n}] * 9 for n in range(30)}))
+    assert len(words.splitlines()) == 16
+    assert "--json" in words.splitlines()[-1]
+
+
 def test_nothing_in_an_answer_steers_the_terminal() -> None:
     assert "\x1b" not in answer_in_words(Anything(text="\x1b[2Jgone\x07"))

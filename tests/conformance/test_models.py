@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sightline.capabilities import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from sightline.models import ModelDefinition, catalogue
 from sightline.runtime.residency import wanted
-from sightline.types import Capability
 from sightline.weights.sources import ArchiveMember, Built, HubFile, UrlFile, WheelFile
 
 CATALOGUE = catalogue()
@@ -53,7 +54,7 @@ def test_its_figures_make_sense(model: ModelDefinition) -> None:
 
 @every
 def test_an_embedder_names_its_space(model: ModelDefinition) -> None:
-    embeds = {Capability.IMAGE_EMBEDDING, Capability.TEXT_EMBEDDING} & model.card.capabilities
+    embeds = {IMAGE_EMBEDDING, TEXT_EMBEDDING} & model.card.capabilities
     assert not embeds or model.card.space is not None
 
 

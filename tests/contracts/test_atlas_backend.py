@@ -32,7 +32,9 @@ from sightline.taxa import ANIMAL, BLANK, HUMAN, UNKNOWN, VEHICLE
 WILDLIFE = """
 from sightline.models import ModelCard, ModelDefinition, Runs
 from sightline.operations.identify_species.params import NEWEST
-from sightline.types import Box, Capability, Detection, SpeciesScores, SpeciesVerdict
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, SpeciesScores, SpeciesVerdict
+from sightline.types import Box, Detection
 
 LABELS = (
     "1;mammalia;artiodactyla;cervidae;odocoileus;virginianus;white-tailed deer",
@@ -76,9 +78,9 @@ def definition(name, capability, model, **card):
     )
 
 MODELS = (
-    definition("a-finder", Capability.ANIMAL_BOXES, Finder),
-    definition("a-classifier", Capability.SPECIES, Classifier, space=NEWEST),
-    definition("a-rules", Capability.SPECIES_ENSEMBLE, Rules, space=NEWEST, runs=Runs.IN_LOOP),
+    definition("a-finder", ANIMAL_BOXES, Finder),
+    definition("a-classifier", SPECIES, Classifier, space=NEWEST),
+    definition("a-rules", SPECIES_ENSEMBLE, Rules, space=NEWEST, runs=Runs.IN_LOOP),
 )
 """
 

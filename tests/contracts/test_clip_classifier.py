@@ -295,7 +295,8 @@ import numpy as np
 from sightline.errors import ModelBroken
 from sightline.models import ModelCard, ModelDefinition, Runs
 from sightline.models.label_sets import connect as built_in
-from sightline.types import Capability
+from sightline.capabilities.embedding import TEXT_EMBEDDING
+from sightline.capabilities.label_sets import LABEL_SETS
 
 class Reader:
     def prepare(self, text):
@@ -323,11 +324,11 @@ def connect(settings):
 MODELS = (
     ModelDefinition(
         card(
-            "a-moody-reader", Capability.TEXT_EMBEDDING, space="clip-vit-b-32", similarity_scale=100.0
+            "a-moody-reader", TEXT_EMBEDDING, space="clip-vit-b-32", similarity_scale=100.0
         ),
         load,
     ),
-    ModelDefinition(card("a-moody-keeper", Capability.LABEL_SETS, runs=Runs.IN_LOOP), connect=connect),
+    ModelDefinition(card("a-moody-keeper", LABEL_SETS, runs=Runs.IN_LOOP), connect=connect),
 )
 """
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, SecretStr
 from starlette.testclient import TestClient
 
 from sightline import operations
+from sightline.capabilities.geolocation import GEOLOCATION
 from sightline.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -28,7 +29,7 @@ from sightline.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 from sightline.runtime.telemetry import current_trace
 from sightline.server.app import create_app, wrapped
 from sightline.server.csrf import CsrfTokens
@@ -36,7 +37,7 @@ from sightline.server.logs import JsonFormatter, TextFormatter
 from sightline.server.middleware.security_headers import HEADERS
 from sightline.server.routes.compat.geoclip import MAX_BODY_BYTES, MAX_IMAGE_BYTES
 from sightline.settings import Settings
-from sightline.types import Capability, ModelRef, Provenance
+from sightline.types import ModelRef, Provenance
 
 KEY, OTHER_KEY = "the-key-0123456789", "another-key-987654321"
 SECRET, OLD_SECRET = "csrf-secret-of-now", "csrf-secret-of-before"
@@ -73,11 +74,11 @@ CANDIDATES = [
 class StandIn(Operation[LocatedParams, Located]):
     name = "geolocate"
     description = "Says where a photo was taken."
-    needs = (Capability.GEOLOCATION,)
+    needs = (GEOLOCATION,)
     Params = LocatedParams
     Result = Located
     example = {}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     failure: Exception | None = None
     provenance = Provenance.PULLED
     warning = ""

@@ -22,7 +22,8 @@ CLIP = (Space("clip-vit-b-32"),)
 # Finds one person, always in the same place. Its name comes before that of the built-in detector.
 PERSON_DETECTOR = f"""
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import PERSON, Box, Capability, Detection
+from sightline.capabilities.detection import PERSON, PERSON_BOXES
+from sightline.types import Box, Detection
 
 class OnePerson:
     def prepare(self, view):
@@ -32,7 +33,7 @@ class OnePerson:
         return [[Detection(Box(*{PERSON_BOX}), 0.9, PERSON)] for _ in items]
 
 CARD = ModelCard(
-    name="a-person", capabilities=frozenset({{Capability.PERSON_BOXES}}), description="d", licence="CC0-1.0",
+    name="a-person", capabilities=frozenset({{PERSON_BOXES}}), description="d", licence="CC0-1.0",
     homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0,
 )
 MODELS = (ModelDefinition(CARD, lambda files, graphs: OnePerson()),)

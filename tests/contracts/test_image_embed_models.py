@@ -14,7 +14,7 @@ import pytest
 TWO_SIZES = """
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 
 class Constant:
     def __init__(self, value):
@@ -28,7 +28,7 @@ class Constant:
 
 def model(space, value):
     card = ModelCard(
-        name=f"a-{space}", capabilities=frozenset({Capability.IMAGE_EMBEDDING}), description="d",
+        name=f"a-{space}", capabilities=frozenset({IMAGE_EMBEDDING}), description="d",
         licence="CC0-1.0", homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0,
         space=space,
     )

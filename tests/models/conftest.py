@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from sightline.capabilities.question import Question, Reply
 from sightline.models import ModelDefinition, gemini, openai_compatible
 from sightline.settings import Settings
-from sightline.subjects import Question
-from sightline.types import Reply
 
 DEFINITIONS = {"gemini": gemini.MODELS[0], "openai-compatible": openai_compatible.MODELS[0]}
 

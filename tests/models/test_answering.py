@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from sightline.capabilities.question import ANSWER, Question
 from sightline.errors import (
     AnswerInvalid,
     InvalidImage,
@@ -34,8 +35,7 @@ from sightline.models.answering import (
     uninstalled,
 )
 from sightline.settings import Settings
-from sightline.subjects import Question
-from sightline.types import Capability, PixelBox, Provenance
+from sightline.types import PixelBox, Provenance
 
 KEY = "sk-secret-0123456789abcdef"
 DEFINITIONS = {"gemini": gemini.MODELS[0], "openai-compatible": openai_compatible.MODELS[0]}
@@ -436,7 +436,7 @@ def test_nothing_is_asked_before_it_is_configured(definition: ModelDefinition) -
 @pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=DEFINITIONS)
 def test_its_card_says_where_it_runs(definition: ModelDefinition) -> None:
     assert definition.card.runs is Runs.ELSEWHERE
-    assert definition.card.capabilities == {Capability.ANSWER}
+    assert definition.card.capabilities == {ANSWER}
     assert definition.card.artifacts == ()
 
 

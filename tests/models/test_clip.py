@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import catalogue, clip
 from sightline.models.clip_vocabulary import stand_in
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Settings
-from sightline.types import Capability, PixelBox
+from sightline.types import PixelBox
 
 DIMENSIONS = 12
 START, END = 49406, 49407
@@ -343,7 +344,7 @@ def test_every_tower_is_a_model_of_its_own() -> None:
     assert sorted(found) == ["clip-vit-b-32", "clip-vit-b-32-text", "clip-vit-l-14", "clip-vit-l-14-text"]
     for name, card in found.items():
         reads = name.endswith("-text")
-        wanted = Capability.TEXT_EMBEDDING if reads else Capability.IMAGE_EMBEDDING
+        wanted = TEXT_EMBEDDING if reads else IMAGE_EMBEDDING
         assert card.capabilities == {wanted}
         assert card.space == name.removesuffix("-text")
         kept = [artifact.name for artifact in card.artifacts if not artifact.intermediate]

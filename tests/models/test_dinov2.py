@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.models import ModelCard, catalogue, dinov2
-from sightline.types import Capability
 from sightline.weights.sources import Built
 
 
@@ -59,7 +59,7 @@ def test_the_two_sizes_are_models_and_spaces_of_their_own() -> None:
     assert len({each.preprocessing for each in cards}) == 2
     assert cards[1].multiply_adds > 6 * cards[0].multiply_adds
     for each in cards:
-        assert each.capabilities == {Capability.IMAGE_EMBEDDING}
+        assert each.capabilities == {IMAGE_EMBEDDING}
         assert each.licence == "Apache-2.0"
 
 

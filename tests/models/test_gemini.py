@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.question import Question
 from sightline.errors import AnswerRefused, KeyRefused, ProviderFailed, QuotaExceeded
-from sightline.subjects import Question
 
 SCHEMA = json.dumps({"type": "object", "required": ["count"]})
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.question import Question
 from sightline.errors import AnswerRefused, ProviderFailed, QuotaExceeded
 from sightline.models.openai_compatible import lacking
 from sightline.settings import Settings
-from sightline.subjects import Question
 
 
 async def test_a_cut_off_answer_is_marked(chat: Any) -> None:

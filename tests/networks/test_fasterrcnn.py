@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from skimage import data
 
+from sightline.capabilities.detection import PERSON
 from sightline.models.fasterrcnn import BOXES, CARD, FEATURES, load
 from sightline.networks import fitted
 from sightline.networks.drawing import replaced
 from sightline.networks.fasterrcnn import FasterRcnn
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Precision, Settings
-from sightline.types import PERSON
 from sightline.weights.tensors import Checkpoint
 
 TINY = FasterRcnn().tiny()

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities import Capability
+from sightline.capabilities.membership import MEMBERSHIP
 from sightline.collections import Classifier, Recipe, Record, Scores, Space
 from sightline.errors import ModelUnavailable, TargetNotFound, UnknownModel, VectorsRefused
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.operations import Answer, Inference
 from sightline.operations.classify import Classify, Membership
-from sightline.types import Capability, FaceContext, ModelRef, PixelBox, Provenance, Region, Target
+from sightline.types import FaceContext, ModelRef, PixelBox, Provenance, Region, Target
 
 CLIP, DINO = Space("clip-vit-b-32", "a" * 16), Space("dinov2-base", "b" * 16)
 WHOLE = Recipe((CLIP,), 2)
@@ -52,7 +54,8 @@ class Scene:
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
 
-    async def infer(self, model: str, subject: Any) -> Inference:
+    async def infer(self, capability: Any, subject: Any, space: str | None = None) -> Inference[Any]:
+        model = space or capability.name
         self.asked.append((model, subject))
         if model == "membership":
             return Inference(self.serving, ModelRef(model, "f" * 16, Provenance.TRAINED))
@@ -62,7 +65,7 @@ class Scene:
 
 class Models:
     def find(self, capability: Capability, space: str | None = None) -> str:
-        if capability is Capability.MEMBERSHIP:
+        if capability is MEMBERSHIP:
             return "membership"
         if space not in VECTORS:
             raise UnknownModel(f"no model {space!r} gives image_embedding; these do: {', '.join(VECTORS)}")

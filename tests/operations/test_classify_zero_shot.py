@@ -21,6 +21,9 @@ from pydantic import ValidationError
 
 from sightline import models as known_models
 from sightline import operations
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import FACE_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from sightline.errors import InvalidParameters, ModelUnavailable, UnknownModel
 from sightline.imaging import ImageLimits, Picture, View, encode_png, open_picture
 from sightline.models import ModelCard, ModelDefinition
@@ -29,7 +32,7 @@ from sightline.runtime.analyzer import Analyzer, Outcome, Status, Task
 from sightline.runtime.engine import Engine
 from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
-from sightline.types import Box, Capability, Detection, ModelRef, Provenance
+from sightline.types import Box, Detection, ModelRef, Provenance
 from sightline.weights.store import Store
 
 Params = ClassifyZeroShot.Params
@@ -135,12 +138,12 @@ def bench(tmp_path: Path) -> Callable[..., Any]:
         texts, counts = Texts(), Counts()
         scale = {"similarity_scale": changes.pop("scale", 100.0)}
         cards = (
-            (card("looker", Capability.IMAGE_EMBEDDING, space="plane", **scale), Pictures()),
-            (card("reader", Capability.TEXT_EMBEDDING, space="plane", max_batch=8), texts),
-            (card("faces", Capability.FACE_BOXES), Faces()),
-            (card("scaleless", Capability.IMAGE_EMBEDDING, space="other"), Pictures()),
-            (card("scaleless-text", Capability.TEXT_EMBEDDING, space="other"), texts),
-            (card("wordless", Capability.IMAGE_EMBEDDING, space="pictures-only"), Pictures()),
+            (card("looker", IMAGE_EMBEDDING, space="plane", **scale), Pictures()),
+            (card("reader", TEXT_EMBEDDING, space="plane", max_batch=8), texts),
+            (card("faces", FACE_BOXES), Faces()),
+            (card("scaleless", IMAGE_EMBEDDING, space="other"), Pictures()),
+            (card("scaleless-text", TEXT_EMBEDDING, space="other"), texts),
+            (card("wordless", IMAGE_EMBEDDING, space="pictures-only"), Pictures()),
         )
         catalogue = {
             each.name: ModelDefinition(each, lambda files, graphs, model=model: model)

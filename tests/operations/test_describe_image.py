@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities import Capability
+from sightline.capabilities.caption import CaptionRequest
 from sightline.errors import TargetNotFound
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.operations import Inference, catalogue
 from sightline.operations.describe_image import DescribeImage, DescribeImageParams, Description
-from sightline.subjects import CaptionRequest
-from sightline.types import Capability, ModelRef, PixelBox, Provenance, Region, Target
+from sightline.types import ModelRef, PixelBox, Provenance, Region, Target
 
 REF = ModelRef("writer", "abc", Provenance.PULLED)
 
@@ -35,14 +36,14 @@ class Scene:
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
 
-    async def infer(self, model: str, subject: Any) -> Inference:
-        self.asked.append((model, subject))
+    async def infer(self, capability: Any, subject: Any, space: str | None = None) -> Inference[Any]:
+        self.asked.append((f"{capability.name} by {space}", subject))
         return Inference("two cats on a couch", REF)
 
 
 class Models:
     def find(self, capability: Capability, space: str | None = None) -> str:
-        return f"{capability.value} by {space}"
+        return f"{capability.name} by {space}"
 
 
 async def test_it_asks_for_four_beams_of_at_most_fifty_tokens() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import FACE_BOXES
 from sightline.operations import Answer
 from sightline.operations.detect_faces import DetectFaces
-from sightline.types import Box, Capability, Detection, FaceContext, ModelRef, Provenance
+from sightline.types import Box, Detection, FaceContext, ModelRef, Provenance
 
 MODEL = ModelRef("mtcnn", "fingerprint", Provenance.PULLED)
 FACES = [
@@ -26,7 +28,7 @@ class Crowd:
 
 class OneDetector:
     def find(self, capability: Capability, space: str | None = None) -> str:
-        assert capability is Capability.FACE_BOXES
+        assert capability is FACE_BOXES
         return MODEL.name
 
     def ref(self, model: str) -> ModelRef:

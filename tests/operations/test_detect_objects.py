@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sightline import operations
+from sightline.capabilities.detection import OBJECT_BOXES, PERSON_BOXES
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import ModelCard, ModelDefinition
 from sightline.operations.detect_objects import DetectObjects, FoundObjects
@@ -16,7 +17,7 @@ from sightline.runtime.analyzer import Analyzer, Status, Task
 from sightline.runtime.engine import Engine
 from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
-from sightline.types import Box, Capability, Detection
+from sightline.types import Box, Detection
 from sightline.weights.store import Store
 
 THINGS = [
@@ -43,7 +44,7 @@ async def answers(tmp_path: Path, *tasks: Task) -> tuple[list[Any], Detector]:
     detector = Detector()
     card = ModelCard(
         name="things",
-        capabilities=frozenset({Capability.OBJECT_BOXES, Capability.PERSON_BOXES}),
+        capabilities=frozenset({OBJECT_BOXES, PERSON_BOXES}),
         description="Things.",
         licence="CC0-1.0",
         homepage="https://example.org",

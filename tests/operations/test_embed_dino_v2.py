@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.errors import TargetNotFound
 from sightline.operations import Inference, catalogue
 from sightline.operations.embed_dino_v2 import EmbedDinoV2
-from sightline.types import Capability, FaceContext, ModelRef, PixelBox, Provenance, Region, Target
+from sightline.types import FaceContext, ModelRef, PixelBox, Provenance, Region, Target
 
 VECTOR = np.arange(768, dtype=np.float32)
 FACE = Region(Target.PROMINENT_FACE, PixelBox(1, 2, 30, 40))
@@ -26,16 +28,16 @@ class OneRegion:
     def view(self, region: Region) -> Any:
         return region
 
-    async def infer(self, model: str, subject: Any) -> Inference:
+    async def infer(self, capability: Any, subject: Any, space: str) -> Inference[Any]:
         self.subject = subject
-        return Inference(VECTOR, ModelRef(model, "fingerprint", Provenance.EXPORTED))
+        return Inference(VECTOR, ModelRef(space, "fingerprint", Provenance.EXPORTED))
 
 
 class BySpace:
     """Models are called like their spaces."""
 
     def find(self, capability: Capability, space: str | None = None) -> str:
-        assert capability is Capability.IMAGE_EMBEDDING
+        assert capability is IMAGE_EMBEDDING
         assert space is not None
         return space
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation, LocationCandidate, LocationCluster
+from sightline.capabilities.places import PLACES, Place
 from sightline.errors import (
     DeadlineExceeded,
     ModelLoading,
@@ -15,17 +17,7 @@ from sightline.errors import (
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.operations import Answer, Inference
 from sightline.operations.geolocate import Geolocate, GeolocateResult
-from sightline.types import (
-    Capability,
-    Coordinate,
-    Geolocation,
-    LocationCandidate,
-    LocationCluster,
-    ModelRef,
-    Place,
-    Provenance,
-    Region,
-)
+from sightline.types import Coordinate, ModelRef, Provenance, Region
 
 FOUND = Geolocation(
     candidates=tuple(LocationCandidate(Coordinate(40 + n, -n), 0.01 * (10 - n)) for n in range(10)),
@@ -38,46 +30,38 @@ FOUND = Geolocation(
 class Scene:
     """Answers as models would; ``places`` is an error to raise for coordinates, or None."""
 
-    def __init__(self, photo: bytes, places: SightlineError | None = None) -> None:
+    def __init__(
+        self,
+        photo: bytes,
+        places: SightlineError | None = None,
+        able: tuple[Any, ...] = (GEOLOCATION, PLACES),
+    ) -> None:
         self.picture = open_picture(photo, ImageLimits(10**8, 10**8, 10**5))
         self.asked: list[Any] = []
         self._places = places
+        self._able = able
 
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
 
-    async def infer(self, model: str, subject: Any) -> Inference:
+    async def infer(self, capability: Any, subject: Any) -> Inference[Any]:
+        if capability not in self._able:
+            raise ModelUnavailable(f"no installed model gives {capability.name}")
         self.asked.append(subject)
-        ref = ModelRef(model, "0" * 16, Provenance.PULLED)
+        ref = ModelRef(capability.name, "0" * 16, Provenance.PULLED)
         if isinstance(subject, View):
             return Inference(FOUND, ref)
         if self._places is not None:
             raise self._places
         return Inference(Place(f"Town {subject.latitude:.0f}", "", "XX", 1.0), ref)
 
-    async def infer_all(self, model: str, subjects: Any) -> list[Inference]:
-        return [await self.infer(model, subject) for subject in subjects]
+    async def infer_all(self, capability: Any, subjects: Any) -> list[Inference[Any]]:
+        return [await self.infer(capability, subject) for subject in subjects]
 
 
-class Models:
-    def __init__(self, *capabilities: Capability) -> None:
-        self._capabilities = capabilities
-
-    def find(self, capability: Capability, space: str | None = None) -> str:
-        if capability not in self._capabilities:
-            raise ModelUnavailable(f"no installed model gives {capability.value}")
-        return capability.value
-
-    def ref(self, model: str) -> ModelRef | None:
-        return None
-
-
-BOTH = Models(Capability.GEOLOCATION, Capability.PLACES)
-
-
-async def run(scene: Scene, models: Models = BOTH, **params: Any) -> Answer[GeolocateResult]:
+async def run(scene: Scene, **params: Any) -> Answer[GeolocateResult]:
     operation = Geolocate()
-    return await operation.run(scene, operation.Params.model_validate(params), models)  # type: ignore[arg-type]
+    return await operation.run(scene, operation.Params.model_validate(params), None)  # type: ignore[arg-type]
 
 
 async def test_five_candidates_with_their_places(cup: bytes) -> None:
@@ -121,7 +105,7 @@ def test_top_k_out_of_range_is_refused_in_the_librarys_words(top_k: int) -> None
 
 
 async def test_without_a_model_of_places_the_names_are_null_and_it_is_said(cup: bytes) -> None:
-    answer = await run(Scene(cup), Models(Capability.GEOLOCATION))
+    answer = await run(Scene(cup, able=(GEOLOCATION,)))
     assert answer.data is not None
     assert [candidate.place for candidate in answer.data.candidates] == [None] * 5
     assert answer.warnings == ("candidates have no place names: no installed model gives places",)
@@ -144,4 +128,4 @@ async def test_time_that_ran_out_is_no_answer(cup: bytes) -> None:
 
 async def test_without_the_model_there_is_no_answer(cup: bytes) -> None:
     with pytest.raises(ModelUnavailable, match="geolocation"):
-        await run(Scene(cup), Models(Capability.PLACES))
+        await run(Scene(cup, able=(PLACES,)))

@@ -15,6 +15,7 @@ SPECIES = {
     "taxonomy": {},
     "reason": "classifier",
 }
+FOUND = {"category": "1", "label": "animal", "conf": 0.8, "bbox": [0, 0, 1, 1]}
 ORIGIN = dict.fromkeys(("country", "country_name", "admin1_region", "nearest_town", "nearest_town_km")) | {
     "country_source": "none",
     "admin1_source": "none",
@@ -37,7 +38,41 @@ ORIGIN = dict.fromkeys(("country", "country_name", "admin1_region", "nearest_tow
                     {"box": [0, 0, 1, 1], "score": 0.9, "label": each} for each in ("dog", "dog", "cat")
                 ]
             },
-            "2 dogs (90%, 90%); 1 cat (90%)",
+            "2 × dog (90%), cat (90%)",
+        ),
+        (
+            "detect_objects",
+            {"objects": [{"box": [0, 0, 1, 1], "score": 0.5, "label": each} for each in "abcdefg"]},
+            "a (50%), b (50%), c (50%), d (50%), e (50%), and 2 more kinds",
+        ),
+        (
+            "identify_species",
+            {
+                "filepath": "a.jpg",
+                "classifications": {"classes": [], "scores": []},
+                "detections": [FOUND],
+                "prediction": "x;;;;;;lion",
+                "prediction_score": 0.93,
+                "prediction_source": "classifier",
+                "model_version": "4",
+            },
+            "lion 93%, by classifier\nfound: animal (80%)",
+        ),
+        (
+            "identify_species",
+            {
+                "filepath": "a.jpg",
+                "detections": [
+                    FOUND
+                    | {
+                        "raw_classifications": {"classes": [], "scores": []},
+                        "processed_classification": {"class": "x;a;;;;;", "score": 0.7, "source": "s"},
+                    },
+                    FOUND,
+                ],
+                "model_version": "5",
+            },
+            "a (70%), animal (80%)",
         ),
         ("safe_search", {"score": 0.04, "range": "safe", "caveat": ""}, "safe, 4%"),
         ("read_text", {"text": "", "lines": []}, "no text"),
@@ -59,7 +94,7 @@ ORIGIN = dict.fromkeys(("country", "country_name", "admin1_region", "nearest_tow
                 "classifications": [],
                 "origin": ORIGIN,
             },
-            "lion (Panthera leo) 93%, by classifier\nfound: 2 lion",
+            "lion (Panthera leo) 93%, by classifier\nfound: 2 × lion (93%)",
         ),
         ("ask", {"text": "A dog.", "model": "m"}, "A dog.\n(answered by m)"),
     ],

@@ -14,13 +14,13 @@ from skimage import data
 torch = pytest.importorskip("torch", reason="parity is checked in the parity environment (make parity)")
 transformers = pytest.importorskip("transformers")
 
+from sightline.capabilities.caption import CaptionRequest  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import blip  # noqa: E402
 from sightline.models.blip.captioner import END_TOKEN, Captioner  # noqa: E402
 from sightline.models.blip.vocabulary import stand_in  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import Precision, Settings  # noqa: E402
-from sightline.subjects import CaptionRequest  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 

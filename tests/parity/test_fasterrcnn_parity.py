@@ -19,6 +19,7 @@ GeneralizedRCNNTransform = transforms.GeneralizedRCNNTransform
 
 from bench import originals  # noqa: E402
 
+from sightline.capabilities.detection import PERSON  # noqa: E402
 from sightline.imaging import ImageLimits, View, encode_png, open_picture, resize  # noqa: E402
 from sightline.models.fasterrcnn import CARD  # noqa: E402
 from sightline.models.fasterrcnn.categories import CATEGORIES  # noqa: E402
@@ -26,7 +27,7 @@ from sightline.models.fasterrcnn.scaling import scale  # noqa: E402
 from sightline.models.fasterrcnn.suppression import suppress  # noqa: E402
 from sightline.networks.fasterrcnn import FasterRcnn  # noqa: E402
 from sightline.settings import GraphRuntime, Precision  # noqa: E402
-from sightline.types import PERSON, Box, Detection  # noqa: E402
+from sightline.types import Box, Detection  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 

@@ -17,12 +17,12 @@ geoclip = pytest.importorskip("geoclip")
 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: E402
 
+from sightline.capabilities.geolocation import Geolocation  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
 from sightline.models import clip  # noqa: E402
 from sightline.models.geoclip import load  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import Precision, Settings  # noqa: E402
-from sightline.types import Geolocation  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
 

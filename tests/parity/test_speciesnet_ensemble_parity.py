@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.capabilities.species import Sighting, SpeciesScores
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.rules import Whereabouts, decide
 from sightline.models.speciesnet_ensemble.taxonomy import Taxonomy
 from sightline.operations.identify_species.evidence import crop_of, normalised
-from sightline.subjects import Sighting
 from sightline.taxa import ANIMAL, BLANK, HUMAN, UNKNOWN, VEHICLE, Taxon
-from sightline.types import Box, SpeciesScores
+from sightline.types import Box
 
 pytestmark = pytest.mark.parity
 

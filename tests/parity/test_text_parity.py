@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sightline.capabilities.text import TextLine
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import pp_ocr
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.residency import wanted
 from sightline.settings import Precision, Settings
-from sightline.types import TextLine
 from sightline.weights.store import Store
 
 # Both sides read all images in one fixture, which takes a minute and more on a busy machine.

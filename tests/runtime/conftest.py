@@ -15,13 +15,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline import operations
+from sightline.capabilities import Capability
 from sightline.imaging import ImageLimits, Picture, View, encode_png, open_picture
 from sightline.models import ModelCard, ModelDefinition
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Engine
 from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
-from sightline.types import Capability, Detection
+from sightline.types import Detection
 from sightline.weights.sources import Artifact
 from sightline.weights.store import Store
 

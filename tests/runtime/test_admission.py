@@ -9,17 +9,12 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation, LocationCandidate
+from sightline.capabilities.places import PLACES, Place
 from sightline.errors import DeadlineExceeded, Overloaded
 from sightline.runtime.analyzer import Analyzer, Status, Task
 from sightline.runtime.engine import Context, Engine
-from sightline.types import (
-    Capability,
-    Coordinate,
-    Geolocation,
-    LocationCandidate,
-    Place,
-    Priority,
-)
+from sightline.types import Coordinate, Priority
 
 WAIT_S = 10.0
 
@@ -154,8 +149,8 @@ async def test_a_hundred_places_of_sixteen_pictures_all_have_names(
     start: Callable[..., Analyzer], define: Any, photo: Any, queue_items: int
 ) -> None:
     analyzer = start(
-        define("locator", Locator(), Capability.GEOLOCATION),
-        define("towns", Towns(), Capability.PLACES),
+        define("locator", Locator(), GEOLOCATION),
+        define("towns", Towns(), PLACES),
         queue_items=queue_items,
     )
     task = analyzer.bind(Task("where", "geolocate", {"top_k": 100}))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from sightline.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -23,11 +25,11 @@ from sightline.errors import (
     UnsupportedImage,
 )
 from sightline.imaging import Picture, encode_png
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 from sightline.runtime import analyzer as analyzer_module
 from sightline.runtime.analyzer import Analyzer, Outcome, Status, Task
 from sightline.runtime.engine import Context
-from sightline.types import Box, Capability, Detection, PixelBox, Region, Target
+from sightline.types import Box, Detection, PixelBox, Region, Target
 
 WAIT_S = 10.0
 SPACE = "clip-vit-b-32"
@@ -52,7 +54,7 @@ class Doing(Operation[Nothing, Said]):
     Result = Said
     example: dict[str, Any] = {}
     needs_picture = False
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
 
     def __init__(self, name: str, do: Callable[[Any], Any]) -> None:
         self.name = name
@@ -71,10 +73,10 @@ def models(define: Any, finder: Any, mean_colour: Any, counting: Any) -> dict[st
         "persons": persons,
         "faces": faces,
         "definitions": (
-            define("persons", persons, Capability.PERSON_BOXES),
-            define("faces", faces, Capability.FACE_BOXES),
-            define("colour", mean_colour, Capability.IMAGE_EMBEDDING, space=SPACE),
-            define("words", counting, Capability.TEXT_EMBEDDING, space=SPACE),
+            define("persons", persons, PERSON_BOXES),
+            define("faces", faces, FACE_BOXES),
+            define("colour", mean_colour, IMAGE_EMBEDDING, space=SPACE),
+            define("words", counting, TEXT_EMBEDDING, space=SPACE),
         ),
     }
 
@@ -230,8 +232,8 @@ async def test_without_a_face_a_task_is_skipped_and_a_detection_is_empty(
     start: Any, define: Any, finder: Any, mean_colour: Any, photo: Picture
 ) -> None:
     analyzer = start(
-        define("faces", finder(lambda view: []), Capability.FACE_BOXES),
-        define("colour", mean_colour, Capability.IMAGE_EMBEDDING, space=SPACE),
+        define("faces", finder(lambda view: []), FACE_BOXES),
+        define("colour", mean_colour, IMAGE_EMBEDDING, space=SPACE),
     )
     target = {"target": "prominent_face", "face_context": "whole_image"}
     skipped, empty = await ask(

@@ -11,6 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sightline.capabilities.caption import CAPTION
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
+from sightline.capabilities.places import PLACES
+from sightline.capabilities.question import ANSWER
 from sightline.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -27,7 +31,7 @@ from sightline.runtime import engine as engine_module
 from sightline.runtime import residency as residency_module
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.telemetry import begin_trace
-from sightline.types import Capability, PixelBox, Priority, Provenance
+from sightline.types import PixelBox, Priority, Provenance
 
 WAIT_S = 10.0
 
@@ -238,25 +242,25 @@ def test_nothing_is_left_over_whatever_happens(configure: Any, define: Any, data
 
 async def test_models_are_found_by_capability_and_space(start: Any, define: Any) -> None:
     engine = start(
-        define("clip-a", 1, Capability.IMAGE_EMBEDDING, space="a"),
-        define("clip-b", 1, Capability.IMAGE_EMBEDDING, space="b"),
+        define("clip-a", 1, IMAGE_EMBEDDING, space="a"),
+        define("clip-b", 1, IMAGE_EMBEDDING, space="b"),
     ).engine
-    assert engine.find(Capability.IMAGE_EMBEDDING) == "clip-a"
-    assert engine.find(Capability.IMAGE_EMBEDDING, "b") == "clip-b"
-    assert engine.has(Capability.IMAGE_EMBEDDING)
-    assert not engine.has(Capability.CAPTION)
+    assert engine.find(IMAGE_EMBEDDING) == "clip-a"
+    assert engine.find(IMAGE_EMBEDDING, "b") == "clip-b"
+    assert engine.directory.has(IMAGE_EMBEDDING)
+    assert not engine.directory.has(CAPTION)
     with pytest.raises(UnknownModel, match=r"no model 'c' gives image_embedding; these do: a, b"):
-        engine.find(Capability.IMAGE_EMBEDDING, "c")
+        engine.find(IMAGE_EMBEDDING, "c")
     with pytest.raises(ModelUnavailable, match="caption"):
-        engine.find(Capability.CAPTION)
+        engine.find(CAPTION)
 
 
 async def test_models_without_a_space_are_found_by_name(start: Any, define: Any) -> None:
-    engine = start(define("base", 1, Capability.CAPTION), define("large", 1, Capability.CAPTION)).engine
-    assert engine.find(Capability.CAPTION) == "base"
-    assert engine.find(Capability.CAPTION, "large") == "large"
+    engine = start(define("base", 1, CAPTION), define("large", 1, CAPTION)).engine
+    assert engine.find(CAPTION) == "base"
+    assert engine.find(CAPTION, "large") == "large"
     with pytest.raises(UnknownModel, match=r"no model 'huge' gives caption; these do: base, large"):
-        engine.find(Capability.CAPTION, "huge")
+        engine.find(CAPTION, "huge")
 
 
 # -- life --------------------------------------------------------------------------------------------------
@@ -485,12 +489,12 @@ def unset(definition: Any, text: str) -> Any:
 
 
 async def test_what_is_configured_is_found_first(start: Any, define: Any) -> None:
-    bare = unset(connected(define("a-bare", None, Capability.ANSWER), Elsewhere()), "set A_KEY")
-    ready = connected(define("b-ready", None, Capability.ANSWER), Elsewhere())
+    bare = unset(connected(define("a-bare", None, ANSWER), Elsewhere()), "set A_KEY")
+    ready = connected(define("b-ready", None, ANSWER), Elsewhere())
     engine = start(bare, ready).engine
-    assert engine.find(Capability.ANSWER) == "b-ready"
-    assert engine.find(Capability.ANSWER, "a-bare") == "a-bare"
-    assert engine.lacking(Capability.ANSWER) is None
+    assert engine.find(ANSWER) == "b-ready"
+    assert engine.find(ANSWER, "a-bare") == "a-bare"
+    assert engine.directory.lacking(ANSWER) is None
     assert engine.residency.state("a-bare") is residency_module.ModelState.MISSING
     assert engine.residency.failure("a-bare") == "set A_KEY"
     assert engine.residency.state("b-ready") is residency_module.ModelState.AVAILABLE
@@ -498,18 +502,15 @@ async def test_what_is_configured_is_found_first(start: Any, define: Any) -> Non
 
 
 async def test_what_has_to_be_set_is_said_of_all(start: Any, define: Any) -> None:
-    models = [
-        unset(connected(define(name, None, Capability.ANSWER), Elsewhere()), f"set {name}")
-        for name in ("x", "y")
-    ]
+    models = [unset(connected(define(name, None, ANSWER), Elsewhere()), f"set {name}") for name in ("x", "y")]
     engine = start(*models).engine
-    assert engine.lacking(Capability.ANSWER) == "set x for x, or set y for y"
+    assert engine.directory.lacking(ANSWER) == "set x for x, or set y for y"
     with pytest.raises(
         ModelUnavailable, match="no model that gives answer is configured: set x for x, or set y"
     ):
-        engine.find(Capability.ANSWER)
-    assert engine.find(Capability.ANSWER, "y") == "y"
-    assert engine.lacking(Capability.PLACES) == "install a model that gives places"
+        engine.find(ANSWER)
+    assert engine.find(ANSWER, "y") == "y"
+    assert engine.directory.lacking(PLACES) == "install a model that gives places"
 
 
 async def test_microseconds_are_spent_on_the_event_loop(start: Any, define: Any) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline.capabilities.caption import CAPTION
+from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.errors import UnknownModel
 from sightline.models import Runs
 from sightline.runtime import residency as residency_module
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.residency import wanted
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 from sightline.weights.sources import Artifact, HubFile
 from sightline.weights.store import Store
 
@@ -58,7 +60,7 @@ async def unloaded(engine: Engine) -> None:
 
 @pytest.fixture
 def reader(define: Any) -> Any:
-    return define("reader", None, Capability.TEXT_EMBEDDING, load=load, files=FILES, space="s")
+    return define("reader", None, TEXT_EMBEDDING, load=load, files=FILES, space="s")
 
 
 async def test_a_text_is_read_once(
@@ -122,10 +124,10 @@ async def test_only_vectors_of_texts_computed_here_are_kept(
     start: Any, define: Any, held_models: Any, recorder: Any
 ) -> None:
     """Numbers are no vectors, a look-up computes nothing, and a caption is no embedding."""
-    numbers = define("numbers", held_models(), Capability.TEXT_EMBEDDING)
-    looked_up = define("looked-up", Reader(1), Capability.TEXT_EMBEDDING)
+    numbers = define("numbers", held_models(), TEXT_EMBEDDING)
+    looked_up = define("looked-up", Reader(1), TEXT_EMBEDDING)
     looked_up = replace(looked_up, card=replace(looked_up.card, runs=Runs.IN_LOOP))
-    writer = define("writer", held_models(), Capability.CAPTION)
+    writer = define("writer", held_models(), CAPTION)
     engine = start(numbers, looked_up, writer).engine
     for _ in range(2):
         for model in ("numbers", "looked-up", "writer"):

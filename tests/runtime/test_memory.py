@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.errors import MemoryLow
 from sightline.imaging import View, encode_png
 from sightline.runtime import memory
@@ -19,7 +20,6 @@ from sightline.runtime.engine import Context
 from sightline.runtime.memory import MemoryGuard, Usage
 from sightline.server.app import create_app
 from sightline.settings import Settings
-from sightline.types import Capability
 
 GIB = 1024**3
 
@@ -155,7 +155,7 @@ async def test_low_memory_refuses_pictures_and_loads_and_unloads_idle_models(
 ) -> None:
     engine = start(
         define("colour", mean_colour),
-        define("reader", counting, Capability.TEXT_EMBEDDING),
+        define("reader", counting, TEXT_EMBEDDING),
         define("busy", held_model),
         compute_slots=2,
     ).engine
@@ -187,7 +187,7 @@ async def test_critical_memory_drops_all_at_once_but_what_is_preloaded(
     engine = start(
         define("colour", mean_colour),
         define("kept", mean_colour),
-        define("reader", counting, Capability.TEXT_EMBEDDING),
+        define("reader", counting, TEXT_EMBEDDING),
         preload=("kept",),
     ).engine
     await until(lambda: engine.ready)

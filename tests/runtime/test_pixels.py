@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.errors import DeadlineExceeded, Overloaded
 from sightline.imaging import ImageLimits, Picture, View, encode_png, open_picture
 from sightline.runtime.analyzer import Status, Task
 from sightline.runtime.engine import Context
-from sightline.types import Capability
 
 WAIT_S = 10.0
 KIB = 1024
@@ -76,7 +76,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def analyzer(start: Any, define: Any, decoding: Decoding) -> Any:
     """A budget of one megabyte: four of the pictures above, two of one request."""
     return start(
-        define("decoding", decoding, Capability.IMAGE_EMBEDDING, space="clip-vit-b-32"),
+        define("decoding", decoding, IMAGE_EMBEDDING, space="clip-vit-b-32"),
         decoded_mib=1, worker_threads=16,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ async def test_an_abandoned_decode_counts_until_its_thread_has_ended_and_queued_
     start: Any, define: Any, decoding: Decoding, how: str
 ) -> None:
     analyzer = start(
-        define("decoding", decoding, Capability.IMAGE_EMBEDDING, space="clip-vit-b-32"),
+        define("decoding", decoding, IMAGE_EMBEDDING, space="clip-vit-b-32"),
         decoded_mib=64, worker_threads=1,
     )  # fmt: skip
     await analyzer.engine.infer("decoding", View(warm := picture(1)), soon())
@@ -176,7 +176,7 @@ async def test_an_abandoned_decode_counts_until_its_thread_has_ended_and_queued_
 
 async def test_a_request_leaves_threads_to_others(start: Any, define: Any, decoding: Decoding) -> None:
     analyzer = start(
-        define("decoding", decoding, Capability.IMAGE_EMBEDDING, space="clip-vit-b-32"),
+        define("decoding", decoding, IMAGE_EMBEDDING, space="clip-vit-b-32"),
         decoded_mib=64, worker_threads=4,
     )  # fmt: skip
     decoding.gate.clear()

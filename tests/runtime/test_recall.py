@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sightline.runtime.telemetry import Step, begin_trace, current_trace
 from sightline.types import ModelRef, Provenance
 
 
-def said(model: str = "m", fingerprint: str = "f", size: int = 4, value: float = 1.0) -> Inference:
+def said(model: str = "m", fingerprint: str = "f", size: int = 4, value: float = 1.0) -> Inference[Any]:
     return Inference(np.full(size, value, np.float32), ModelRef(model, fingerprint, Provenance.PULLED))
 
 
@@ -95,7 +96,7 @@ class Reads:
         self.go_on = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def __call__(self) -> Inference:
+    async def __call__(self) -> Inference[Any]:
         self.begun += 1
         try:
             await self.go_on.wait()
@@ -111,7 +112,7 @@ def in_a_minute() -> float:
     return time.monotonic() + 60
 
 
-async def shared(readings: Readings, reads: Reads, text: str = "a map") -> tuple[Inference, float]:
+async def shared(readings: Readings, reads: Reads, text: str = "a map") -> tuple[Inference[Any], float]:
     begin_trace()
     inference = await readings.share("m", text, reads, in_a_minute())
     return inference, current_trace().infer_ms

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.detection import FACE_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.errors import Overloaded
 from sightline.imaging import Picture
 from sightline.operations import Answer, catalogue
 from sightline.runtime.analyzer import Outcome, Status, Task
 from sightline.runtime.report import error_report, outcome_report, picture_report
 from sightline.runtime.telemetry import Trace
-from sightline.types import Box, Capability, Detection, Provenance
+from sightline.types import Box, Detection, Provenance
 
 SPACE = "clip-vit-b-32"
 
@@ -20,10 +22,8 @@ SPACE = "clip-vit-b-32"
 @pytest.fixture
 async def report(start: Any, define: Any, finder: Any, mean_colour: Any, photo: Picture) -> dict[str, Any]:
     analyzer = start(
-        define(
-            "faces", finder(lambda view: [Detection(Box(1, 2, 9, 9), 0.5, "face")]), Capability.FACE_BOXES
-        ),
-        define("colour", mean_colour, Capability.IMAGE_EMBEDDING, space=SPACE),
+        define("faces", finder(lambda view: [Detection(Box(1, 2, 9, 9), 0.5, "face")]), FACE_BOXES),
+        define("colour", mean_colour, IMAGE_EMBEDDING, space=SPACE),
     )
     tasks = [
         Task("face", "embed_clip", {"target": "prominent_face"}),
@@ -109,7 +109,7 @@ async def test_random_weights_are_marked_in_the_answer(
     from sightline.weights.sources import Artifact
 
     files = (Artifact("weights.bin", ()),)
-    definition = define("dice", mean_colour, Capability.IMAGE_EMBEDDING, files=files, space=SPACE)
+    definition = define("dice", mean_colour, IMAGE_EMBEDDING, files=files, space=SPACE)
     analyzer = start(definition, allow_random_weights=True)
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "weights.bin").write_bytes(b"\1")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,17 +11,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.errors import InferenceFailed, InvalidRequest, ModelUnavailable, TargetNotFound
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
+from sightline.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelUnavailable,
+    TargetNotFound,
+)
 from sightline.imaging import Picture, View
 from sightline.models import Runs
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
 from sightline.runtime.telemetry import begin_trace
-from sightline.types import Box, Capability, Detection, FaceContext, PixelBox, Region, Target
+from sightline.types import Box, Detection, FaceContext, PixelBox, Region, Target
 from sightline.weights.sources import Artifact
 
 WAIT_S = 10.0
+LENGTH: Capability[str, int] = Capability("length")
 PERSON = Detection(Box(10.9, 5.2, 40.7, 44.9), 0.9, "person")
 FACE = Detection(Box(-0.5, 3.7, 12.6, 20.2), 0.8, "face", ((1.0, 2.0),))
 
@@ -38,8 +49,8 @@ def detectors(define: Any, finder: Any) -> Callable[..., Any]:
     def make(persons: list[Detection], faces: Callable[[View], list[Detection]]) -> Any:
         person, face = finder(found(*persons)), finder(faces)
         definitions = (
-            define("persons", person, Capability.PERSON_BOXES),
-            define("faces", face, Capability.FACE_BOXES),
+            define("persons", person, PERSON_BOXES),
+            define("faces", face, FACE_BOXES),
         )
         return person, face, definitions
 
@@ -81,11 +92,11 @@ async def test_faces_of_the_two_contexts_are_kept_apart(start: Any, detectors: A
 async def test_an_embedding_is_computed_once_per_region(
     start: Any, define: Any, mean_colour: Any, photo: Picture
 ) -> None:
-    analyzer = start(define("colour", mean_colour, Capability.IMAGE_EMBEDDING))
+    analyzer = start(define("colour", mean_colour, IMAGE_EMBEDDING))
     async with a_scene(analyzer, photo) as scene:
         whole = [View(photo) for _ in range(3)]
         part = View(photo, PixelBox(0, 0, 8, 8))
-        await asyncio.gather(*(scene.infer("colour", view) for view in (*whole, part, part)))
+        await asyncio.gather(*(scene.infer(IMAGE_EMBEDDING, view) for view in (*whole, part, part)))
     assert mean_colour.count == 2
 
 
@@ -104,7 +115,7 @@ async def test_what_answers_at_once_is_remembered_too(start: Any, define: Any, p
             return [len(self.asked)]
 
     model = Counting()
-    definition = define("quick", model)
+    definition = define("quick", model, LENGTH)
     definition = replace(definition, card=replace(definition.card, runs=Runs.IN_LOOP))
     analyzer = start(definition)
     for expected in (
@@ -112,12 +123,12 @@ async def test_what_answers_at_once_is_remembered_too(start: Any, define: Any, p
         ["a", "b", "a", "b"],
     ):  # loaded by the first scene, loaded already in the second
         async with a_scene(analyzer, photo) as scene:
-            answers = [await scene.infer("quick", subject) for subject in ("a", "b", "a", "b")]
+            answers = [await scene.infer(LENGTH, subject) for subject in ("a", "b", "a", "b")]
             assert answers[0] is answers[2]
             assert answers[1].output == answers[3].output
             assert model.asked == expected
             with pytest.raises(TargetNotFound, match="loud"):
-                await scene.infer("quick", "!")
+                await scene.infer(LENGTH, "!")
     assert answers[0].model == analyzer.engine.ref("quick")
 
 
@@ -155,11 +166,40 @@ async def test_a_failed_finding_fails_for_all_and_is_not_tried_again(
 ) -> None:
     held_model.poison[7] = ValueError("seven")
     held_model.prepare = lambda subject: 7
-    async with a_scene(start(define("odd", held_model)), photo) as scene:
+    async with a_scene(start(define("odd", held_model, LENGTH)), photo) as scene:
         for _ in range(2):
             with pytest.raises(InferenceFailed):
-                await scene.infer("odd", "text")
+                await scene.infer(LENGTH, "text")
     assert held_model.batches == [[7]]
+
+
+# -- without a model ---------------------------------------------------------------------------------------
+
+
+async def test_a_function_looks_at_pixels_on_a_worker_thread(start: Any, photo: Picture) -> None:
+    def look(view: View, *, scale: int) -> tuple[str, float]:
+        return threading.current_thread().name, float(view.pixels().mean()) * scale
+
+    analyzer = start()
+    async with a_scene(analyzer, photo) as scene:
+        thread, mean = await scene.work(look, View(photo), scale=2)
+        assert analyzer.engine.pixels.num_bytes > 0, "the picture counts against the memory limit"
+    assert thread.startswith("worker")
+    assert mean == pytest.approx(2 * float(photo.rgb().mean()))
+
+
+async def test_a_function_that_takes_too_long_ends_with_the_request(start: Any, photo: Picture) -> None:
+    leave = threading.Event()
+    async with a_scene(start(), photo, seconds=0.05) as scene:
+        with pytest.raises(DeadlineExceeded):
+            await scene.work(leave.wait, WAIT_S)
+        leave.set()
+
+
+async def test_a_function_fails_with_its_own_error(start: Any, photo: Picture) -> None:
+    async with a_scene(start(), photo) as scene:
+        with pytest.raises(ZeroDivisionError):
+            await scene.work(divmod, 1, 0)
 
 
 # -- where things are --------------------------------------------------------------------------------------
@@ -237,7 +277,7 @@ async def test_without_a_face_there_is_nothing_to_work_on(start: Any, detectors:
 async def test_without_a_person_detector_the_answer_says_where_it_looked(
     start: Any, define: Any, finder: Any, photo: Picture
 ) -> None:
-    analyzer = start(define("faces", finder(found(FACE)), Capability.FACE_BOXES))
+    analyzer = start(define("faces", finder(found(FACE)), FACE_BOXES))
     async with a_scene(analyzer, photo) as scene:
         trace = begin_trace()
         assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
@@ -261,8 +301,8 @@ async def test_without_the_person_detectors_weights_a_face_is_found_all_the_same
     start: Any, define: Any, finder: Any, photo: Picture
 ) -> None:
     missing = (Artifact("boxes.onnx", ()),)
-    persons = define("persons", finder(found(PERSON)), Capability.PERSON_BOXES, files=missing)
-    analyzer = start(persons, define("faces", finder(found(FACE)), Capability.FACE_BOXES))
+    persons = define("persons", finder(found(PERSON)), PERSON_BOXES, files=missing)
+    analyzer = start(persons, define("faces", finder(found(FACE)), FACE_BOXES))
     async with a_scene(analyzer, photo) as scene:
         trace = begin_trace()
         assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
@@ -280,8 +320,8 @@ async def test_a_person_detector_that_fails_is_no_missing_one(
         raise ValueError("broken")
 
     analyzer = start(
-        define("persons", finder(fail), Capability.PERSON_BOXES),
-        define("faces", finder(found(FACE)), Capability.FACE_BOXES),
+        define("persons", finder(fail), PERSON_BOXES),
+        define("faces", finder(found(FACE)), FACE_BOXES),
     )
     async with a_scene(analyzer, photo) as scene:
         with pytest.raises(InferenceFailed):

@@ -60,7 +60,7 @@ import tokenizers
 import numpy as np
 from onnx import TensorProto, helper
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 
 def graph():
     value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"])
@@ -80,7 +80,7 @@ class Squares:
         return [self.session.run(None, {"x": item})[0] + self.compiled([item])[0] for item in items]
 
 CARD = ModelCard(
-    name="a-squares", capabilities=frozenset({Capability.IMAGE_EMBEDDING}), description="d",
+    name="a-squares", capabilities=frozenset({IMAGE_EMBEDDING}), description="d",
     licence="CC0-1.0", homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0,
     space="clip-vit-b-32",
 )

@@ -17,7 +17,7 @@ WEIGHTS = bytes(range(256)) * 4096
 
 PLUGIN = """
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.caption import CAPTION
 from sightline.weights.sources import Artifact, HubFile
 
 class Mean:
@@ -31,7 +31,7 @@ WEIGHTS = Artifact("weights.bin", (HubFile("org/repo", "weights.bin"),), size_by
 MODELS = (
     ModelDefinition(
         ModelCard(
-            name="late", capabilities=frozenset({{Capability.CAPTION}}), description="d", licence="CC0-1.0",
+            name="late", capabilities=frozenset({{CAPTION}}), description="d", licence="CC0-1.0",
             homepage="https://example.org", preprocessing="p", parameters=0, multiply_adds=0,
             artifacts=(WEIGHTS,),
         ),

@@ -150,7 +150,7 @@ STUCK = """
 import asyncio
 import time
 
-from sightline.operations import Answer, Operation, Params, Result
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 
 
 class Done(Result):
@@ -166,7 +166,7 @@ class Stuck(Operation[Params, Done]):
     Params = Params
     Result = Done
     example = {}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene, params, models):
         await asyncio.to_thread(time.sleep, 120)

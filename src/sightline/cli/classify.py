@@ -148,9 +148,9 @@ def _task(
 ) -> Task:
     """The operation that asks for sets of labels, whatever its name."""
     from sightline import operations
+    from sightline.capabilities.label_sets import LABEL_SETS
     from sightline.errors import UnknownOperation
     from sightline.runtime.analyzer import Task
-    from sightline.types import Capability
 
     params: dict[str, Any] = {
         "labels": _texts(labels) if labels else None,
@@ -161,7 +161,7 @@ def _task(
     if not labels and label_set is None:
         params["label_set"] = _DEFAULT_SET
     for name, operation in operations.catalogue(settings.plugins_dir).items():
-        if Capability.LABEL_SETS in operation.needs:
+        if LABEL_SETS in operation.needs:
             given = {key: value for key, value in params.items() if value is not None}
             return Task(_TASK_ID, name, given, written=True)
     raise UnknownOperation("no operation says what kind of picture a photo is")

@@ -94,11 +94,11 @@ async def _run(
 
 def _task(analyzer: Analyzer, top: int) -> BoundTask:
     """The operation that asks for geolocation, whatever its name."""
+    from sightline.capabilities.geolocation import GEOLOCATION
     from sightline.errors import UnknownOperation
     from sightline.runtime.analyzer import Task
-    from sightline.types import Capability
 
     for name, operation in analyzer.operations.items():
-        if Capability.GEOLOCATION in operation.needs:
+        if GEOLOCATION in operation.needs:
             return analyzer.bind(Task(_TASK_ID, name, {"top_k": top}))
     raise UnknownOperation("no operation says where a photo was taken")

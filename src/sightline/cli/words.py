@@ -14,6 +14,8 @@ from sightline.cli.console import printable
 from sightline.operations import Operation
 
 _LINES = 10
+# An operation that does not say how its result reads gets so many lines.
+_MOST_LINES = 15
 
 
 def answer_in_words(data: BaseModel | None, operation: Operation[Any, Any] | None = None) -> str:
@@ -21,7 +23,15 @@ def answer_in_words(data: BaseModel | None, operation: Operation[Any, Any] | Non
     if data is None:
         return "nothing found"
     words = None if operation is None else operation.words(data)
-    return printable(words if words is not None else _fields(data.model_dump(mode="json")))
+    return printable(words if words is not None else _cut(_fields(data.model_dump(mode="json"))))
+
+
+def _cut(text: str) -> str:
+    """Return the first lines of fields that have many."""
+    lines = text.split("\n")
+    if len(lines) <= _MOST_LINES:
+        return text
+    return "\n".join([*lines[:_MOST_LINES], f"… {len(lines) - _MOST_LINES} more lines, see --json"])
 
 
 def _fields(fields: Mapping[str, Any]) -> str:

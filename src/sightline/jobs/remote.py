@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx2
 
+from sightline.capabilities.caption import CAPTION
 from sightline.errors import SightlineError, TargetNotFound
 from sightline.imaging import ImageLimits
 from sightline.jobs.describing import OPERATION, TASK_ID, Describer, Description, RunEnded
 from sightline.jobs.looking import read_image
 from sightline.jobs.server import Server, said, server_at
-from sightline.types import Capability, Target
+from sightline.types import Target
 
 _UPLOAD = "analyze_image_upload/"
 _OPERATIONS = "available_operations/"
@@ -70,9 +71,7 @@ class _There:
             raise RunEnded(
                 f"the server at {self._url} describes no {self._target}, only {', '.join(targets)}"
             )
-        able = [
-            model["name"] for model in await self._models() if Capability.CAPTION in model["capabilities"]
-        ]
+        able = [model["name"] for model in await self._models() if CAPTION in model["capabilities"]]
         if self._model is not None and able and self._model not in able:
             raise RunEnded(f"the server at {self._url} has no model {self._model!r}, only {', '.join(able)}")
 

@@ -16,13 +16,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sightline import registry
+from sightline.capabilities import Capability
 from sightline.errors import ConfigurationError
 from sightline.settings import GraphRuntime, Precision, Settings
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 from sightline.weights.sources import Artifact
 
 
@@ -58,7 +58,7 @@ class ModelCard:
     """
 
     name: str
-    capabilities: frozenset[Capability]
+    capabilities: frozenset[Capability[Any, Any]]
     description: str
     licence: str
     homepage: str
@@ -119,20 +119,11 @@ class GraphLoader(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model.
+    """A loaded model. Its capabilities name the types of its subjects and outputs.
 
-    The subject is an ``imaging.View`` for models that look, a ``str`` for those that read, a
-    ``types.Coordinate`` for those that know places, a ``subjects.CaptionRequest`` for those that write, a
-    ``subjects.SightingsRequest`` for those that decide what was seen, the name of a label set for those that
-    keep such, a collection's id for those that know memberships.
-
-    ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot: a batch in, as
-    many outputs out in the same order; it must not depend on how items are batched. Detectors answer with
-    ``list[types.Detection]`` in pixels of the view (persons labelled ``types.PERSON``), embedders with
-    float32 ``[dimensions]``, captioners with ``str``, places with a ``types.Place`` per coordinate, keepers
-    of label sets with a ``types.LabelSet``, those who know species with ``types.SpeciesScores``, their
-    ensembles with a ``SpeciesVerdict`` per sighting, memberships with the ``collections.Classifier`` that
-    serves.
+    ``prepare`` runs on a worker thread, many at a time. ``infer`` runs in a compute slot. It takes a batch
+    and returns one output per item, in the same order. An output must not depend on the rest of the batch.
+    A model with several capabilities returns the same output for a subject whichever of them is asked for.
     """
 
     def prepare(self, subject: Any) -> Any: ...
@@ -190,7 +181,6 @@ class ModelDefinition:
 
 
 Catalogue = Mapping[str, ModelDefinition]
-Embedding = NDArray[np.float32]
 
 
 def catalogue(plugins_dir: Path | None = None) -> Catalogue:

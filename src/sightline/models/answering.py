@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
+from sightline.capabilities.question import Question, Reply
 from sightline.errors import (
     AnswerInvalid,
     KeyRefused,
@@ -29,8 +30,6 @@ from sightline.errors import (
 from sightline.extras import how_to_add
 from sightline.imaging import View, encode_jpeg, fit_within
 from sightline.models.answer_text import read_json, without_thoughts
-from sightline.subjects import Question
-from sightline.types import Reply
 
 _log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING, Embedding
 from sightline.errors import InvalidParameters, ModelBroken
-from sightline.models import Embedding, Graph, GraphLoader, ModelCard, ModelDefinition
+from sightline.models import Graph, GraphLoader, ModelCard, ModelDefinition
 from sightline.models import clip_backbone as backbone
 from sightline.models.clip_backbone import CONTEXT_TOKENS, END_TOKEN, SQUARE
 from sightline.models.embedders import ImageTower, only_input, output_index, rows
 from sightline.networks import clip as networks
 from sightline.networks import graph_artifacts
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, HubFile, Recipe
 
 if TYPE_CHECKING:
@@ -208,9 +208,7 @@ def _definition(tower: Tower) -> ModelDefinition:
     kind = "texts" if tower.reads_text else "pictures"
     card = ModelCard(
         name=tower.name,
-        capabilities=frozenset(
-            {Capability.TEXT_EMBEDDING if tower.reads_text else Capability.IMAGE_EMBEDDING}
-        ),
+        capabilities=frozenset({TEXT_EMBEDDING if tower.reads_text else IMAGE_EMBEDDING}),
         description=f"Vectors of {tower.dimensions} numbers for {kind}, comparable within {tower.space}.",
         licence="MIT",
         homepage="https://github.com/openai/CLIP",

@@ -11,12 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sightline.capabilities.membership import MEMBERSHIP
 from sightline.collections import Classifier, Collections
 from sightline.collections.collection import Signature
 from sightline.errors import CollectionDamaged, UnknownCollection
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.settings import Settings
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ LOOK_EVERY_S = 0.25
 
 CARD = ModelCard(
     name="collection-classifiers",
-    capabilities=frozenset({Capability.MEMBERSHIP}),
+    capabilities=frozenset({MEMBERSHIP}),
     description="Classifiers that were trained here: whether a picture belongs to a collection of yours",
     licence="your own",
     homepage="https://scikit-learn.org/stable/modules/linear_model.html",

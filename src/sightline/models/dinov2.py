@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.models import GraphLoader, Model, ModelCard, ModelDefinition
 from sightline.models.embedders import ImageTower, Square
 from sightline.networks import graph_artifacts
 from sightline.networks.dinov2 import Dinov2
 from sightline.networks.transformer import Pixels
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, HubFile
 
 DIMENSIONS = 768
@@ -77,7 +77,7 @@ def _definition(variant: Variant) -> ModelDefinition:
     network = Dinov2(pixels=Pixels(size, _PATCH, square.mean, square.std), width=DIMENSIONS)
     card = ModelCard(
         name=variant.name,
-        capabilities=frozenset({Capability.IMAGE_EMBEDDING}),
+        capabilities=frozenset({IMAGE_EMBEDDING}),
         description=f"Vectors of {DIMENSIONS} numbers for how pictures look, at {size} × {size} pixels.",
         licence="Apache-2.0",
         homepage="https://huggingface.co/facebook/dinov2-base",

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.embedding import Embedding
 from sightline.errors import ModelBroken
 from sightline.imaging import View, middle_square, resize
-from sightline.models import Embedding, Graph, TensorSpec
+from sightline.models import Graph, TensorSpec
 
 Pixels = NDArray[np.uint8]
 Channels = tuple[float, float, float]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sightline.capabilities.question import ANSWER
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.models.answering import Answerer, Prompt, Said, Service, retry_after_s, uninstalled
 from sightline.settings import Settings
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -38,7 +39,7 @@ _FAILED = frozenset(
 
 CARD = ModelCard(
     name=NAME,
-    capabilities=frozenset({Capability.ANSWER}),
+    capabilities=frozenset({ANSWER}),
     description="Google Gemini: answers questions about images, in words or JSON; images are sent to Google.",
     licence="Google APIs Terms of Service",
     homepage="https://ai.google.dev/gemini-api/docs",

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from sightline import json_schema
+from sightline.capabilities.question import Question, Reply
 from sightline.collections.classifier import Classifier
 from sightline.collections.records import Recipe, Record, Space
 from sightline.models import Connection
 from sightline.settings import Settings
-from sightline.subjects import Question
-from sightline.types import Provenance, Reply
+from sightline.types import Provenance
 
 _TEXT = "This answer is made up: the server was started for a rehearsal, without any model."
 # The space whose vectors made-up classifiers judge, and how many numbers these have.

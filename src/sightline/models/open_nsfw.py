@@ -15,13 +15,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.safety import NSFW_SCORE
 from sightline.errors import ModelBroken
 from sightline.imaging import View, jpeg_round_trip, resize
 from sightline.models import Graph, GraphLoader, ModelCard, ModelDefinition
 from sightline.models.embedders import only_input
 from sightline.networks import GraphBuilder
 from sightline.networks.builder import int64
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, Recipe, WheelFile
 
 Pixels = NDArray[np.uint8]
@@ -46,7 +46,7 @@ def _made_up(output: Path, recipe: Recipe) -> None:
 
 CARD = ModelCard(
     name="open-nsfw",
-    capabilities=frozenset({Capability.NSFW_SCORE}),
+    capabilities=frozenset({NSFW_SCORE}),
     description="open_nsfw: how likely a picture shows pornography or nudity, 0 to 1",
     licence="BSD-2-Clause",
     homepage="https://github.com/yahoo/open_nsfw",

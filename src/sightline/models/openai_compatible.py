@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sightline.capabilities.question import ANSWER
 from sightline.errors import AnswerRefused, ModelUnavailable, ProviderFailed, SightlineError
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs, made_up
 from sightline.models.answering import (
@@ -20,7 +21,7 @@ from sightline.models.answering import (
     with_schema,
 )
 from sightline.settings import Settings
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -42,7 +43,7 @@ NO_KEY = "none"
 
 CARD = ModelCard(
     name=NAME,
-    capabilities=frozenset({Capability.ANSWER}),
+    capabilities=frozenset({ANSWER}),
     description="A vision-language model of your choice behind an OpenAI-compatible API (Ollama, vLLM, …).",
     licence="that of the model behind it",
     homepage="https://github.com/openai/openai-openapi",

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import registry
+from sightline.capabilities import Capability, OutputT, SubjectT
 from sightline.imaging import Picture, View
 from sightline.settings import Settings
-from sightline.subjects import Subject
-from sightline.types import Capability, Detection, FaceContext, ModelRef, Region, Target
+from sightline.types import Detection, FaceContext, ModelRef, Region, Target
+
+
+class TimingGroup(StrEnum):
+    """Kinds of work in the request log, where the time of each is added up."""
+
+    DETECTION = "detection"
+    EMBEDDING = "embedding"
+    CLASSIFICATION = "classification"
+    DESCRIPTION = "description"
+
+
+ValueT = TypeVar("ValueT")
+ParamT = ParamSpec("ParamT")
 
 
 class Params(BaseModel):
@@ -73,10 +87,10 @@ class EmbeddingStyle(Params):
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
-    """What a model said of one subject, and which model it was."""
+class Inference(Generic[OutputT]):
+    """A model's output for one subject, and which model it was."""
 
-    output: Any
+    output: OutputT
     model: ModelRef
 
 
@@ -117,25 +131,47 @@ class Scene(Protocol):
         """The pixels of a region, undecoded until a model prepares them."""
         ...
 
-    async def infer(self, model: str, subject: Subject) -> Inference:
-        """One model on one subject, through its lane.
+    async def infer(
+        self, capability: Capability[SubjectT, OutputT], subject: SubjectT, space: str | None = None
+    ) -> Inference[OutputT]:
+        """Run a model on a subject. It is the model that :meth:`Models.find` names.
 
         Raises:
-            ModelUnavailable, ModelLoading, ModelBroken, InferenceFailed, Overloaded, DeadlineExceeded.
+            UnknownModel, ModelUnavailable, ModelLoading, ModelBroken, InferenceFailed, Overloaded,
+            DeadlineExceeded.
         """
         ...
 
-    async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
-        """:meth:`infer` for many subjects, in their order. Equal subjects are looked at once.
+    async def infer_all(
+        self,
+        capability: Capability[SubjectT, OutputT],
+        subjects: Sequence[SubjectT],
+        space: str | None = None,
+    ) -> list[Inference[OutputT]]:
+        """:meth:`infer` for many subjects, in their order. Equal subjects are computed once.
 
-        No more are under way than a request may have in a lane: the others follow one by one.
+        Subjects beyond the number that a request may have in a lane follow one by one.
         """
         ...
 
-    def known(self, model: str, subject: Subject) -> Inference | None:
-        """What :meth:`infer` would answer without computing anything; None if it would compute.
+    def known(
+        self, capability: Capability[SubjectT, OutputT], subject: SubjectT, space: str | None = None
+    ) -> Inference[OutputT] | None:
+        """Return the result of :meth:`infer` if nothing has to be computed for it, else None.
 
-        For operations with many subjects: a task for each costs more than an answer that is there.
+        For operations with many subjects: a task for each costs more than a result that is cached.
+        """
+        ...
+
+    async def work(
+        self, function: Callable[ParamT, ValueT], *args: ParamT.args, **kwargs: ParamT.kwargs
+    ) -> ValueT:
+        """Run ``function`` on a worker thread, for operations that look at pixels without a model.
+
+        Views among the arguments may be decoded there. They count against the limits on memory and threads.
+
+        Raises:
+            MemoryLow, Overloaded, DeadlineExceeded.
         """
         ...
 
@@ -143,7 +179,7 @@ class Scene(Protocol):
 class Models(Protocol):
     """Which models there are, asked by capability."""
 
-    def find(self, capability: Capability, space: str | None = None) -> str:
+    def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """Name of the first model with ``capability``, one that is configured before one that is not; with
         ``space`` the one in that embedding space, or, of models that have none, the one of that name.
 
@@ -200,17 +236,17 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         example: parameters for docs, OpenAPI and conformance tests.
         default_tasks: what a request that names no task gets from this operation.
         purposes: other words for what it is for, by which its models are pulled; operations may share one.
-        timing_group: what its time counts as in logs: detection, embedding, classification, description.
+        timing_group: the kind of work that its time counts as in logs.
     """
 
     name: str
     description: str
-    needs: tuple[Capability, ...]
+    needs: tuple[Capability[Any, Any], ...]
     Params: type[ParamsT]
     Result: type[ResultT]
     example: Mapping[str, Any]
-    timing_group: str
-    default_spaces: Mapping[Capability, str] = {}
+    timing_group: TimingGroup
+    default_spaces: Mapping[Capability[Any, Any], str] = {}
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None
     needs_picture: bool = True

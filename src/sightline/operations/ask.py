@@ -10,11 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from sightline import json_schema
+from sightline.capabilities.question import ANSWER, Question
 from sightline.errors import InvalidParameters
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
 from sightline.settings import Settings
-from sightline.subjects import Question
-from sightline.types import Capability, Reply, Target
+from sightline.types import Target
 
 MAX_PROMPT_CHARS = 20_000
 MAX_SCHEMA_BYTES = 64 * 1024
@@ -82,21 +82,22 @@ class Ask(Operation[AskParams, Asked]):
 
     name = "ask"
     description = "Asks a vision-language model a question about the image, person or face."
-    needs = (Capability.ANSWER,)
+    needs = (ANSWER,)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = AskParams
     Result = Asked
     example = {"prompt": "What is the person doing?"}
-    timing_group = "description"
+    timing_group = TimingGroup.DESCRIPTION
     purposes = ("questions",)
 
     async def run(self, scene: Scene, params: AskParams, models: Models) -> Answer[Asked]:
-        model = models.find(Capability.ANSWER, params.model)
+        models.find(ANSWER, params.model)  # an unknown model is refused before a face is looked for
         region = await scene.region(params.target, params.face_context)
         schema = None if params.json_schema is None else json.dumps(params.json_schema)
-        inference = await scene.infer(model, Question(params.prompt, (scene.view(region),), schema))
-        reply: Reply = inference.output
+        question = Question(params.prompt, (scene.view(region),), schema)
+        inference = await scene.infer(ANSWER, question, params.model)
+        reply = inference.output
         asked = Asked(
             text=reply.text,
             structured=reply.structured,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pydantic import Field
 
 from sightline.operations import Result
 from sightline.types import Detection
+
+# Kinds of things that are listed for people.
+_MOST_KINDS = 5
 
 
 class BoundingBox(Result):
@@ -37,6 +40,22 @@ class Scored(Protocol):
 
     @property
     def score(self) -> float: ...
+
+
+def kinds(found: Iterable[tuple[str, float]]) -> str:
+    """Return the first five kinds of things by name, with their number and best score, for people.
+
+    Names stay as they are: English plurals are irregular, and names may be Latin.
+    """
+    scores: dict[str, list[float]] = {}
+    for name, score in found:
+        scores.setdefault(name, []).append(score)
+    listed = [
+        f"{f'{len(each)} × ' if len(each) > 1 else ''}{name} ({max(each):.0%})"
+        for name, each in scores.items()
+    ]
+    more = [f"and {len(listed) - _MOST_KINDS} more kinds"] if len(listed) > _MOST_KINDS else []
+    return ", ".join([*listed[:_MOST_KINDS], *more]) or "nothing found"
 
 
 def counted(found: Sequence[Scored], name: str) -> str:

@@ -13,11 +13,22 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, Embedding
+from sightline.capabilities.membership import MEMBERSHIP
 from sightline.collections import Classifier, Recipe
 from sightline.errors import ModelUnavailable, UnknownModel
 from sightline.imaging import View
-from sightline.operations import Answer, Inference, Models, Operation, RegionParams, Result, Scene
-from sightline.types import Capability, Provenance, Target
+from sightline.operations import (
+    Answer,
+    Inference,
+    Models,
+    Operation,
+    RegionParams,
+    Result,
+    Scene,
+    TimingGroup,
+)
+from sightline.types import Provenance, Target
 
 
 class ClassifyParams(RegionParams):
@@ -53,17 +64,17 @@ class Classify(Operation[ClassifyParams, Membership]):
 
     name = "classify"
     description = "Says whether the image, person or face belongs to a collection of yours."
-    needs = (Capability.MEMBERSHIP, Capability.IMAGE_EMBEDDING)
+    needs = (MEMBERSHIP, IMAGE_EMBEDDING)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = ClassifyParams
     Result = Membership
     example = {"collection_id": 7}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene: Scene, params: ClassifyParams, models: Models) -> Answer[Membership]:
-        serving = await scene.infer(models.find(Capability.MEMBERSHIP), str(params.collection_id))
-        classifier: Classifier = serving.output
+        serving = await scene.infer(MEMBERSHIP, str(params.collection_id))
+        classifier = serving.output
         recipe = classifier.recipe
         region = await scene.region(recipe.target, recipe.face_context)
         embeddings = await _embeddings(scene, models, recipe, scene.view(region))
@@ -94,19 +105,22 @@ class Classify(Operation[ClassifyParams, Membership]):
         return {"is_in_collection": result.is_in_collection, "probability": result.probability}
 
 
-async def _embeddings(scene: Scene, models: Models, recipe: Recipe, view: View) -> Sequence[Inference]:
+async def _embeddings(
+    scene: Scene, models: Models, recipe: Recipe, view: View
+) -> Sequence[Inference[Embedding]]:
     """One per space of the recipe, in its order."""
     try:
-        names = [models.find(Capability.IMAGE_EMBEDDING, space.name) for space in recipe.spaces]
+        for space in recipe.spaces:
+            models.find(IMAGE_EMBEDDING, space.name)
     except UnknownModel as error:
         raise ModelUnavailable(f"the classifier needs an embedding that is not here: {error}") from error
-    if len(names) == 1:
-        return [await scene.infer(names[0], view)]
-    return await asyncio.gather(*(scene.infer(name, view) for name in names))
+    if len(recipe.spaces) == 1:
+        return [await scene.infer(IMAGE_EMBEDDING, view, recipe.spaces[0].name)]
+    return await asyncio.gather(*(scene.infer(IMAGE_EMBEDDING, view, each.name) for each in recipe.spaces))
 
 
 def _warnings(
-    params: ClassifyParams, classifier: Classifier, embeddings: Sequence[Inference]
+    params: ClassifyParams, classifier: Classifier, embeddings: Sequence[Inference[Embedding]]
 ) -> tuple[str, ...]:
     recipe, collection = classifier.recipe, classifier.record.collection
     warnings = [

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
-from sightline.subjects import CaptionRequest
-from sightline.types import Capability, Target
+from sightline.capabilities.caption import CAPTION, CaptionRequest
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
+from sightline.types import Target
 
 LEAST_LENGTH, GREATEST_LENGTH = 2, 512
 DEFAULT_MODEL = "blip-base"
@@ -49,21 +49,21 @@ class DescribeImage(Operation[DescribeImageParams, Description]):
 
     name = "describe_image"
     description = "Describes the image, person or face in one English sentence."
-    needs = (Capability.CAPTION,)
+    needs = (CAPTION,)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = DescribeImageParams
     Result = Description
     example = {"target": "whole_image", "max_length": 50}
-    default_spaces = {Capability.CAPTION: DEFAULT_MODEL}
-    timing_group = "description"
+    default_spaces = {CAPTION: DEFAULT_MODEL}
+    timing_group = TimingGroup.DESCRIPTION
     purposes = ("captions",)
 
     async def run(self, scene: Scene, params: DescribeImageParams, models: Models) -> Answer[Description]:
-        model = models.find(Capability.CAPTION, params.model)
+        models.find(CAPTION, params.model)  # an unknown model is refused before a face is looked for
         region = await scene.region(params.target, params.face_context)
         request = CaptionRequest(scene.view(region), params.max_length, NUM_BEAMS)
-        inference = await scene.infer(model, request)
+        inference = await scene.infer(CAPTION, request, params.model)
         return Answer(Description(text=inference.output), inference.model, region)
 
     def plain(self, result: Description) -> Any:

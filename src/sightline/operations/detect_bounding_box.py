@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from sightline.operations import Answer, Models, Operation, RegionParams, Scene, TaskTemplate
+from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
+from sightline.operations import Answer, Models, Operation, RegionParams, Scene, TaskTemplate, TimingGroup
 from sightline.operations.boxes import BoundingBox, written
-from sightline.types import Capability, Target
+from sightline.types import Target
 
 
 class DetectBoundingBoxParams(RegionParams):
@@ -22,22 +23,22 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
 
     name = "detect_bounding_box"
     description = "Finds the box of the most prominent person or face."
-    needs = (Capability.PERSON_BOXES, Capability.FACE_BOXES)
+    needs = (PERSON_BOXES, FACE_BOXES)
     targets = (Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.PROMINENT_PERSON
     Params = DetectBoundingBoxParams
     Result = BoundingBox
     example = {"target": "prominent_face", "face_context": "whole_image"}
     default_tasks = (TaskTemplate("person"), TaskTemplate("face", {"target": "prominent_face"}))
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("people",)
 
     async def run(self, scene: Scene, params: DetectBoundingBoxParams, models: Models) -> Answer[BoundingBox]:
         if params.target is Target.PROMINENT_FACE:
-            model = models.find(Capability.FACE_BOXES)
+            model = models.find(FACE_BOXES)
             found = await scene.face(params.face_context)
         else:
-            model = models.find(Capability.PERSON_BOXES)
+            model = models.find(PERSON_BOXES)
             found = await scene.person()
         return Answer(
             data=written(found) if found else None,

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
+from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
 from sightline.operations.boxes import BoundingBox, counted, written
-from sightline.types import Capability, FaceContext
+from sightline.types import FaceContext
 
 
 class DetectFacesParams(Params):
@@ -32,15 +33,15 @@ class DetectFaces(Operation[DetectFacesParams, Faces]):
 
     name = "detect_faces"
     description = "Finds all faces, with their boxes, scores and landmarks."
-    needs = (Capability.FACE_BOXES, Capability.PERSON_BOXES)
+    needs = (FACE_BOXES, PERSON_BOXES)
     Params = DetectFacesParams
     Result = Faces
     example = {"min_score": 0.9}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("faces", "people")
 
     async def run(self, scene: Scene, params: DetectFacesParams, models: Models) -> Answer[Faces]:
-        model = models.find(Capability.FACE_BOXES)
+        model = models.find(FACE_BOXES)
         found = await scene.faces(params.face_context)
         faces = [written(face) for face in found if face.score >= params.min_score]
         return Answer(data=Faces(faces=faces), model=models.ref(model))

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from sightline.capabilities.detection import OBJECT_BOXES
 from sightline.imaging import View
 from sightline.labels import Label, as_list
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
-from sightline.operations.boxes import counted
-from sightline.types import Capability, Detection
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
+from sightline.operations.boxes import kinds
+from sightline.types import Detection
 
 
 class DetectObjectsParams(Params):
@@ -48,16 +49,16 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
     description = (
         "Finds persons, animals, vehicles and other everyday things, each with box, score and label."
     )
-    needs = (Capability.OBJECT_BOXES,)
+    needs = (OBJECT_BOXES,)
     Params = DetectObjectsParams
     Result = FoundObjects
     example = {"min_score": 0.5, "labels": ["person", "dog"]}
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
     purposes = ("objects",)
 
     async def run(self, scene: Scene, params: DetectObjectsParams, models: Models) -> Answer[FoundObjects]:
-        inference = await scene.infer(models.find(Capability.OBJECT_BOXES), View(scene.picture))
-        found: list[Detection] = inference.output
+        inference = await scene.infer(OBJECT_BOXES, View(scene.picture))
+        found = inference.output
         wanted = {label.strip().lower() for label in params.labels}
         chosen = [
             thing
@@ -70,10 +71,7 @@ class DetectObjects(Operation[DetectObjectsParams, FoundObjects]):
         )
 
     def words(self, result: FoundObjects) -> str:
-        by_label: dict[str, list[FoundObject]] = {}
-        for each in result.objects:
-            by_label.setdefault(each.label, []).append(each)
-        return "; ".join(counted(things, label) for label, things in by_label.items()) or "nothing found"
+        return kinds((each.label, each.score) for each in result.objects)
 
     def plain(self, result: FoundObjects) -> Any:
         return [thing.model_dump(mode="json") for thing in result.objects]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.operations import TaskTemplate
 from sightline.operations.embedding import RegionEmbedding, RegionEmbeddingParams
-from sightline.types import Capability
 
 DEFAULT_SPACE = "clip-vit-b-32"
 
@@ -32,7 +32,7 @@ class EmbedClip(RegionEmbedding[EmbedClipParams]):
     description = "Embeds the image, person or face with the CLIP model named in 'model'."
     Params = EmbedClipParams
     example = {"model": DEFAULT_SPACE, "target": "whole_image"}
-    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE}
+    default_spaces = {IMAGE_EMBEDDING: DEFAULT_SPACE}
 
     def space(self, params: EmbedClipParams) -> str:
         return params.model
@@ -45,7 +45,7 @@ class EmbedClipVitB32(RegionEmbedding[EmbedClipVitB32Params]):
     description = "Embeds the image, person or face with CLIP ViT-B/32."
     Params = EmbedClipVitB32Params
     example = {"target": "whole_image"}
-    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE}
+    default_spaces = {IMAGE_EMBEDDING: DEFAULT_SPACE}
     default_tasks = (TaskTemplate("clip"),)
     purposes = ("search",)
 

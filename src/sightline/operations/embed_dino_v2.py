@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.operations.embedding import RegionEmbedding, RegionEmbeddingParams
-from sightline.types import Capability
 
 # One network, but vectors of different sizes cannot be compared: each size is a space.
 _SPACES = {224: "dinov2-base", 518: "dinov2-base-518"}
@@ -30,7 +30,7 @@ class EmbedDinoV2(RegionEmbedding[EmbedDinoV2Params]):
     description = "Embeds what the image, person or face looks like, for visual similarity, with DINOv2."
     Params = EmbedDinoV2Params
     example = {"target": "whole_image", "size": 224}
-    default_spaces = {Capability.IMAGE_EMBEDDING: _SPACES[224]}
+    default_spaces = {IMAGE_EMBEDDING: _SPACES[224]}
 
     def space(self, params: EmbedDinoV2Params) -> str:
         return _SPACES[params.size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.operations import (
     Answer,
     EmbeddingResult,
@@ -11,8 +12,8 @@ from sightline.operations import (
     Models,
     Operation,
     Scene,
+    TimingGroup,
 )
-from sightline.types import Capability
 
 DEFAULT_SPACE = "clip-vit-b-32"
 
@@ -33,18 +34,17 @@ class EmbedText(Operation[EmbedTextParams, EmbeddingResult]):
 
     name = "embed_text"
     description = "Embeds a text into the space of CLIP's image embeddings."
-    needs = (Capability.TEXT_EMBEDDING,)
+    needs = (TEXT_EMBEDDING,)
     Params = EmbedTextParams
     Result = EmbeddingResult
     example = {"text": "a photo of a dog", "model": DEFAULT_SPACE}
-    default_spaces = {Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
+    default_spaces = {TEXT_EMBEDDING: DEFAULT_SPACE}
     needs_picture = False
-    timing_group = "embedding"
+    timing_group = TimingGroup.EMBEDDING
     purposes = ("search",)
 
     async def run(self, scene: Scene, params: EmbedTextParams, models: Models) -> Answer[EmbeddingResult]:
-        model = models.find(Capability.TEXT_EMBEDDING, params.model)
-        inference = await scene.infer(model, params.text)
+        inference = await scene.infer(TEXT_EMBEDDING, params.text, params.model)
         return Answer(params.written(inference.output, params.model), inference.model)
 
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from pydantic import Field, field_validator
 
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation
+from sightline.capabilities.places import PLACES
 from sightline.errors import ModelError, Overloaded
-from sightline.operations import Answer, Models, Operation, Params, Result, Scene
-from sightline.types import Capability, Coordinate, Geolocation, Place, Region, Target
+from sightline.operations import Answer, Models, Operation, Params, Result, Scene, TimingGroup
+from sightline.types import Coordinate, Region, Target
 
 MOST_CANDIDATES = 100
 
@@ -74,19 +76,18 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
 
     name = "geolocate"
     description = "Estimates where on Earth the photo was taken, from its pixels alone."
-    needs = (Capability.GEOLOCATION, Capability.PLACES)
+    needs = (GEOLOCATION, PLACES)
     Params = GeolocateParams
     Result = GeolocateResult
     example = {"top_k": 5}
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("geolocation",)
 
     async def run(self, scene: Scene, params: GeolocateParams, models: Models) -> Answer[GeolocateResult]:
-        model = models.find(Capability.GEOLOCATION)
-        inference = await scene.infer(model, scene.view(Region(Target.WHOLE_IMAGE)))
-        found: Geolocation = inference.output
+        inference = await scene.infer(GEOLOCATION, scene.view(Region(Target.WHOLE_IMAGE)))
+        found = inference.output
         listed = found.candidates[: params.top_k]
-        places, warnings = await _places(scene, models, [each.coordinate for each in listed])
+        places, warnings = await _places(scene, [each.coordinate for each in listed])
         candidates = [
             GeolocationCandidate(
                 lat=each.coordinate.latitude,
@@ -109,16 +110,14 @@ class Geolocate(Operation[GeolocateParams, GeolocateResult]):
 
 
 async def _places(
-    scene: Scene, models: Models, coordinates: Sequence[Coordinate]
+    scene: Scene, coordinates: Sequence[Coordinate]
 ) -> tuple[list[str | None], tuple[str, ...]]:
     """The label of each coordinate. Without names the answer still stands, so their lack is a warning."""
     try:
-        model = models.find(Capability.PLACES)
-        inferences = await scene.infer_all(model, coordinates)
+        inferences = await scene.infer_all(PLACES, coordinates)
     except (ModelError, Overloaded) as error:
         return [None] * len(coordinates), (f"candidates have no place names: {error}",)
-    places: list[Place] = [inference.output for inference in inferences]
-    return [place.label for place in places], ()
+    return [inference.output.label for inference in inferences], ()
 
 
 def _uncertainty(found: Geolocation) -> GeolocationUncertainty:

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
-from sightline.types import Capability, PageText, Region, Target, TextLine
+from sightline.capabilities.text import TEXT_LINES, TextLine
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
+from sightline.types import Region, Target
 
 # What the reference drops by default.
 DEFAULT_MIN_SCORE = 0.5
@@ -49,20 +50,20 @@ class ReadTextOperation(Operation[ReadTextParams, ReadText]):
 
     name = "read_text"
     description = "Reads the text in the image, person or face, line by line, with the place of each line."
-    needs = (Capability.TEXT_LINES,)
+    needs = (TEXT_LINES,)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = ReadTextParams
     Result = ReadText
     example = {"min_score": 0.8}
     purposes = ("text", "ocr")
-    timing_group = "detection"
+    timing_group = TimingGroup.DETECTION
 
     async def run(self, scene: Scene, params: ReadTextParams, models: Models) -> Answer[ReadText]:
-        model = models.find(Capability.TEXT_LINES)
+        models.find(TEXT_LINES)  # a missing model is reported before a face is looked for
         region = await scene.region(params.target, params.face_context)
-        inference = await scene.infer(model, scene.view(region))
-        found: PageText = inference.output
+        inference = await scene.infer(TEXT_LINES, scene.view(region))
+        found = inference.output
         kept = [_line(line, region) for line in found.lines if line.score >= params.min_score]
         lines = kept[: params.max_lines]
         unread = found.unread + len(kept) - len(lines)

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene
-from sightline.types import Capability, Target
+from sightline.capabilities.safety import NSFW_SCORE
+from sightline.operations import Answer, Models, Operation, RegionParams, Result, Scene, TimingGroup
+from sightline.types import Target
 
 # The ranges that Yahoo's README recommends: below is safe, above is not, between is unclear.
 SAFE_BELOW, UNSAFE_ABOVE = 0.2, 0.8
@@ -44,20 +45,20 @@ class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
 
     name = "safe_search"
     description = "Scores how likely the image, person or face is pornography or nudity."
-    needs = (Capability.NSFW_SCORE,)
+    needs = (NSFW_SCORE,)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = SafeSearchParams
     Result = SafeSearch
     example = {"target": "whole_image"}
     purposes = ("safety", "nsfw")
-    timing_group = "classification"
+    timing_group = TimingGroup.CLASSIFICATION
 
     async def run(self, scene: Scene, params: SafeSearchParams, models: Models) -> Answer[SafeSearch]:
-        model = models.find(Capability.NSFW_SCORE)
+        models.find(NSFW_SCORE)  # a missing model is reported before a face is looked for
         region = await scene.region(params.target, params.face_context)
-        inference = await scene.infer(model, scene.view(region))
-        score: float = inference.output
+        inference = await scene.infer(NSFW_SCORE, scene.view(region))
+        score = inference.output
         found = SafeSearch(score=round(score, 5), range=_range(score), caveat=CAVEAT)
         return Answer(found, inference.model, region)
 

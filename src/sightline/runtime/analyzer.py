@@ -1,22 +1,4 @@
-"""Questions in, answers out: the one way in for the server, the command line and programs.
-
-import asyncio
-from pathlib import Path
-
-from sightline.runtime.analyzer import Analyzer, Task
-from sightline.settings import Settings
-
-
-async def main() -> None:
-    async with Analyzer.create(Settings()) as analyzer:
-        picture = analyzer.open(Path("photo.jpg").read_bytes())
-        face = analyzer.bind(Task("face", "detect_bounding_box", {"target": "prominent_face"}))
-        for outcome in await analyzer.analyze(picture, [face]):
-            print(outcome.id, outcome.status, outcome.answer)
-
-
-asyncio.run(main())
-"""
+"""Questions in, answers out: the one way in for the server, the command line and the Python API."""
 
 from __future__ import annotations
 
@@ -32,8 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sightline import models, operations
-from sightline.errors import InvalidParameters, SightlineError, TargetNotFound, UnknownOperation
+from sightline import capabilities, models, operations
+from sightline.errors import (
+    ConfigurationError,
+    InvalidParameters,
+    SightlineError,
+    TargetNotFound,
+    UnknownOperation,
+)
 from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
 from sightline.imaging.isolation import workers
@@ -98,6 +86,19 @@ class Outcome:
     crop_png: bytes | None = None
     error: SightlineError | None = None
 
+    def result(self) -> Any:
+        """Return the operation's result. Raises the task's error if it has none."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)  # a second call must not add to the frames of the first
+        return self.answer.data if self.answer is not None else None
+
+    def words(self) -> str | None:
+        """Return how the result reads for people; None if the task failed or the fields say enough."""
+        if self.answer is None or self.answer.data is None:
+            return None
+        words: str | None = self.operation.words(self.answer.data)
+        return words
+
 
 class Analyzer:
     """Operations over an engine. Use as an async context manager; one per process."""
@@ -130,11 +131,13 @@ class Analyzer:
             ConfigurationError: a setting or a plug-in is wrong.
         """
         telemetry = telemetry or Telemetry()
+        known_capabilities = capabilities.catalogue(settings.plugins_dir)
         known_models = models.catalogue(settings.plugins_dir)
         rehearsal = Rehearsal(settings) if settings.rehearse else None
         if rehearsal is not None:
             settings, known_models = rehearsal.settings, rehearsed(known_models)
         known_operations = operations.catalogue(settings.plugins_dir)
+        _require_declared(known_capabilities, known_models, known_operations)
         store = Store.from_settings(settings)
         engine = Engine(settings, known_models, store, telemetry)
         return cls(settings, known_operations, known_models, engine, store, telemetry, rehearsal)
@@ -242,6 +245,21 @@ class Analyzer:
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)
         return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)
+
+
+def _require_declared(
+    declared: Container[str], models: models.Catalogue, operations: Mapping[str, Operation[Any, Any]]
+) -> None:
+    """Raise ConfigurationError if a model or an operation names a capability that no module declares."""
+    used = [(f"model {each.name}", each.card.capabilities) for each in models.values()]
+    used += [(f"operation {each.name}", frozenset(each.needs)) for each in operations.values()]
+    for user, named in used:
+        for capability in named:
+            if capability.name not in declared:
+                raise ConfigurationError(
+                    f"{user} uses an undeclared capability: {capability.name}; expected one in the "
+                    "CAPABILITIES of a module"
+                )
 
 
 def bind(operations: Mapping[str, Operation[Any, Any]], task: Task) -> BoundTask:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, cast
@@ -18,7 +18,10 @@ from typing import Any, cast
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sightline.capabilities import Capability, OutputT, Subject, SubjectT, held_bytes, pictures_of
+from sightline.capabilities.embedding import TEXT_EMBEDDING
 from sightline.errors import InferenceFailed, Overloaded, SightlineError, UnknownModel
+from sightline.imaging import Picture
 from sightline.models import Catalogue, Model, RemoteModel, Runs
 from sightline.operations import Inference
 from sightline.runtime import intermediate, threads
@@ -34,8 +37,7 @@ from sightline.runtime.residency import RETRY_FAILED_LOAD_S, ModelState, Residen
 from sightline.runtime.telemetry import Step, Telemetry, current_trace
 from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, Settings
-from sightline.subjects import Subject, held_bytes, pictures_of
-from sightline.types import Capability, ModelRef
+from sightline.types import ModelRef
 from sightline.weights.store import Store
 
 __all__ = ["Context", "Engine", "until"]
@@ -150,7 +152,7 @@ class Engine:
 
     # -- work ----------------------------------------------------------------------------------------------
 
-    async def infer(self, model: str, subject: Subject, context: Context) -> Inference:
+    async def infer(self, model: str, subject: Subject, context: Context) -> Inference[Any]:
         """One model on one subject: admitted or refused at once, prepared, queued, computed.
 
         A text that an embedder of texts has read lately is not read again, and one that is being read is not
@@ -176,7 +178,17 @@ class Engine:
                 model, text, lambda: self._read(lane, text, context), context.deadline
             )
 
-    async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference:
+    async def infer_with(
+        self,
+        capability: Capability[SubjectT, OutputT],
+        subject: SubjectT,
+        context: Context,
+        space: str | None = None,
+    ) -> Inference[OutputT]:
+        """:meth:`infer` with the model that :meth:`find` names."""
+        return await self.infer(self.find(capability, space), subject, context)
+
+    async def _admitted(self, lane: Lane, subject: Subject, context: Context) -> Inference[Any]:
         """Pixels are admitted before the lane: what waits for them must not fill a lane that a picture which
         has its pixels needs to get on. Nor does a picture hold pixels while its model is loaded."""
         pictures = pictures_of(subject)
@@ -198,7 +210,7 @@ class Engine:
             self._telemetry.item_refused(lane.model)
             raise
 
-    async def _read(self, lane: Lane, text: str, context: Context) -> Inference:
+    async def _read(self, lane: Lane, text: str, context: Context) -> Inference[Any]:
         inference = await self._admitted(lane, text, context)
         if isinstance(inference.output, np.ndarray):
             self._text_vectors.keep(text, inference)
@@ -207,10 +219,10 @@ class Engine:
     def _kept_text(self, model: str, subject: Subject) -> str | None:
         """The subject, if what the model says of it is worth keeping: a vector of a text, computed here."""
         card = self._catalogue[model].card
-        reads = Capability.TEXT_EMBEDDING in card.capabilities and card.runs is Runs.IN_SLOT
+        reads = TEXT_EMBEDDING in card.capabilities and card.runs is Runs.IN_SLOT
         return subject if reads and isinstance(subject, str) else None
 
-    async def _recall(self, model: str, text: str) -> Inference | None:
+    async def _recall(self, model: str, text: str) -> Inference[Any] | None:
         """What was said before, if the model's weights are still the same, whether it is loaded or not."""
         known = self._text_vectors.get(model, text)
         if known is None:
@@ -220,7 +232,7 @@ class Engine:
         self._telemetry.text_recalled(model)
         return known
 
-    def at_once(self, model: str, subject: Subject) -> Inference | None:
+    def at_once(self, model: str, subject: Subject) -> Inference[Any] | None:
         """What a loaded model with ``Runs.IN_LOOP`` says, or one that read this text lately; else None.
 
         Such an answer takes microseconds, and a place in a queue and a task would take more. Raises like
@@ -240,13 +252,15 @@ class Engine:
 
     async def _compute(
         self, lane: Lane, place: Place, resident: Resident, subject: Subject, context: Context
-    ) -> Inference:
+    ) -> Inference[Any]:
         runs, model = self._catalogue[lane.model].card.runs, resident.model
         if runs is Runs.IN_LOOP:
             return Inference(self._look_up(lane.model, cast(Model, model), subject), resident.ref)
         async with until(context):
             if runs is Runs.ON_WORKER:
-                output = await self._decoding(subject, context, self._look_up, lane.model, model, subject)
+                output = await self._decoding(
+                    pictures_of(subject), context, self._look_up, lane.model, model, subject
+                )
             elif runs is Runs.ELSEWHERE:
                 output = await self._ask(lane.model, cast(RemoteModel, model), subject, context)
             else:
@@ -257,7 +271,7 @@ class Engine:
         self, lane: Lane, place: Place, model: Model, subject: Subject, context: Context
     ) -> Any:
         started = time.monotonic()
-        item = await self._decoding(subject, context, self._prepare, lane.model, model, subject)
+        item = await self._decoding(pictures_of(subject), context, self._prepare, lane.model, model, subject)
         place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
         work = Work(model, item, context.deadline, context.priority)
         del item
@@ -319,21 +333,22 @@ class Engine:
             raise SightlineError("the engine is shut down")
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    async def decode(self, subject: Subject, context: Context, function: Callable[[], Any]) -> Any:
-        """Run ``function``, which may decode the pictures of ``subject``, on a worker thread.
+    async def decode(self, pictures: Sequence[Picture], context: Context, function: Callable[[], Any]) -> Any:
+        """Run ``function``, which may decode ``pictures``, on a worker thread.
 
         Raises:
             MemoryLow, Overloaded, DeadlineExceeded: see ``PixelBudget.admit``.
         """
-        await self.pixels.admit(pictures_of(subject), context.pixels, context.deadline)
-        return await self._decoding(subject, context, function)
+        await self.pixels.admit(pictures, context.pixels, context.deadline)
+        return await self._decoding(pictures, context, function)
 
-    async def _decoding(self, subject: Subject, context: Context, function: Any, *arguments: Any) -> Any:
+    async def _decoding(
+        self, pictures: Sequence[Picture], context: Context, function: Any, *arguments: Any
+    ) -> Any:
         """:meth:`work` that counts as decoding until its thread is done, however long anybody waits for it.
 
         A request leaves some threads to others. When it ends before a thread has begun, none begins.
         """
-        pictures = pictures_of(subject)
         if not pictures:
             return await self.work(function, *arguments)
         threads = context.pixels.threads(self._request_threads)
@@ -347,7 +362,7 @@ class Engine:
 
     # -- what there is -------------------------------------------------------------------------------------
 
-    def find(self, capability: Capability, space: str | None = None) -> str:
+    def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """See ``Directory.find``."""
         return self.directory.find(capability, space)
 
@@ -355,18 +370,10 @@ class Engine:
         """See ``Directory.similarity_scale``."""
         return self.directory.similarity_scale(model)
 
-    def lacking(self, capability: Capability) -> str | None:
-        """See ``Directory.lacking``."""
-        return self.directory.lacking(capability)
-
     def ref(self, model: str) -> ModelRef | None:
         """Which weights ``model`` is loaded with; None while it is not loaded."""
         resident = self.residency.residents.get(model)
         return resident.ref if resident else None
-
-    def has(self, capability: Capability) -> bool:
-        """See ``Directory.has``."""
-        return self.directory.has(capability)
 
     def loads(self) -> Mapping[str, LaneLoad]:
         """How full each model's lane is."""

@@ -352,7 +352,7 @@ class OnnxRuntimeGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Shapes change from call to call; a memory plan per shape would only grow (see docs/architecture.md).
+        # Shapes change from call to call; a memory plan per shape would only grow.
         options.enable_mem_pattern = False
         # Idle threads must not spin: other graphs and the decoders need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

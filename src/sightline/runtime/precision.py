@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightline.capabilities.detection import ANIMAL_BOXES, OBJECT_BOXES, PERSON_BOXES
 from sightline.models import Graph, GraphLoader, ModelCard
 from sightline.runtime.graphs import Graphs
 from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
-from sightline.types import Capability
 from sightline.weights.drift import read_record
 from sightline.weights.wanted import Installed
 
 # Those that the setting speaks of. Detectors of faces compute in f32 whatever it says.
-DETECTED = frozenset({Capability.PERSON_BOXES, Capability.OBJECT_BOXES, Capability.ANIMAL_BOXES})
+DETECTED = frozenset({PERSON_BOXES, OBJECT_BOXES, ANIMAL_BOXES})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.capabilities import Capability
 from sightline.errors import ModelUnavailable, UnknownModel
 from sightline.models import Catalogue
 from sightline.operations import Operation
 from sightline.runtime.directory import Directory
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
-from sightline.types import Capability
 from sightline.weights.store import Store
 
 
@@ -117,13 +117,14 @@ def purposes(
         ]
         for word in (operation.name, *operation.purposes):
             found.setdefault(word, {}).update(dict.fromkeys(models))
-    for capability in Capability:
-        found.setdefault(capability.value, dict.fromkeys(_defaults(capability, None, directory, catalogue)))
+    given = {each.name: each for model in catalogue.values() for each in model.card.capabilities}
+    for _, capability in sorted(given.items()):
+        found.setdefault(capability.name, dict.fromkeys(_defaults(capability, None, directory, catalogue)))
     return {word: tuple(models) for word, models in found.items() if models}
 
 
 def _defaults(
-    capability: Capability, space: str | None, directory: Directory, catalogue: Catalogue
+    capability: Capability[Any, Any], space: str | None, directory: Directory, catalogue: Catalogue
 ) -> list[str]:
     try:
         return [directory.find(capability, space)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.embedding import Embedding
 from sightline.errors import DeadlineExceeded
 from sightline.operations import Inference
 from sightline.runtime.telemetry import Trace, current_trace, traced
@@ -29,21 +30,21 @@ class TextVectors:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        self._kept: OrderedDict[tuple[str, str], Inference] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Inference[Embedding]] = OrderedDict()
 
     @property
     def num_bytes(self) -> int:
         """Memory of all entries, estimated; at most ``max_bytes``."""
         return self._num_bytes
 
-    def get(self, model: str, text: str) -> Inference | None:
+    def get(self, model: str, text: str) -> Inference[Embedding] | None:
         """What ``model`` said of ``text``, with whichever weights it had then."""
         found = self._kept.get((model, text))
         if found is not None:
             self._kept.move_to_end((model, text))
         return found
 
-    def keep(self, text: str, inference: Inference) -> None:
+    def keep(self, text: str, inference: Inference[Embedding]) -> None:
         """Remember a vector, in place of an older one. It is made read-only: many will share it."""
         vector: NDArray[np.float32] = inference.output
         vector.flags.writeable = False
@@ -68,7 +69,7 @@ class TextVectors:
 @dataclass(eq=False, slots=True)
 class _Reading:
     key: tuple[str, str]
-    task: asyncio.Task[tuple[Inference, Trace]]
+    task: asyncio.Task[tuple[Inference[Embedding], Trace]]
     waiting: int = 0
 
 
@@ -80,8 +81,8 @@ class Readings:
         self._under_way: dict[tuple[str, str], _Reading] = {}
 
     async def share(
-        self, model: str, text: str, read: Callable[[], Awaitable[Inference]], deadline: float
-    ) -> Inference:
+        self, model: str, text: str, read: Callable[[], Awaitable[Inference[Embedding]]], deadline: float
+    ) -> Inference[Embedding]:
         """What ``read`` gives, or another's reading of the same text. It ends when nobody waits any more.
 
         Raises like ``read``. If another's ran out of its own time before ``deadline``, it is read anew.
@@ -93,14 +94,14 @@ class Readings:
                 if time.monotonic() >= deadline:
                     raise
 
-    def _reading(self, key: tuple[str, str], read: Callable[[], Awaitable[Inference]]) -> _Reading:
+    def _reading(self, key: tuple[str, str], read: Callable[[], Awaitable[Inference[Embedding]]]) -> _Reading:
         reading = self._under_way.get(key)
         if reading is None:
             reading = self._under_way[key] = _Reading(key, asyncio.create_task(traced(read)))
             reading.task.add_done_callback(lambda _: self._forget(reading))
         return reading
 
-    async def _wait_for(self, reading: _Reading) -> Inference:
+    async def _wait_for(self, reading: _Reading) -> Inference[Embedding]:
         reading.waiting += 1
         try:
             inference, trace = await asyncio.shield(reading.task)
@@ -117,6 +118,6 @@ class Readings:
             del self._under_way[reading.key]
 
 
-def _bytes_of(text: str, inference: Inference) -> int:
+def _bytes_of(text: str, inference: Inference[Embedding]) -> int:
     # A Python string has up to four bytes per character.
     return 4 * len(text) + int(inference.output.nbytes) + _ENTRY_BYTES

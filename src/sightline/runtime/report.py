@@ -75,7 +75,7 @@ def operation_report(operation: Operation[Any, Any]) -> dict[str, Any]:
     return {
         "name": operation.name,
         "description": operation.description,
-        "needs": [capability.value for capability in operation.needs],
+        "needs": [capability.name for capability in operation.needs],
         "needs_image": operation.needs_picture,
         "targets": [target.value for target in operation.targets],
         "default_target": operation.default_target.value if operation.default_target else None,

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
 
+from sightline.capabilities import Capability, OutputT, Subject, SubjectT
+from sightline.capabilities.detection import FACE_BOXES, PERSON, PERSON_BOXES
 from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
-from sightline.runtime.engine import Context, Engine
+from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.telemetry import Trace, current_trace, traced
-from sightline.subjects import Subject
-from sightline.types import (
-    PERSON,
-    Box,
-    Capability,
-    Detection,
-    FaceContext,
-    PixelBox,
-    Region,
-    Target,
-)
+from sightline.types import Box, Detection, FaceContext, PixelBox, Region, Target
 
 ValueT = TypeVar("ValueT")
+ParamT = ParamSpec("ParamT")
 
 # Tasks for a list of subjects, such as the texts of labels: as many as a request may have in a usual lane.
 _MANY_AT_ONCE = 32
@@ -89,29 +83,45 @@ class Scene:
             return Region(target, person.box.truncated())
         return Region(Target.WHOLE_IMAGE)
 
-    async def infer(self, model: str, subject: Subject) -> Inference:
-        answer = self.known(model, subject)
+    async def infer(
+        self, capability: Capability[SubjectT, OutputT], subject: SubjectT, space: str | None = None
+    ) -> Inference[OutputT]:
+        return await self._infer(self._engine.find(capability, space), subject)
+
+    async def _infer(self, model: str, subject: Subject) -> Inference[Any]:
+        answer = self._known(model, subject)
         if answer is None:
             key = ("infer", model, subject)
             answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
             current_trace().models[answer.model.name] = answer.model
         return answer
 
-    async def infer_all(self, model: str, subjects: Sequence[Subject]) -> list[Inference]:
+    async def infer_all(
+        self,
+        capability: Capability[SubjectT, OutputT],
+        subjects: Sequence[SubjectT],
+        space: str | None = None,
+    ) -> list[Inference[OutputT]]:
         """See ``operations.Scene.infer_all``."""
-        answers = {subject: self.known(model, subject) for subject in subjects}
+        model = self._engine.find(capability, space)
+        answers = {subject: self._known(model, subject) for subject in subjects}
         remaining = iter([subject for subject, answer in answers.items() if answer is None])
 
         async def work() -> None:
             for subject in remaining:
-                answers[subject] = await self.infer(model, subject)
+                answers[subject] = await self._infer(model, subject)
 
         unknown = sum(answer is None for answer in answers.values())
         await asyncio.gather(*(work() for _ in range(min(unknown, _MANY_AT_ONCE))))
-        return [cast("Inference", answers[subject]) for subject in subjects]
+        return [cast("Inference[OutputT]", answers[subject]) for subject in subjects]
 
-    def known(self, model: str, subject: Subject) -> Inference | None:
+    def known(
+        self, capability: Capability[SubjectT, OutputT], subject: SubjectT, space: str | None = None
+    ) -> Inference[OutputT] | None:
         """See ``operations.Scene.known``."""
+        return self._known(self._engine.find(capability, space), subject)
+
+    def _known(self, model: str, subject: Subject) -> Inference[Any] | None:
         key = ("infer", model, subject)
         found = self._found.get(key)
         if found is None:
@@ -128,18 +138,27 @@ class Scene:
         current_trace().models[answer.model.name] = answer.model
         return answer
 
+    async def work(
+        self, function: Callable[ParamT, ValueT], *args: ParamT.args, **kwargs: ParamT.kwargs
+    ) -> ValueT:
+        """See ``operations.Scene.work``. Not remembered: a function is not a question that others share."""
+        pictures = [each.picture for each in (*args, *kwargs.values()) if isinstance(each, View)]
+        call = partial(function, *args, **kwargs)
+        async with until(self.context):
+            value: ValueT = await self._engine.decode(pictures, self.context, call)
+        return value
+
     async def crop_png(self, region: Region) -> bytes:
         """The region's pixels as a PNG file."""
         view = self.view(region)
         return await self._once(
             ("png", region.box),
-            lambda: self._engine.decode(view, self.context, lambda: encode_png(view.pixels())),
+            lambda: self._engine.decode((view.picture,), self.context, lambda: encode_png(view.pixels())),
         )
 
     async def _find_person(self) -> Detection | None:
-        model = self._engine.find(Capability.PERSON_BOXES)
-        found = (await self.infer(model, View(self.picture, None))).output
-        persons = (thing for thing in cast("list[Detection]", found) if thing.label == PERSON)
+        found = (await self.infer(PERSON_BOXES, View(self.picture, None))).output
+        persons = (thing for thing in found if thing.label == PERSON)
         best = max(persons, key=lambda person: person.score, default=None)
         if best is None:
             return None
@@ -148,8 +167,7 @@ class Scene:
 
     async def _find_faces(self, context: FaceContext) -> list[Detection]:
         within = await self._where_to_look(context)
-        model = self._engine.find(Capability.FACE_BOXES)
-        found = cast("list[Detection]", (await self.infer(model, View(self.picture, within))).output)
+        found = (await self.infer(FACE_BOXES, View(self.picture, within))).output
         if within is not None:
             found = [_moved(face, within.x_min, within.y_min) for face in found]
         return sorted(found, key=lambda face: face.score, reverse=True)
@@ -157,7 +175,7 @@ class Scene:
     async def _where_to_look(self, context: FaceContext) -> PixelBox | None:
         if context is FaceContext.WHOLE_IMAGE:
             return None
-        if self._engine.has(Capability.PERSON_BOXES):
+        if self._engine.directory.has(PERSON_BOXES):
             try:
                 person = await self.person()
             except ModelUnavailable:

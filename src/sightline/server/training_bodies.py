@@ -10,6 +10,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.errors import InvalidParameters, InvalidRequest, UnsupportedContent
 from sightline.imaging import Picture
 from sightline.jobs.collections.embedding import Supplied
@@ -18,7 +19,7 @@ from sightline.runtime.analyzer import Analyzer
 from sightline.server.bodies import decode_base64, is_data_uri, media_type, refuse_unknown
 from sightline.server.forms import read_form
 from sightline.server.json_bodies import read_json
-from sightline.types import Capability, FaceContext, Target
+from sightline.types import FaceContext, Target
 
 SIDES: Mapping[str, bool] = {"in": True, "out": False}
 PLAN_FIELDS = frozenset({"embedding", "target", "face_context"})
@@ -140,4 +141,4 @@ def _plan(fields: Mapping[str, Any], analyzer: Analyzer) -> Plan:
 
 def _spaces(analyzer: Analyzer) -> set[str]:
     cards = [definition.card for definition in analyzer.models.values()]
-    return {card.space or card.name for card in cards if Capability.IMAGE_EMBEDDING in card.capabilities}
+    return {card.space or card.name for card in cards if IMAGE_EMBEDDING in card.capabilities}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from sightline.weights.sources import (
     Artifact,
     Built,
     Fetched,
+    PackageFile,
     Recipe,
     Report,
     Source,
@@ -187,6 +189,8 @@ class Acquisition:
             try:
                 if isinstance(source, Built):
                     return self._build(artifact, source)
+                if isinstance(source, PackageFile):
+                    return self._copy(artifact, source)
                 return self._fetch(artifact, source)
             except _Unobtainable as failure:
                 failures.extend(failure.failures)
@@ -267,6 +271,12 @@ class Acquisition:
             if record is not None and record.fetched and record.source == str(source):
                 return record.sha256
         return artifact.sha256
+
+    def _copy(self, artifact: Artifact, source: PackageFile) -> Obtained:
+        with self._new_file(artifact) as output:
+            shutil.copyfile(source.path, output)
+            Expected(artifact.sha256).check(digest := sha256_of(output), output.stat().st_size)
+        return Obtained(output, FileRecord(digest, output.stat().st_size, str(source), fetched=True))
 
     def _build(self, artifact: Artifact, source: Built) -> Obtained:
         inputs: dict[str, Obtained] = {}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from sightline.errors import ConfigurationError
+
 
 class Report(Protocol):
     """Told how far a step of installing has come, in bytes or points: ``total`` is None while unknown."""
@@ -86,8 +88,30 @@ class Built:
         return f"built from {', '.join(self.inputs)}"
 
 
+@dataclass(frozen=True, slots=True)
+class PackageFile:
+    """A file that ships with the module of the card, such as ``Path(__file__).with_name("small.onnx")``.
+
+    A model whose files are all of this kind is always installed, and its files are used where they are.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.path.is_file():
+            raise ConfigurationError(
+                f"missing file of a package: {self.path.name}; expected it beside its module"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.path.name} of its package"
+
+
 Fetched = HubFile | WheelFile | UrlFile | ArchiveMember
-Source = Fetched | Built
+Source = Fetched | Built | PackageFile
 
 
 def key_of(source: Fetched) -> str:
@@ -129,8 +153,8 @@ class Artifact:
 
     @property
     def is_downloaded(self) -> bool:
-        """Whether it is fetched from somewhere, rather than built here or only given by the user."""
-        return bool(self.sources) and not isinstance(self.sources[0], Built)
+        """Whether it is fetched from somewhere, rather than shipped, built here or only given by the user."""
+        return bool(self.sources) and not isinstance(self.sources[0], Built | PackageFile)
 
     @property
     def identity(self) -> str:

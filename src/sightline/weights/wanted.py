@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sightline.errors import ConfigurationError, DigestMismatch
@@ -17,8 +18,9 @@ from sightline.weights.manifest import (
     FileRecord,
     Manifest,
     now,
+    sha256_of,
 )
-from sightline.weights.sources import Artifact
+from sightline.weights.sources import Artifact, PackageFile
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Wanted:
     @property
     def by_name(self) -> Mapping[str, Artifact]:
         return {artifact.name: artifact for artifact in self.artifacts}
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether nothing has to be installed: there are no files, or all of them ship with the card."""
+        return all(item.sources and isinstance(item.sources[0], PackageFile) for item in self.artifacts)
 
     @property
     def instructions(self) -> str:
@@ -105,15 +112,35 @@ class Installed:
 
 
 def built_in(wanted: Wanted) -> Installed:
-    """Return a model that needs no files, which is always installed."""
+    """Return a model that needs no files or ships them, which is always installed.
+
+    Raises:
+        DigestMismatch: a file does not have the digest of its card.
+    """
+    paths, records = {}, {}
+    for artifact in wanted.artifacts:
+        source = artifact.sources[0]
+        assert isinstance(source, PackageFile)
+        facts = source.path.stat()
+        digest = _digest(source.path, facts.st_mtime_ns, facts.st_size)
+        if artifact.sha256 not in (None, digest):
+            raise DigestMismatch(f"{source} changed: sha256 {digest[:16]}…; reinstall the package")
+        paths[artifact.name] = source.path
+        records[artifact.name] = FileRecord(digest, facts.st_size, str(source), fetched=True)
     manifest = Manifest(
         model=wanted.model,
         provenance=Provenance.BUILT_IN,
-        origin="part of sightline",
+        origin="ships with its card",
         licence=wanted.licence,
         homepage=wanted.homepage,
         preprocessing=wanted.preprocessing,
-        files={},
+        files=records,
         created_at=now(),
     )
-    return Installed(wanted.model, {}, manifest)
+    return Installed(wanted.model, paths, manifest)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, mtime_ns: int, size_bytes: int) -> str:
+    """Return the digest of a file. Lists of models ask for it often."""
+    return sha256_of(path)

@@ -204,7 +204,7 @@ async def test_a_model_that_is_not_here_ends_it(tmp_path, fill, analyzer, kept) 
 GREY = """
 import numpy as np
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Capability
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 
 class Grey:
     def prepare(self, view):
@@ -214,7 +214,7 @@ class Grey:
         return [np.asarray(item, np.float32) for item in items]
 
 CARD = ModelCard(
-    name="grey", capabilities=frozenset({Capability.IMAGE_EMBEDDING}), description="d", licence="CC0-1.0",
+    name="grey", capabilities=frozenset({IMAGE_EMBEDDING}), description="d", licence="CC0-1.0",
     homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0, space="grey",
 )
 MODELS = (ModelDefinition(CARD, lambda files, graphs: Grey()),)

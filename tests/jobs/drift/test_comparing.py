@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.capabilities import Capability, catalogue
+from sightline.capabilities.caption import CAPTION
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation, LocationCandidate
+from sightline.capabilities.safety import NSFW_SCORE
+from sightline.capabilities.species import SPECIES, SpeciesScores
+from sightline.capabilities.text import TEXT_LINES
 from sightline.errors import InvalidRequest
 from sightline.jobs.drift.comparing import Finds, Ranks, Texts, Vectors, cosine, paired, spread, tally_for
 from sightline.models import ModelCard
-from sightline.types import (
-    Box,
-    Capability,
-    Coordinate,
-    Detection,
-    Geolocation,
-    LocationCandidate,
-    SpeciesScores,
-)
+from sightline.types import Box, Coordinate, Detection
 from sightline.weights.drift import Limits, Spread
 
 
@@ -264,20 +263,20 @@ def card(capability: Capability) -> ModelCard:
     return ModelCard(name="m", capabilities=frozenset({capability}), parameters=0, multiply_adds=0, **facts)
 
 
-@pytest.mark.parametrize("capability", Capability)
+@pytest.mark.parametrize("capability", catalogue().values(), ids=str)
 def test_a_model_is_compared_by_what_it_gives(capability: Capability) -> None:
     kinds = {
-        Capability.IMAGE_EMBEDDING: Vectors,
-        Capability.SPECIES: Ranks,
-        Capability.GEOLOCATION: Ranks,
-        Capability.NSFW_SCORE: Ranks,
-        Capability.CAPTION: Texts,
-        Capability.TEXT_LINES: Texts,
+        IMAGE_EMBEDDING: Vectors,
+        SPECIES: Ranks,
+        GEOLOCATION: Ranks,
+        NSFW_SCORE: Ranks,
+        CAPTION: Texts,
+        TEXT_LINES: Texts,
     }
     if capability in kinds:
         assert isinstance(tally_for(card(capability), 0.2), kinds[capability])
-    elif capability.value.endswith("_boxes"):
+    elif capability.name.endswith("_boxes"):
         assert isinstance(tally_for(card(capability), 0.2), Finds)
     else:
-        with pytest.raises(InvalidRequest, match=f"m gives {capability.value}, which says nothing about a"):
+        with pytest.raises(InvalidRequest, match=f"m gives {capability.name}, which says nothing about a"):
             tally_for(card(capability), 0.2)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sightline import models
+from sightline.capabilities.caption import CAPTION
 from sightline.errors import InvalidRequest
 from sightline.imaging import ImageLimits
 from sightline.jobs.drift.comparing import Finds, Texts, tally_for
@@ -18,7 +19,7 @@ from sightline.models import ModelDefinition
 from sightline.runtime import graphs
 from sightline.runtime.residency import wanted
 from sightline.settings import Precision, Settings
-from sightline.types import Capability, Provenance
+from sightline.types import Provenance
 from sightline.weights.drift import FindFigures, Limits
 from sightline.weights.store import Installed, Store
 
@@ -180,9 +181,7 @@ def test_captioners_are_asked_for_captions(noisy_photos: Any, tmp_path: Path) ->
             asked.append(subject.max_length)
             return subject.view.pixels().shape
 
-    captioner = next(
-        each for each in models.catalogue().values() if Capability.CAPTION in each.card.capabilities
-    )
+    captioner = next(each for each in models.catalogue().values() if CAPTION in each.card.capabilities)
     tally = Texts()
     twins = Twins(Captions("a dog"), Captions("a cat"), Precision.BF16)
     Measuring(captioner, twins, tally, LIMITS, lambda end: None).run(photos_in([noisy_photos(tmp_path, 2)]))

@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 from sightline import models
+from sightline.capabilities.text import PageText, TextLine
 from sightline.imaging import ImageLimits
 from sightline.jobs.drift.comparing import RankFigures, TextFigures, tally_for
 from sightline.jobs.drift.measuring import Measured, Measuring, loaded_twice, photos_in
 from sightline.runtime import graphs
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
-from sightline.types import PageText, TextLine
 from sightline.weights.drift import Limits
 from sightline.weights.store import Store
 

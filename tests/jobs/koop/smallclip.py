@@ -17,13 +17,14 @@ import pypdfium2
 from koopserver import pdf, pictures
 from onnx import TensorProto, helper, numpy_helper
 
+from sightline.capabilities.label_sets import LabelSet
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.imaging.picture import picture_from_pixels
 from sightline.models import clip, label_sets
 from sightline.models.clip_vocabulary import stand_in
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
-from sightline.types import LabelSet, Provenance
+from sightline.types import Provenance
 from sightline.weights.store import Store
 
 DIMENSIONS = 16

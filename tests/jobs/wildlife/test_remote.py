@@ -191,7 +191,7 @@ def plugins_without_places(here: Settings) -> Path:
     assert here.plugins_dir
     plugin = here.plugins_dir / "models" / "wildlife.py"
     text = plugin.read_text()
-    plugin.write_text(text.replace('    model("a-gazetteer", Capability.PLACES, Places),\n', ""))
+    plugin.write_text(text.replace('    model("a-gazetteer", PLACES, Places),\n', ""))
     return here.plugins_dir
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline.capabilities.caption import CAPTION, CaptionRequest
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import blip, catalogue
 from sightline.models.blip.captioner import BEGIN_TOKEN, END_TOKEN, Captioner, Item
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Settings
-from sightline.subjects import CaptionRequest
-from sightline.types import Capability, PixelBox
+from sightline.types import PixelBox
 
 BOTH_RUNTIMES = pytest.mark.parametrize("runtime", [GraphRuntime.OPENVINO, GraphRuntime.ONNXRUNTIME])
 
@@ -179,7 +179,7 @@ def test_a_foreign_tokenizer_is_refused(small_files: Mapping[str, Path], tmp_pat
 
 
 def test_two_sizes_are_known_and_the_small_one_comes_first() -> None:
-    captioners = [each for each in catalogue().values() if Capability.CAPTION in each.card.capabilities]
+    captioners = [each for each in catalogue().values() if CAPTION in each.card.capabilities]
     assert [each.name for each in captioners][:2] == ["blip-base", "blip-large"]
     for definition in captioners[:2]:
         kept = [artifact.name for artifact in definition.card.artifacts if not artifact.intermediate]

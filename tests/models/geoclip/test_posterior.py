@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from sightline.capabilities.geolocation import Geolocation
 from sightline.models.geoclip.posterior import (
     CLUSTER_RADIUS_KM,
     LEAST_MASS,
@@ -15,7 +16,6 @@ from sightline.models.geoclip.posterior import (
     radii_km,
 )
 from sightline.sphere import distances_km, unit_vectors
-from sightline.types import Geolocation
 
 PARIS, LONDON, ROME, SYDNEY = (48.8566, 2.3522), (51.5074, -0.1278), (41.9028, 12.4964), (-33.87, 151.21)
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from sightline.capabilities.label_sets import LabelRule, LabelSet
 from sightline.errors import ConfigurationError, InvalidParameters, ModelBroken
 from sightline.models.label_sets import MODELS, LabelSets, check, connect
 from sightline.settings import Settings
-from sightline.types import LabelRule, LabelSet, Provenance
+from sightline.types import Provenance
 
 OWN = """
 [weather]

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sightline.capabilities.detection import ANIMAL_BOXES
 from sightline.errors import ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
@@ -18,7 +19,7 @@ from sightline.models.megadetector import CARD, DETECTOR, load
 from sightline.models.megadetector.detector import LABELS, AnimalDetector
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Settings
-from sightline.types import Box, Capability
+from sightline.types import Box
 
 OURS = TensorSpec("pixels", "uint8", (None, None, None, 3))
 USUAL = TensorSpec("images", "float32", (None, 3, None, None))
@@ -133,7 +134,7 @@ def test_another_output_is_refused() -> None:
 
 
 def test_the_card_tells_of_the_contested_licence() -> None:
-    assert CARD.capabilities == {Capability.ANIMAL_BOXES}
+    assert CARD.capabilities == {ANIMAL_BOXES}
     assert "contested" in CARD.licence
     assert "AGPL-3.0" in CARD.licence
     assert LABELS == ("animal", "human", "vehicle")

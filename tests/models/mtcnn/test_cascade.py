@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
+from sightline.capabilities.detection import FACE_BOXES
 from sightline.imaging import View
 from sightline.models import TensorSpec, catalogue
 from sightline.models.mtcnn import cascade, load
@@ -16,7 +17,7 @@ from sightline.models.mtcnn.cascade import FaceCascade
 from sightline.models.mtcnn.geometry import GRID
 from sightline.runtime.graphs import Graphs
 from sightline.settings import GraphRuntime, Settings
-from sightline.types import Capability, Detection
+from sightline.types import Detection
 
 Pixels = NDArray[np.uint8]
 MakeView = Callable[[Pixels], View]
@@ -32,7 +33,7 @@ def corners(face: Detection) -> list[float]:
 
 def test_it_is_found_by_its_capability() -> None:
     card = catalogue()["mtcnn"].card
-    assert card.capabilities == {Capability.FACE_BOXES}
+    assert card.capabilities == {FACE_BOXES}
     assert card.licence == "MIT"
 
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.capabilities.places import Place
 from sightline.errors import InvalidParameters
 from sightline.models.places.gazetteer import Gazetteer
 from sightline.models.places.towns import Towns
 from sightline.sphere import EARTH_RADIUS_KM, unit_vectors
-from sightline.types import Coordinate, Place
+from sightline.types import Coordinate
 
 # Coordinate, nearest town, and the kilometres to it that an atlas gives, roughly.
 KNOWN = [

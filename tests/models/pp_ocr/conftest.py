@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sightline.capabilities.text import PageText
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import pp_ocr
 from sightline.runtime.graphs import Graphs
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
-from sightline.types import PageText
 from sightline.weights.store import Store
 
 Pixels = NDArray[np.uint8]

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
+from sightline.capabilities.text import PageText
 from sightline.models import pp_ocr
 from sightline.models.pp_ocr import recogniser
-from sightline.types import PageText
 
 Pixels = NDArray[np.uint8]
 Read = Callable[[Pixels], PageText]

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.capabilities.species import SPECIES, SpeciesScores
 from sightline.errors import ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
 from sightline.models import TensorSpec
 from sightline.models.speciesnet import CLASSIFIER, LABELS, MODELS, load
 from sightline.models.speciesnet.classifier import SpeciesClassifier, read_labels, stretched
-from sightline.types import Capability, PixelBox, SpeciesScores
+from sightline.types import PixelBox
 from sightline.weights.sources import ArchiveMember, HubFile
 
 NAMES = tuple(f"uuid-{n};mammalia;order;family;genus;species{n};animal {n}" for n in range(8))
@@ -191,7 +192,7 @@ def test_three_releases_can_be_chosen() -> None:
     }  # fmt: skip
     for definition in MODELS:
         card = definition.card
-        assert card.capabilities == {Capability.SPECIES}
+        assert card.capabilities == {SPECIES}
         assert card.max_batch == 4
         checkpoint, graph, labels = card.artifacts
         assert (graph.name, labels.name) == (CLASSIFIER, LABELS)

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.species import Sighting, SightingsRequest, SpeciesScores, SpeciesVerdict
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.models import Runs
 from sightline.models.speciesnet_ensemble import MODELS, load
-from sightline.subjects import Sighting, SightingsRequest
 from sightline.taxa import BLANK, HUMAN
-from sightline.types import SpeciesScores, SpeciesVerdict
 from sightline.weights.sources import ArchiveMember, HubFile
 
 LION = "1;mammalia;carnivora;felidae;panthera;leo;lion"

@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.capabilities.species import Sighting, SpeciesScores, SpeciesVerdict
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.rules import Whereabouts, decide
 from sightline.models.speciesnet_ensemble.taxonomy import Taxonomy
-from sightline.subjects import Sighting
 from sightline.taxa import ANIMAL, BLANK, HUMAN, UNKNOWN, VEHICLE
-from sightline.types import SpeciesScores, SpeciesVerdict
 
 LION = "1;mammalia;carnivora;felidae;panthera;leo;lion"
 LEOPARD = "2;mammalia;carnivora;felidae;panthera;pardus;leopard"

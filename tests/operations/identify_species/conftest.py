@@ -44,7 +44,8 @@ RULES: Mapping[str, Any] = {
 DETECTOR = """
 import json, os
 from sightline.models import ModelCard, ModelDefinition
-from sightline.types import Box, Capability, Detection
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.types import Box, Detection
 
 class Finder:
     def prepare(self, view):
@@ -55,7 +56,7 @@ class Finder:
         return [[Detection(Box(*box), score, label) for label, score, box in told] for _ in items]
 
 CARD = ModelCard(
-    name="a-finder", capabilities=frozenset({Capability.ANIMAL_BOXES}), description="d", licence="CC0-1.0",
+    name="a-finder", capabilities=frozenset({ANIMAL_BOXES}), description="d", licence="CC0-1.0",
     homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0,
 )
 MODELS = (ModelDefinition(CARD, lambda files, graphs: Finder()),)

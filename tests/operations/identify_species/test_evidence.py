@@ -13,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline import operations
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, SpeciesScores
 from sightline.imaging import ImageLimits, Picture, View, encode_png, open_picture
 from sightline.models import ModelCard, ModelDefinition
 from sightline.models.speciesnet_ensemble import Ensemble
@@ -23,7 +26,7 @@ from sightline.runtime.analyzer import Analyzer, Outcome, Status, Task
 from sightline.runtime.engine import Engine
 from sightline.runtime.telemetry import Telemetry
 from sightline.settings import Settings
-from sightline.types import Box, Capability, Detection, PixelBox, SpeciesScores
+from sightline.types import Box, Detection, PixelBox
 from sightline.weights.store import Store
 
 LION = "1;mammalia;carnivora;felidae;panthera;leo;lion"
@@ -130,12 +133,12 @@ def identify(tmp_path: Path, picture: Picture) -> Callable[..., Any]:
     async def outcomes(boxes: Sequence[Box], classifier: Classifier, *tasks: dict[str, Any]) -> list[Outcome]:
         space = "v4.0.3a"
         models = [
-            defined("finder", Finder(boxes), Capability.ANIMAL_BOXES),
-            defined("classifier", classifier, Capability.SPECIES, space=space, max_batch=8),
+            defined("finder", Finder(boxes), ANIMAL_BOXES),
+            defined("classifier", classifier, SPECIES, space=space, max_batch=8),
             defined(
                 "ensemble",
                 Ensemble(Taxonomy([LION, ZEBRA]), Geofence({})),
-                Capability.SPECIES_ENSEMBLE,
+                SPECIES_ENSEMBLE,
                 space=space,
             ),
         ]

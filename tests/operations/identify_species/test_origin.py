@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from sightline.capabilities.places import Place
 from sightline.errors import DeadlineExceeded, ModelUnavailable, Overloaded, SightlineError
 from sightline.operations import Inference
 from sightline.operations.identify_species.origin import Origin, find_origin
 from sightline.operations.identify_species.params import IdentifySpeciesParams
-from sightline.types import Coordinate, ModelRef, Place, Provenance
+from sightline.types import Coordinate, ModelRef, Provenance
 
 HERE = {"latitude": 1.5, "longitude": -2.5}
 
@@ -22,19 +23,16 @@ class World:
         self._place = place
         self.asked: list[Any] = []
 
-    def find(self, capability: Any, space: str | None = None) -> str:
-        return "places"
-
-    async def infer(self, model: str, subject: Any) -> Inference:
+    async def infer(self, capability: Any, subject: Any) -> Inference[Any]:
         self.asked.append(subject)
         if isinstance(self._place, SightlineError):
             raise self._place
-        return Inference(self._place, ModelRef(model, "0" * 16, Provenance.PULLED))
+        return Inference(self._place, ModelRef(capability.name, "0" * 16, Provenance.PULLED))
 
 
 async def origin(place: Place | SightlineError, **params: Any) -> Origin:
     world: Any = World(place)
-    return await find_origin(world, IdentifySpeciesParams.model_validate(params), world)
+    return await find_origin(world, IdentifySpeciesParams.model_validate(params))
 
 
 def town(country_code: str, region: str = "", distance_km: float = 3.0) -> Place:
@@ -54,14 +52,14 @@ async def test_without_anything_nothing_is_known() -> None:
 async def test_without_coordinates_no_place_is_looked_up() -> None:
     world: Any = World(town("KE"))
     params = IdentifySpeciesParams.model_validate({"country": "USA", "admin1_region": "CA"})
-    found = await find_origin(world, params, world)
+    found = await find_origin(world, params)
     assert known(found) == ("USA", "given", "CA", "given")
     assert world.asked == []
 
 
 async def test_the_place_is_asked_for_the_coordinates() -> None:
     world: Any = World(town("KE"))
-    await find_origin(world, IdentifySpeciesParams.model_validate(HERE), world)
+    await find_origin(world, IdentifySpeciesParams.model_validate(HERE))
     assert world.asked == [Coordinate(1.5, -2.5)]
 
 

@@ -67,8 +67,8 @@ def _model(settings: Settings, definition: ModelDefinition) -> Finding:
         except ConfigurationError as error:
             return Finding(_AREA, name, State.BROKEN, str(error), "correct what the setting names")
         return Finding(_AREA, name, State.OK, "configured", detail=True)
-    if not definition.card.artifacts:
-        return Finding(_AREA, name, State.OK, "ready; needs no files", detail=True)
+    if want.is_built_in:
+        return Finding(_AREA, name, State.OK, "ready; nothing to download", detail=True)
     store = open_store(settings)
     installed = store.installed(want)
     if store.is_damaged(want):

@@ -136,8 +136,10 @@ def _installed(settings: Settings, definition: ModelDefinition) -> Installed:
     from sightline.errors import SourceMissing
 
     want = wanted(definition)
-    if not want.artifacts:
-        raise InvalidRequest(f"{definition.name} has no weights here, so no precision changes its answers")
+    if want.is_built_in:
+        raise InvalidRequest(
+            f"{definition.name} has no weights that are installed; expected a model with files to download"
+        )
     installed = store_of_any_weights(settings).installed(want, verify=True)
     if installed is None:
         raise SourceMissing(f"{definition.name} is not installed; bring it in with {want.instructions}")

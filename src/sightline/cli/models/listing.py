@@ -125,7 +125,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
     card, want, store = definition.card, wanted(definition), open_store(settings)
     installed = store.installed(want)
     lacking = definition.lacking(settings)
-    state = "installed" if card.artifacts else "built in"
+    state = "built in" if want.is_built_in else "installed"
     if definition.connect is not None:
         state = "not configured" if lacking else "configured"
     elif installed is None:
@@ -138,7 +138,7 @@ def _row(settings: Settings, definition: ModelDefinition) -> dict[str, Any]:
     choice = choose(settings, weights) if weights and obeys_choice(card) else None
     return {
         "name": card.name,
-        "gives": sorted(capability.value for capability in card.capabilities),
+        "gives": sorted(capability.name for capability in card.capabilities),
         "state": state,
         "lacking": lacking,
         "disk_bytes": store.disk_bytes(card.name),

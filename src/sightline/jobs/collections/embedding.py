@@ -9,9 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import FACE_BOXES, PERSON_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.collections import Space
 from sightline.errors import (
     ConfigurationError,
@@ -30,7 +34,7 @@ from sightline.jobs.collections.plans import Plan
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
-from sightline.types import Capability, FaceContext, ModelRef, Priority, Provenance, Target
+from sightline.types import FaceContext, ModelRef, Priority, Provenance, Target
 
 _log = logging.getLogger(__name__)
 
@@ -159,14 +163,14 @@ class Embedding:
     async def _loaded(self, stack: AsyncExitStack) -> _Makers:
         """The models, held in memory until ``stack`` is left."""
         engine = self.analyzer.engine
-        embedders = [engine.find(Capability.IMAGE_EMBEDDING, space) for space in self.plan.spaces]
+        embedders = [engine.find(IMAGE_EMBEDDING, space) for space in self.plan.spaces]
         refs = [await self._ref(name, stack) for name in embedders]
         part = f"{self.plan.target}"
         for detector in self._detectors():
             try:
                 ref = await self._ref(engine.find(detector), stack)
             except ModelUnavailable:
-                if detector is Capability.FACE_BOXES or self.plan.target is Target.PROMINENT_PERSON:
+                if detector is FACE_BOXES or self.plan.target is Target.PROMINENT_PERSON:
                     raise
                 part += "\0none"  # faces are looked for in the whole image then
             else:
@@ -179,14 +183,14 @@ class Embedding:
         )
         return _Makers(tuple(refs), digests)
 
-    def _detectors(self) -> tuple[Capability, ...]:
+    def _detectors(self) -> tuple[Capability[Any, Any], ...]:
         if self.plan.target is Target.WHOLE_IMAGE:
             return ()
         if self.plan.target is Target.PROMINENT_PERSON:
-            return (Capability.PERSON_BOXES,)
+            return (PERSON_BOXES,)
         if self.plan.face_context is FaceContext.WHOLE_IMAGE:
-            return (Capability.FACE_BOXES,)
-        return (Capability.FACE_BOXES, Capability.PERSON_BOXES)
+            return (FACE_BOXES,)
+        return (FACE_BOXES, PERSON_BOXES)
 
     async def _ref(self, model: str, stack: AsyncExitStack) -> ModelRef:
         deadline = time.monotonic() + PICTURE_TIMEOUT_S
@@ -271,7 +275,7 @@ class Embedding:
         view = scene.view(region)
         numbers = [number for number, is_missing in enumerate(missing) if is_missing]
         inferences = await asyncio.gather(
-            *(scene.infer(makers.refs[number].name, view) for number in numbers)
+            *(scene.infer(IMAGE_EMBEDDING, view, self.plan.spaces[number]) for number in numbers)
         )
         for number, inference in zip(numbers, inferences, strict=True):
             if inference.model.fingerprint != makers.refs[number].fingerprint:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline import models
+from sightline.capabilities.embedding import IMAGE_EMBEDDING
 from sightline.collections import Space
 from sightline.errors import InvalidParameters, UnknownModel
 from sightline.jobs.collections.pickles import SPACES as CONTRACT_SPACES
-from sightline.types import Capability, FaceContext, Target
+from sightline.types import FaceContext, Target
 
 USUAL_SPACE = "clip-vit-b-32"
 # What people call them; the contract's names and the spaces' own are understood as well.
@@ -59,9 +60,7 @@ def spaces_of(written: str, known: Names[str] | None = None) -> tuple[str, ...]:
 def known_spaces(plugins_dir: Path | None = None) -> frozenset[str]:
     """The spaces that installed models can embed pictures in."""
     cards = [definition.card for definition in models.catalogue(plugins_dir).values()]
-    return frozenset(
-        card.space or card.name for card in cards if Capability.IMAGE_EMBEDDING in card.capabilities
-    )
+    return frozenset(card.space or card.name for card in cards if IMAGE_EMBEDDING in card.capabilities)
 
 
 def with_fingerprints(spaces: tuple[str, ...], fingerprints: Mapping[str, str]) -> tuple[Space, ...]:

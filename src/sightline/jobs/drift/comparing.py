@@ -9,14 +9,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.caption import CAPTION
+from sightline.capabilities.detection import ANIMAL_BOXES, FACE_BOXES, OBJECT_BOXES, PERSON_BOXES
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, Embedding
+from sightline.capabilities.geolocation import GEOLOCATION, Geolocation
+from sightline.capabilities.safety import NSFW_SCORE
+from sightline.capabilities.species import SPECIES, SpeciesScores
+from sightline.capabilities.text import TEXT_LINES, PageText
 from sightline.errors import InvalidRequest
-from sightline.models import Embedding, ModelCard
-from sightline.types import Capability, Detection, Geolocation, PageText, SpeciesScores
+from sightline.models import ModelCard
+from sightline.types import Detection
 from sightline.weights.drift import FindFigures, Limits, Spread
 
 # Two boxes of one label are one find from here on, as COCO and Pascal VOC count.
 LEAST_OVERLAP = 0.5
-# Of docs/architecture.md, where it is said of embeddings that are served in half precision.
+# Of docs/design.md, where it is said of embeddings that are served in half precision.
 LEAST_COSINE = 0.999
 # Photos that may get another first class.
 OTHER_CLASS_SHARE = 0.01
@@ -81,19 +88,19 @@ def tally_for(card: ModelCard, min_score: float) -> Tally:
     """
     gives = card.capabilities
     if gives & {
-        Capability.PERSON_BOXES,
-        Capability.FACE_BOXES,
-        Capability.OBJECT_BOXES,
-        Capability.ANIMAL_BOXES,
+        PERSON_BOXES,
+        FACE_BOXES,
+        OBJECT_BOXES,
+        ANIMAL_BOXES,
     }:
         return Finds(min_score)
-    if Capability.IMAGE_EMBEDDING in gives:
+    if IMAGE_EMBEDDING in gives:
         return Vectors()
-    if gives & {Capability.SPECIES, Capability.GEOLOCATION, Capability.NSFW_SCORE}:
+    if gives & {SPECIES, GEOLOCATION, NSFW_SCORE}:
         return Ranks()
-    if gives & {Capability.CAPTION, Capability.TEXT_LINES}:
+    if gives & {CAPTION, TEXT_LINES}:
         return Texts()
-    named = ", ".join(sorted(capability.value for capability in gives))
+    named = ", ".join(sorted(capability.name for capability in gives))
     raise InvalidRequest(
         f"{card.name} gives {named}, which says nothing about a photo that could be compared; drift is "
         "measured of models that give boxes, image embeddings, species, geolocation, captions, text lines "

@@ -14,6 +14,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from sightline.capabilities import Subject
+from sightline.capabilities.caption import CAPTION, CaptionRequest
 from sightline.errors import InvalidRequest, SightlineError
 from sightline.imaging import ImageLimits, View, open_picture
 from sightline.jobs.drift.comparing import Figures, Tally, Verdict
@@ -22,8 +24,6 @@ from sightline.jobs.looking import read_image
 from sightline.models import Graph, Model, ModelDefinition
 from sightline.runtime.graphs import Graphs
 from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
-from sightline.subjects import CaptionRequest, Subject
-from sightline.types import Capability
 from sightline.weights.drift import Limits
 
 _log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Measuring:
         limits: ImageLimits,
         report: Callable[[PhotoEnd], None],
     ) -> None:
-        self._captions = Capability.CAPTION in definition.card.capabilities
+        self._captions = CAPTION in definition.card.capabilities
         self._twins = twins
         self._tally = tally
         self._limits = limits

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from sightline.capabilities.label_sets import LABEL_SETS
 from sightline.errors import ConfigurationError, ModelError
 from sightline.fetching.polite import Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
@@ -26,7 +27,6 @@ from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.settings import Settings
-from sightline.types import Capability, LabelSet
 
 # However little a host bears: slower would not end.
 _FLOOR_PER_S = 0.1
@@ -90,8 +90,8 @@ async def _judge(
 
 
 async def _words(analyzer: Analyzer, label_set: str) -> str:
-    sets = analyzer.engine.find(Capability.LABEL_SETS)
-    found: LabelSet = (await analyzer.engine.infer(sets, label_set, Context.lasting(_TIMEOUT_S))).output
+    context = Context.lasting(_TIMEOUT_S)
+    found = (await analyzer.engine.infer_with(LABEL_SETS, label_set, context)).output
     rules = [(each.name, each.any_above, each.all_below) for each in found.rules]
     return hashlib.sha256(json.dumps([found.prompts, rules]).encode()).hexdigest()[:8]
 

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sightline import operations
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.places import PLACES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE
+from sightline.capabilities.text import TEXT_LINES
 from sightline.errors import ModelUnavailable
 from sightline.jobs.describing import answered
 from sightline.jobs.looking import look, unrefused
@@ -19,7 +24,7 @@ from sightline.operations import Operation
 from sightline.runtime.analyzer import Analyzer, BoundTask, Task, bind
 from sightline.runtime.report import warnings_of
 from sightline.settings import Settings
-from sightline.types import Capability, Priority
+from sightline.types import Priority
 
 OPERATION = "identify_species"
 _TASK_ID = "animals"
@@ -28,7 +33,7 @@ TEXT_TASK = Task("text", "read_text", {"min_score": 0.5, "max_lines": 100})
 # Nobody waits for a single photo.
 _TIMEOUT_S = 3600.0
 _SHARED = ("version", "format", "min_confidence", "max_classifications")
-_OF_A_RELEASE = (Capability.SPECIES, Capability.SPECIES_ENSEMBLE)
+_OF_A_RELEASE = (SPECIES, SPECIES_ENSEMBLE)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ async def identifying_here(
         ConfigurationError: a setting or a plug-in is wrong.
     """
     async with Analyzer.create(unrefused(settings)) as analyzer:
-        unneeded = {Capability.PLACES: with_places, Capability.ANIMAL_BOXES: with_detector}
+        unneeded: dict[Capability[Any, Any], bool] = {PLACES: with_places, ANIMAL_BOXES: with_detector}
         yield _Here(
             analyzer, query, {need for need, wanted in unneeded.items() if not wanted}, fill_truncated
         )
@@ -146,7 +151,7 @@ async def identifying_here(
 
 class _Here:
     def __init__(
-        self, analyzer: Analyzer, query: Query, unneeded: set[Capability], fill_truncated: bool
+        self, analyzer: Analyzer, query: Query, unneeded: set[Capability[Any, Any]], fill_truncated: bool
     ) -> None:
         self._analyzer = analyzer
         self._fill_truncated = fill_truncated
@@ -161,7 +166,7 @@ class _Here:
             if need not in self._unneeded
         ]
         if self._query.with_strip:
-            names.append(engine.find(Capability.TEXT_LINES, None))
+            names.append(engine.find(TEXT_LINES, None))
         ends = await asyncio.gather(*map(engine.residency.preload, names), return_exceptions=True)
         missing = [str(error) for error in ends if isinstance(error, ModelUnavailable)]
         if missing:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightline.capabilities.caption import CAPTION
 from sightline.errors import ModelBroken
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.blip.captioner import BEGIN_TOKEN, CARRIED, END_TOKEN, Captioner
@@ -18,7 +19,6 @@ from sightline.models.embedders import Square
 from sightline.networks import graph_artifacts
 from sightline.networks.blip import Blip
 from sightline.networks.transformer import Pixels
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, HubFile, Recipe
 
 # All of the picture, squeezed; mean and standard deviation are CLIP's.
@@ -119,7 +119,7 @@ def _definition(size: Captioning) -> ModelDefinition:
     )
     card = ModelCard(
         name=size.name,
-        capabilities=frozenset({Capability.CAPTION}),
+        capabilities=frozenset({CAPTION}),
         description="One English sentence on what a picture shows.",
         licence="BSD-3-Clause",
         homepage=f"https://huggingface.co/{size.checkpoint.repo}",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.caption import CaptionRequest
 from sightline.errors import InvalidParameters, ModelBroken
 from sightline.models import Graph
 from sightline.models.blip import beam_search
 from sightline.models.blip.past import Past, States
 from sightline.models.embedders import Square
-from sightline.subjects import CaptionRequest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sightline.capabilities.detection import OBJECT_BOXES, PERSON_BOXES
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.fasterrcnn.detector import ObjectDetector
 from sightline.networks import graph_artifacts
 from sightline.networks.fasterrcnn import FasterRcnn
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, UrlFile
 
 FEATURES = "features.onnx"
@@ -25,7 +25,7 @@ CHECKPOINT = "checkpoint.pth"
 
 CARD = ModelCard(
     name="fasterrcnn-resnet50-fpn",
-    capabilities=frozenset({Capability.PERSON_BOXES, Capability.OBJECT_BOXES}),
+    capabilities=frozenset({PERSON_BOXES, OBJECT_BOXES}),
     description="Faster R-CNN ResNet-50 FPN: boxes of persons and 79 other kinds of things (COCO)",
     licence="BSD-3-Clause",
     homepage="https://github.com/pytorch/vision",

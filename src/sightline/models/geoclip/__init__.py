@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.geolocation import GEOLOCATION
 from sightline.errors import ModelBroken
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.clip_backbone import SQUARE, VIT_L_14_CHECKPOINT, VIT_L_14_IMAGE
@@ -32,7 +33,6 @@ from sightline.models.geoclip.made_up import make_up_coordinates, make_up_galler
 from sightline.models.geoclip.posterior import Points
 from sightline.models.geoclip.prediction import GeoClip
 from sightline.networks import graph_artifacts
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built, WheelFile
 
 
@@ -43,7 +43,7 @@ def _released(name: str, folder: str, sha256: str, size_bytes: int) -> Artifact:
 
 CARD = ModelCard(
     name="geoclip",
-    capabilities=frozenset({Capability.GEOLOCATION}),
+    capabilities=frozenset({GEOLOCATION}),
     description="GeoCLIP: where on Earth a photo was taken, as probabilities of 100,000 points.",
     licence="MIT",
     homepage="https://github.com/VicenteVivanco/geo-clip",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.geolocation import Geolocation, LocationCandidate, LocationCluster
 from sightline.sphere import EARTH_RADIUS_KM, Vectors, coordinate_of, distances_km, unit_vectors
-from sightline.types import Coordinate, Geolocation, LocationCandidate, LocationCluster
+from sightline.types import Coordinate
 
 MOST_CANDIDATES = 100
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.geolocation import Geolocation
 from sightline.errors import ModelBroken
 from sightline.imaging import View, middle_square
 from sightline.models.clip_backbone import SQUARE
 from sightline.models.embedders import ImageTower, Pixels
 from sightline.models.geoclip.head import Head
 from sightline.models.geoclip.posterior import Points
-from sightline.types import Geolocation
 
 Floats = NDArray[np.float32]
 

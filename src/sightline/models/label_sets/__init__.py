@@ -24,11 +24,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from sightline.capabilities.label_sets import LABEL_SETS, LabelRule, LabelSet
 from sightline.errors import ConfigurationError, InvalidParameters, ModelBroken
 from sightline.labels import Label, Text, require_distinct
 from sightline.models import Connection, ModelCard, ModelDefinition, Runs
 from sightline.settings import Settings
-from sightline.types import Capability, LabelRule, LabelSet, Provenance
+from sightline.types import Provenance
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ BUILT_IN = Path(__file__).with_name("label_sets.toml")
 
 CARD = ModelCard(
     name="label-sets",
-    capabilities=frozenset({Capability.LABEL_SETS}),
+    capabilities=frozenset({LABEL_SETS}),
     description="Named sets of labels and the texts that describe them, built in and of your own",
     licence="Apache-2.0",
     homepage="https://arxiv.org/abs/2103.00020",

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sightline.capabilities.detection import ANIMAL_BOXES
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.megadetector.detector import AnimalDetector
 from sightline.networks import graph_artifacts
 from sightline.networks.yolov5 import YoloV5x6
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, HubFile, UrlFile
 
 DETECTOR = "detector.onnx"
@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 
 CARD = ModelCard(
     name="megadetector-v5a",
-    capabilities=frozenset({Capability.ANIMAL_BOXES}),
+    capabilities=frozenset({ANIMAL_BOXES}),
     description="MegaDetector v5a (YOLOv5x6): boxes of animals, humans and vehicles in camera-trap photos",
     # Its makers restrict nothing, and say that the licence may follow from the code that runs it; it was
     # trained with YOLOv5 while that was under the GPL, and Microsoft's list of models says AGPL-3.0. None of

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sightline.capabilities.detection import FACE_BOXES
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.mtcnn.cascade import FaceCascade
 from sightline.networks import graph_artifacts
 from sightline.networks.mtcnn import OutputNetwork, ProposalNetwork, RefinementNetwork
 from sightline.settings import Precision
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, WheelFile
 
 
@@ -29,7 +29,7 @@ def _released(network: str, sha256: str, size_bytes: int) -> Artifact:
 
 CARD = ModelCard(
     name="mtcnn",
-    capabilities=frozenset({Capability.FACE_BOXES}),
+    capabilities=frozenset({FACE_BOXES}),
     description="MTCNN cascade: face boxes with five landmarks, faces of 20 pixels and up",
     licence="MIT",
     homepage="https://github.com/timesler/facenet-pytorch",

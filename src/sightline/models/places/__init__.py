@@ -14,17 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sightline.capabilities.places import PLACES
 from sightline.models import GraphLoader, ModelCard, ModelDefinition, Runs
 from sightline.models.places.gazetteer import Gazetteer
 from sightline.models.places.land import LAND_FILE, build_land
 from sightline.models.places.made_up import make_up_land, make_up_towns
 from sightline.models.places.towns import Towns, build_towns
-from sightline.types import Capability
 from sightline.weights.sources import Artifact, Built, WheelFile
 
 CARD = ModelCard(
     name="places",
-    capabilities=frozenset({Capability.PLACES}),
+    capabilities=frozenset({PLACES}),
     description="155,000 towns of GeoNames (geonames.org): the one nearest to a coordinate, with region and "
     "country; land outlines of Natural Earth for maps",
     licence="CC-BY-4.0",

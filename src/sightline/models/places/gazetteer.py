@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.places import Place
 from sightline.errors import InvalidParameters
 from sightline.models.places.towns import Towns
 from sightline.sphere import EARTH_RADIUS_KM, unit_vectors
-from sightline.types import Coordinate, Place
+from sightline.types import Coordinate
 
 # Every so-many-th town, in the order of latitude and so at any longitude, bounds the distance beforehand.
 _SAMPLE_STEP = 64

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sightline.capabilities.text import TEXT_LINES, PageText, TextLine
 from sightline.errors import ModelBroken
 from sightline.imaging import View
 from sightline.models import Graph, GraphLoader, ModelCard, ModelDefinition
@@ -19,7 +20,6 @@ from sightline.models.pp_ocr import stand_ins
 from sightline.models.pp_ocr.detector import Page, find_quads, page_of
 from sightline.models.pp_ocr.recogniser import Recogniser
 from sightline.settings import Precision
-from sightline.types import Capability, PageText, TextLine
 from sightline.weights.sources import Artifact, Recipe, WheelFile
 
 DETECTOR = "detector.onnx"
@@ -38,7 +38,7 @@ def _released(
 
 CARD = ModelCard(
     name="pp-ocrv6-small",
-    capabilities=frozenset({Capability.TEXT_LINES}),
+    capabilities=frozenset({TEXT_LINES}),
     description="PP-OCRv6 small: lines of printed text with their places, 18,708 characters of many scripts",
     licence="Apache-2.0",
     homepage="https://github.com/PaddlePaddle/PaddleOCR",

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sightline.capabilities.species import SPECIES
 from sightline.models import GraphLoader, ModelCard, ModelDefinition
 from sightline.models.speciesnet import made_up_taxonomy
 from sightline.models.speciesnet.classifier import SpeciesClassifier, read_labels
 from sightline.models.speciesnet.releases import RELEASES, Release
 from sightline.networks.speciesnet import classifier_artifact
-from sightline.types import Capability
 from sightline.weights.sources import Artifact
 
 CLASSIFIER = "classifier.onnx"
@@ -30,7 +30,7 @@ def card(release: Release) -> ModelCard:
     """The card of one release, such as "v4.0.3a"."""
     return ModelCard(
         name=f"speciesnet-{release.version}",
-        capabilities=frozenset({Capability.SPECIES}),
+        capabilities=frozenset({SPECIES}),
         description=(
             f"SpeciesNet {release.version} (EfficientNetV2-M): which animal a crop shows, 2,498 labels"
         ),

@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.species import SpeciesScores
 from sightline.errors import ModelBroken
 from sightline.imaging import View, interpolate
 from sightline.models import Graph, TensorSpec
 from sightline.models.embedders import only_input, output_index
 from sightline.taxa import Taxon
-from sightline.types import SpeciesScores
 
 SIDE: Final = 480
 # How many labels the release's rules look at.

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sightline.capabilities.species import SPECIES_ENSEMBLE, SightingsRequest, SpeciesVerdict
 from sightline.errors import InvalidParameters
 from sightline.models import GraphLoader, ModelCard, ModelDefinition, Runs
 from sightline.models.speciesnet import made_up_taxonomy
@@ -21,8 +22,6 @@ from sightline.models.speciesnet.releases import RELEASES, Release
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.rules import Whereabouts, decide
 from sightline.models.speciesnet_ensemble.taxonomy import Taxonomy
-from sightline.subjects import SightingsRequest
-from sightline.types import Capability, SpeciesVerdict
 from sightline.weights.sources import Artifact
 
 TAXONOMY_FILE = "taxonomy.txt"
@@ -60,7 +59,7 @@ def load(files: Mapping[str, Path], graphs: GraphLoader) -> Ensemble:
 def _card(release: Release) -> ModelCard:
     return ModelCard(
         name=f"speciesnet-{release.version}-ensemble",
-        capabilities=frozenset({Capability.SPECIES_ENSEMBLE}),
+        capabilities=frozenset({SPECIES_ENSEMBLE}),
         description=(
             f"SpeciesNet {release.version}: taxonomy, geofence, and rules that weigh detector and classifier"
         ),

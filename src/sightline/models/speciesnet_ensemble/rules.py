@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sightline.capabilities.species import Sighting, SpeciesScores, SpeciesVerdict
 from sightline.models.speciesnet_ensemble.geofence import Geofence
 from sightline.models.speciesnet_ensemble.taxonomy import KINGDOM, Taxonomy
-from sightline.subjects import Sighting
 from sightline.taxa import ANIMAL, BLANK, HUMAN, UNKNOWN, VEHICLE
-from sightline.types import SpeciesScores, SpeciesVerdict
 
 # A detection below this is as good as none; above it, it may support the classifier.
 DETECTION_SUPPORTS = 0.2

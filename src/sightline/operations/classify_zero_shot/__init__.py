@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
+from sightline.capabilities.label_sets import LABEL_SETS, LabelRule, LabelSet
 from sightline.errors import InvalidParameters, UnknownModel
-from sightline.operations import Answer, Models, Operation, Result, Scene
+from sightline.operations import Answer, Models, Operation, Result, Scene, TimingGroup
 from sightline.operations.classify_zero_shot.label_vectors import LabelVectors, Vectors, units
 from sightline.operations.classify_zero_shot.params import (
     DEFAULT_SPACE,
@@ -24,7 +26,7 @@ from sightline.operations.classify_zero_shot.params import (
     ClassifyZeroShotParams,
     unfit_threshold,
 )
-from sightline.types import Capability, LabelRule, LabelSet, ModelRef, Provenance, Target
+from sightline.types import ModelRef, Provenance, Target
 
 __all__ = ["DEFAULT_TEMPLATE", "OPERATIONS", "ClassifyZeroShot", "ZeroShotClasses", "softmax"]
 
@@ -48,14 +50,14 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
 
     name = "classify_zero_shot"
     description = "Says which of the given labels fits the image, person or face best, with CLIP."
-    needs = (Capability.IMAGE_EMBEDDING, Capability.TEXT_EMBEDDING, Capability.LABEL_SETS)
+    needs = (IMAGE_EMBEDDING, TEXT_EMBEDDING, LABEL_SETS)
     targets = (Target.WHOLE_IMAGE, Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.WHOLE_IMAGE
     Params = ClassifyZeroShotParams
     Result = ZeroShotClasses
     example = {"labels": ["map", "portrait", "landscape"], "thresholds": {"map": 0.5}}
-    default_spaces = {Capability.IMAGE_EMBEDDING: DEFAULT_SPACE, Capability.TEXT_EMBEDDING: DEFAULT_SPACE}
-    timing_group = "classification"
+    default_spaces = {IMAGE_EMBEDDING: DEFAULT_SPACE, TEXT_EMBEDDING: DEFAULT_SPACE}
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("labels", "search")
 
     def __init__(self) -> None:
@@ -65,15 +67,16 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
         self, scene: Scene, params: ClassifyZeroShotParams, models: Models
     ) -> Answer[ZeroShotClasses]:
         # The reader first: an unknown model is answered with a list of those that have one.
-        texts = models.find(Capability.TEXT_EMBEDDING, params.model)
-        pictures = models.find(Capability.IMAGE_EMBEDDING, params.model)
+        models.find(TEXT_EMBEDDING, params.model)
+        pictures = models.find(IMAGE_EMBEDDING, params.model)
         scale = models.similarity_scale(pictures)
         if scale is None:
             raise UnknownModel(f"{params.model} cannot classify: its likenesses have no scale")
-        asked = await _asked(scene, params, models)
+        asked = await _asked(scene, params)
         region = await scene.region(params.target, params.face_context)
         picture, (vectors, reader) = await asyncio.gather(
-            scene.infer(pictures, scene.view(region)), self._label_vectors.of(scene, texts, asked)
+            scene.infer(IMAGE_EMBEDDING, scene.view(region), params.model),
+            self._label_vectors.of(scene, params.model, asked),
         )
         shares = softmax(scale * (vectors @ units(picture.output)))
         result = _result(asked, params.thresholds, shares, reader)
@@ -85,10 +88,10 @@ class ClassifyZeroShot(Operation[ClassifyZeroShotParams, ZeroShotClasses]):
         return shown + (f", and {len(ranked) - 5} more" if len(ranked) > 5 else "")
 
 
-async def _asked(scene: Scene, params: ClassifyZeroShotParams, models: Models) -> LabelSet:
+async def _asked(scene: Scene, params: ClassifyZeroShotParams) -> LabelSet:
     if params.label_set is None:
         return params.asked
-    found: LabelSet = (await scene.infer(models.find(Capability.LABEL_SETS), params.label_set)).output
+    found = (await scene.infer(LABEL_SETS, params.label_set)).output
     if unfit := unfit_threshold(params.thresholds, found):
         raise InvalidParameters(unfit)
     return found

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.capabilities.embedding import TEXT_EMBEDDING
+from sightline.capabilities.label_sets import LabelSet
 from sightline.operations import Scene
-from sightline.types import LabelSet, ModelRef
+from sightline.types import ModelRef
 
 # The epsilon of torch.nn.functional.normalize.
 _EPSILON = 1e-12
@@ -30,13 +32,13 @@ class LabelVectors:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[ModelRef, LabelSet], Vectors] = OrderedDict()
 
-    async def of(self, scene: Scene, model: str, asked: LabelSet) -> tuple[Vectors, ModelRef]:
+    async def of(self, scene: Scene, space: str, asked: LabelSet) -> tuple[Vectors, ModelRef]:
         """Of each label the vector of length 1, [labels, dimensions], and who read the texts."""
-        first = scene.known(model, asked.prompts[0][1][0])
+        first = scene.known(TEXT_EMBEDDING, asked.prompts[0][1][0], space)
         if first is not None and (kept := self._kept.get((first.model, asked))) is not None:
             self._kept.move_to_end((first.model, asked))
             return kept, first.model
-        vectors, readers = await _read(scene, model, asked)
+        vectors, readers = await _read(scene, space, asked)
         if len(readers) == 1 and vectors.size <= _LARGEST_KEPT:
             self._kept[readers[0], asked] = vectors
             if len(self._kept) > _MOST_KEPT:
@@ -44,10 +46,10 @@ class LabelVectors:
         return vectors, readers[0]
 
 
-async def _read(scene: Scene, model: str, asked: LabelSet) -> tuple[Vectors, list[ModelRef]]:
+async def _read(scene: Scene, space: str, asked: LabelSet) -> tuple[Vectors, list[ModelRef]]:
     """The mean of each label's texts at length 1, and who read them: several if weights changed meanwhile."""
     texts = list(dict.fromkeys(text for _, prompts in asked.prompts for text in prompts))
-    inferences = await scene.infer_all(model, texts)
+    inferences = await scene.infer_all(TEXT_EMBEDDING, texts, space)
     vectors = units(np.stack([each.output for each in inferences]))
     rows = {text: row for row, text in enumerate(texts)}
     means = [vectors[[rows[text] for text in prompts]].mean(0) for _, prompts in asked.prompts]

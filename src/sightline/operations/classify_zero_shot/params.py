@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from sightline.capabilities.label_sets import LabelSet
 from sightline.labels import LONGEST_TEXT, Label, Text, as_json, as_list, require_distinct
 from sightline.operations import RegionParams
-from sightline.types import LabelSet
 
 DEFAULT_SPACE = "clip-vit-b-32"
 # The prompt for classes without a better one in that paper and in the notebooks of github.com/openai/CLIP.

@@ -7,10 +7,15 @@ and the rules that weigh both; see ``models/speciesnet_ensemble``.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from pydantic import RootModel
 
-from sightline.operations import Answer, Models, Operation, Result, Scene
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.places import PLACES
+from sightline.capabilities.species import SPECIES, SPECIES_ENSEMBLE, Sighting
+from sightline.operations import Answer, Models, Operation, Result, Scene, TimingGroup
 from sightline.operations.identify_species.evidence import Found, Looking, Overall
 from sightline.operations.identify_species.formats import (
     SpeciesNet4Prediction,
@@ -22,8 +27,7 @@ from sightline.operations.identify_species.formats import (
 from sightline.operations.identify_species.origin import Origin, find_origin
 from sightline.operations.identify_species.params import NEWEST, Format, IdentifySpeciesParams
 from sightline.operations.identify_species.report import SpeciesReport, in_words, species_report
-from sightline.subjects import Sighting
-from sightline.types import Capability, Coordinate, Detection, ModelRef, Provenance
+from sightline.types import Coordinate, Detection, ModelRef, Provenance
 
 
 class IdentifySpeciesResult(RootModel[SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction], Result):
@@ -35,12 +39,12 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
 
     name = "identify_species"
     description = "Finds every animal, human and vehicle in a photo and says which species each animal is."
-    needs = (Capability.ANIMAL_BOXES, Capability.SPECIES, Capability.SPECIES_ENSEMBLE, Capability.PLACES)
+    needs = (ANIMAL_BOXES, SPECIES, SPECIES_ENSEMBLE, PLACES)
     Params = IdentifySpeciesParams
     Result = IdentifySpeciesResult
     example = {"country": "KEN"}
-    default_spaces = {Capability.SPECIES: NEWEST, Capability.SPECIES_ENSEMBLE: NEWEST}
-    timing_group = "classification"
+    default_spaces = {SPECIES: NEWEST, SPECIES_ENSEMBLE: NEWEST}
+    timing_group = TimingGroup.CLASSIFICATION
     purposes = ("wildlife", "animals")
 
     async def run(
@@ -48,7 +52,7 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
     ) -> Answer[IdentifySpeciesResult]:
         looking = Looking(scene, models, params.version)
         detections, origin = await asyncio.gather(
-            looking.detect(params.detections), find_origin(scene, params, models)
+            looking.detect(params.detections), find_origin(scene, params)
         )
         result: SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction
         size = (scene.picture.width, scene.picture.height)
@@ -72,8 +76,9 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
         model, warnings = _answering(looking.used)
         return Answer(IdentifySpeciesResult(result), model, warnings=(*origin.warnings, *warnings))
 
-    def words(self, result: IdentifySpeciesResult) -> str | None:
-        return in_words(result.root) if isinstance(result.root, SpeciesReport) else None
+    def words(self, result: IdentifySpeciesResult) -> str:
+        found = result.root
+        return in_words(found) if isinstance(found, SpeciesReport) else found.in_words()
 
 
 async def _each(
@@ -95,10 +100,10 @@ async def _overall(looking: Looking, detections: list[Detection], origin: Origin
     return Overall(sighting.scores, verdict)
 
 
-def _answering(used: dict[Capability, ModelRef]) -> tuple[ModelRef | None, tuple[str, ...]]:
+def _answering(used: dict[Capability[Any, Any], ModelRef]) -> tuple[ModelRef | None, tuple[str, ...]]:
     """The model the answer is named for: the classifier, or the detector where nothing was classified. Random
     weights of the others are a warning; those of the answer's own model are told apart anyway."""
-    model = used.get(Capability.SPECIES) or used.get(Capability.ANIMAL_BOXES)
+    model = used.get(SPECIES) or used.get(ANIMAL_BOXES)
     random = [each.name for each in used.values() if each.provenance is Provenance.RANDOM and each != model]
     return model, tuple(f"{name} has random weights: the answer means nothing" for name in random)
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sightline.imaging import View
-from sightline.operations import Models, Scene
-from sightline.operations.identify_species.params import GivenDetection
-from sightline.subjects import Sighting, SightingsRequest
-from sightline.types import (
-    Box,
-    Capability,
-    Detection,
-    ModelRef,
-    PixelBox,
+from sightline.capabilities import Capability
+from sightline.capabilities.detection import ANIMAL_BOXES
+from sightline.capabilities.species import (
+    SPECIES,
+    SPECIES_ENSEMBLE,
+    Sighting,
+    SightingsRequest,
     SpeciesScores,
     SpeciesVerdict,
 )
+from sightline.imaging import View
+from sightline.operations import Models, Scene
+from sightline.operations.identify_species.params import GivenDetection
+from sightline.types import Box, Detection, ModelRef, PixelBox
 
 # Crops of one photo in the classifier's lane at a time: enough for full batches, and a herd leaves places
 # in the queue to others.
@@ -101,11 +103,11 @@ class Looking:
     def __init__(self, scene: Scene, models: Models, version: str) -> None:
         """Raises UnknownModel when there is no such release, ModelUnavailable when there is none at all."""
         self._scene = scene
-        self._models = models
-        self._classifier = models.find(Capability.SPECIES, version)
-        self._ensemble = models.find(Capability.SPECIES_ENSEMBLE, version)
+        for capability in (SPECIES, SPECIES_ENSEMBLE):
+            models.find(capability, version)
+        self._version = version
         self._crops = asyncio.Semaphore(MOST_CROPS_AT_ONCE)
-        self.used: dict[Capability, ModelRef] = {}
+        self.used: dict[Capability[Any, Any], ModelRef] = {}
 
     async def detect(self, given: Sequence[GivenDetection] | None) -> list[Detection]:
         """What is given, or everything the detector reports, the surest first.
@@ -115,11 +117,9 @@ class Looking:
         """
         if given is not None:
             return given_detections(given, self._scene.picture.width, self._scene.picture.height)
-        detector = self._models.find(Capability.ANIMAL_BOXES)
-        inference = await self._scene.infer(detector, View(self._scene.picture))
-        self.used[Capability.ANIMAL_BOXES] = inference.model
-        found: list[Detection] = inference.output
-        return sorted(found, key=lambda each: -each.score)
+        inference = await self._scene.infer(ANIMAL_BOXES, View(self._scene.picture))
+        self.used[ANIMAL_BOXES] = inference.model
+        return sorted(inference.output, key=lambda each: -each.score)
 
     async def classify(self, detections: Sequence[Detection]) -> list[SpeciesScores]:
         """What each detection's crop shows, all at once so that they share batches."""
@@ -146,10 +146,9 @@ class Looking:
         return Sighting("animal", 0.0, await self._classify(View(self._scene.picture)))
 
     async def _classify(self, view: View) -> SpeciesScores:
-        inference = await self._scene.infer(self._classifier, view)
-        self.used[Capability.SPECIES] = inference.model
-        scores: SpeciesScores = inference.output
-        return scores
+        inference = await self._scene.infer(SPECIES, view, self._version)
+        self.used[SPECIES] = inference.model
+        return inference.output
 
     async def decide(
         self, sightings: Sequence[Sighting], country: str | None, admin1_region: str | None
@@ -158,7 +157,6 @@ class Looking:
         if not sightings:
             return []
         asked = SightingsRequest(tuple(sightings), country, admin1_region)
-        inference = await self._scene.infer(self._ensemble, asked)
-        self.used[Capability.SPECIES_ENSEMBLE] = inference.model
-        verdicts: list[SpeciesVerdict] = inference.output
-        return verdicts
+        inference = await self._scene.infer(SPECIES_ENSEMBLE, asked, self._version)
+        self.used[SPECIES_ENSEMBLE] = inference.model
+        return inference.output

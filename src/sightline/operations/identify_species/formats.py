@@ -11,10 +11,12 @@ from typing import TypeVar
 
 from pydantic import ConfigDict, Field
 
+from sightline.capabilities.species import SpeciesScores
 from sightline.operations import Result
+from sightline.operations.boxes import kinds
 from sightline.operations.identify_species.evidence import Found, Overall, parts_of
 from sightline.operations.identify_species.origin import Origin
-from sightline.types import Coordinate, Detection, SpeciesScores
+from sightline.types import Coordinate, Detection
 
 # The numbers of MegaDetector's categories, as text.
 CATEGORIES = {"animal": "1", "human": "2", "vehicle": "3"}
@@ -87,12 +89,32 @@ class SpeciesNet4Prediction(SpeciesNetPlace):
     prediction_source: str
     model_version: str
 
+    def in_words(self) -> str:
+        """Return the prediction, and what the detector found how often."""
+        found = kinds((each.label, each.conf) for each in self.detections)
+        name = _common_name(self.prediction)
+        return f"{name} {self.prediction_score:.0%}, by {self.prediction_source}\nfound: {found}"
+
 
 class SpeciesNet5Prediction(SpeciesNetPlace):
     """An entry as ``speciesnet`` 5.0.6 writes it (format_version 20261015): one verdict per detection."""
 
     detections: list[SpeciesNetClassifiedDetection] = Field(description="All that the detector reports.")
     model_version: str
+
+    def in_words(self) -> str:
+        """Return what was found how often; detections that were not classified have the detector's label."""
+        return kinds(
+            (_common_name(made.label), made.score)
+            if (made := each.processed_classification)
+            else (each.label, each.conf)
+            for each in self.detections
+        )
+
+
+def _common_name(label: str) -> str:
+    """Return the last part of a label that is not empty."""
+    return next((part for part in reversed(label.split(";")) if part), label)
 
 
 def place_fields(filepath: str, origin: Origin, here: Coordinate | None) -> SpeciesNetPlace:

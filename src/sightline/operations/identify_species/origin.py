@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sightline.capabilities.places import PLACES, Place
 from sightline.errors import ModelError, Overloaded
-from sightline.operations import Models, Scene
+from sightline.operations import Scene
 from sightline.operations.identify_species.countries import (
     TERRITORIES_OF_USA,
     USA,
@@ -15,7 +16,7 @@ from sightline.operations.identify_species.countries import (
     state_code,
 )
 from sightline.operations.identify_species.params import IdentifySpeciesParams
-from sightline.types import Capability, Coordinate, Place
+from sightline.types import Coordinate
 
 Source = Literal["given", "from_coordinates", "none"]
 
@@ -35,7 +36,7 @@ class Origin:
     warnings: tuple[str, ...] = ()
 
 
-async def find_origin(scene: Scene, params: IdentifySpeciesParams, models: Models) -> Origin:
+async def find_origin(scene: Scene, params: IdentifySpeciesParams) -> Origin:
     """What is given wins over what coordinates tell; that they differ is a warning.
 
     Without the model of places coordinates tell nothing, which is a warning too.
@@ -44,7 +45,7 @@ async def find_origin(scene: Scene, params: IdentifySpeciesParams, models: Model
         return _given(params)
     here = Coordinate(params.latitude, params.longitude)
     try:
-        place: Place = (await scene.infer(models.find(Capability.PLACES), here)).output
+        place = (await scene.infer(PLACES, here)).output
     except (ModelError, Overloaded) as error:
         without = "" if params.country else ", so no country is known and none was ruled out"
         return _given(params, warnings=(f"coordinates were not looked up{without}: {error}",))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from sightline.capabilities.species import SpeciesScores, SpeciesVerdict
 from sightline.operations import Result
+from sightline.operations.boxes import kinds
 from sightline.operations.identify_species.countries import country_name
 from sightline.operations.identify_species.evidence import Found, Overall
 from sightline.operations.identify_species.origin import Origin, Source
 from sightline.taxa import LEVELS, Taxon
-from sightline.types import SpeciesScores, SpeciesVerdict
 
 
 class SpeciesChoice(Result):
@@ -142,14 +143,10 @@ def _origin(origin: Origin) -> SpeciesOrigin:
 
 
 def in_words(report: SpeciesReport) -> str:
-    """Return the verdict on the photo, and what was found how often."""
+    """Return the prediction for the photo, and what was found how often."""
     best = report.prediction
-    counts: dict[str, int] = {}
-    for each in report.detections:
-        name = each.prediction.common_name or each.prediction.name
-        counts[name] = counts.get(name, 0) + 1
     common = best.common_name
     name = f"{common} ({best.name})" if common and common != best.name else best.name
-    found = ", ".join(f"{number} {name}" for name, number in list(counts.items())[:5]) or "nothing"
-    more = f", and {len(counts) - 5} more kinds" if len(counts) > 5 else ""
-    return f"{name} {best.score:.0%}, by {best.reason}\nfound: {found}{more}"
+    predictions = [each.prediction for each in report.detections]
+    found = kinds((each.common_name or each.name, each.score) for each in predictions)
+    return f"{name} {best.score:.0%}, by {best.reason}\nfound: {found}"

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from sightline.capabilities.places import PLACES, Place
 from sightline.runtime.engine import Context
 from sightline.server import schemas
 from sightline.server.answers import json_response
 from sightline.server.connections import while_connected
 from sightline.server.state import analyzer_of
-from sightline.types import Capability, Coordinate, Place
+from sightline.types import Coordinate
 
 router = APIRouter(prefix="/v1", tags=["v1"])
 
@@ -30,10 +31,9 @@ async def places(request: Request, lat: Latitude, lon: Longitude) -> Response:
     The data's licence comes along because it asks to be named wherever the data is shown.
     """
     analyzer = analyzer_of(request)
-    model = analyzer.engine.find(Capability.PLACES)
     context = Context.lasting(analyzer.settings.request_timeout_s)
-    found = await while_connected(request, analyzer.engine.infer(model, Coordinate(lat, lon), context))
-    card = analyzer.models[model].card
+    found = await while_connected(request, analyzer.engine.infer_with(PLACES, Coordinate(lat, lon), context))
+    card = analyzer.models[found.model.name].card
     return json_response(
         {
             "latitude": lat,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sightline.errors import InvalidRequest
-from sightline.imaging import Picture, View, encode_jpeg, resize
+from sightline.imaging import Picture, encode_jpeg, resize
 from sightline.runtime.engine import Context
 from sightline.server import schemas
 from sightline.server.answers import open_source
@@ -39,7 +39,7 @@ async def preview(request: Request) -> Response:
     async def made() -> tuple[Picture, bytes]:
         picture = await open_source(analyzer, source)
         context = Context.lasting(analyzer.settings.request_timeout_s)
-        jpeg: bytes = await analyzer.engine.decode(View(picture), context, partial(_small_jpeg, picture))
+        jpeg: bytes = await analyzer.engine.decode((picture,), context, partial(_small_jpeg, picture))
         return picture, jpeg
 
     picture, jpeg = await while_connected(request, made())

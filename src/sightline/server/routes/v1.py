@@ -161,7 +161,7 @@ def _model(analyzer: Analyzer, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "description": card.description,
-        "capabilities": sorted(capability.value for capability in card.capabilities),
+        "capabilities": sorted(capability.name for capability in card.capabilities),
         "space": card.space,
         "state": residency.state(name).value,
         "problem": residency.failure(name),

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, Response
 
+from sightline.capabilities.question import ANSWER
 from sightline.errors import (
     ImageTooLarge,
     InvalidImage,
@@ -40,7 +41,6 @@ from sightline.server.state import analyzer_of, state_of
 from sightline.server.temp_folder import temp_folder_state
 from sightline.settings import AUTO, Settings
 from sightline.taxa import Taxon
-from sightline.types import Capability
 
 HEALTH = "/healthz"
 PREFIXES = ("/uploadfile", "/analyze", "/gemini")
@@ -73,7 +73,7 @@ async def healthz(request: Request) -> Response:
     analyzer = analyzer_of(request)
     checks = {
         "temp_directory": await state_of(request).lookout.look(temp_folder_state),
-        "vision_language_model": analyzer.engine.lacking(Capability.ANSWER) or "ok",
+        "vision_language_model": analyzer.engine.directory.lacking(ANSWER) or "ok",
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})

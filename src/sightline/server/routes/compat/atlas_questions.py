@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.capabilities.question import ANSWER
 from sightline.errors import InvalidImage, InvalidParameters, InvalidRequest, ModelUnavailable, SightlineError
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, BoundTask, Outcome, Task
 from sightline.runtime.report import error_report
 from sightline.server.json_bodies import parse_json
-from sightline.types import Capability
 
 LABEL_FIELD = "category_label"
 # Where a schema of the caller's may keep what an image is; the first that holds a word or a number counts.
@@ -73,7 +73,7 @@ async def answer_questions(
         InvalidRequest, InvalidParameters: ``schema_json`` is no JSON, or no JSON Schema.
         SightlineError: no image was answered about; this is what went wrong with the first.
     """
-    if lacking := analyzer.engine.lacking(Capability.ANSWER):
+    if lacking := analyzer.engine.directory.lacking(ANSWER):
         raise ModelUnavailable(f"no vision-language model is configured: {lacking}")
     schema = DEFAULT_SCHEMA if schema_json is None else _schema(schema_json)
     try:

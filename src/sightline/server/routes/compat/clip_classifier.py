@@ -14,6 +14,8 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
+from sightline.capabilities.embedding import IMAGE_EMBEDDING, TEXT_EMBEDDING
+from sightline.capabilities.label_sets import LABEL_SETS
 from sightline.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
 from sightline.imaging import Picture
 from sightline.imaging.formats import UnknownFormat
@@ -29,7 +31,6 @@ from sightline.server.routes.compat import schemas
 from sightline.server.routes.compat.warnings import warning_headers
 from sightline.server.state import analyzer_of, state_of
 from sightline.settings import Settings
-from sightline.types import Capability
 
 ROUTE = "/classify"
 HEALTH = "/health"
@@ -68,10 +69,10 @@ async def health(request: Request) -> Response:
 def _needed(analyzer: Analyzer) -> tuple[list[str], str]:
     """Names of the two halves of CLIP, and of the model that keeps the label set."""
     space = analyzer.bind(TASK).params.model_dump()["model"]
-    halves = (Capability.IMAGE_EMBEDDING, Capability.TEXT_EMBEDDING)
+    halves = (IMAGE_EMBEDDING, TEXT_EMBEDDING)
     return (
         [analyzer.engine.find(capability, space) for capability in halves],
-        analyzer.engine.find(Capability.LABEL_SETS),
+        analyzer.engine.find(LABEL_SETS),
     )
 
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from sightline.capabilities import held_bytes
+from sightline.capabilities.caption import CaptionRequest
+from sightline.capabilities.question import Question
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
-from sightline.subjects import CaptionRequest, Question, held_bytes
 from sightline.types import Coordinate, PixelBox
 
 
