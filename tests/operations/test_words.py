@@ -74,7 +74,7 @@ ORIGIN = dict.fromkeys(("country", "country_name", "admin1_region", "nearest_tow
             },
             "a (70%), animal (80%)",
         ),
-        ("safe_search", {"score": 0.04, "range": "safe", "caveat": ""}, "safe, 4%"),
+        ("safe_search", {"score": 0.04, "range": "safe", "caveat": ""}, "safe (nudity 4%)"),
         ("read_text", {"text": "", "lines": []}, "no text"),
         (
             "identify_species",

@@ -92,3 +92,21 @@ def test_the_summary_has_a_line_for_each_state() -> None:
     assert "unknown (over 1 MB)" in later
     assert "never (set KEY)" in setting
     assert summary([]) == []
+
+
+@pytest.mark.parametrize("operation", operations.catalogue().values(), ids=lambda each: each.name)
+def test_optional_needs_are_needs_and_leave_some(operation: Operation[Any, Any]) -> None:
+    assert set(operation.optional_needs) <= set(operation.needs)
+    assert operation.default_needs
+
+
+def test_faces_do_not_wait_for_the_detector_of_people(empty: Settings) -> None:
+    entries = _entries(empty)
+    assert entries["detect_faces"].missing == ("mtcnn",)
+    assert entries["detect_bounding_box"].models == ("fasterrcnn-resnet50-fpn",)
+
+
+def test_the_docs_list_every_word_that_models_are_pulled_by() -> None:
+    page = (Path(__file__).parents[2] / "docs/own-weights.md").read_text("utf-8")
+    words = {word for operation in operations.catalogue().values() for word in operation.purposes}
+    assert {word for word in words if f"`{word}`" not in page} == set()

@@ -231,6 +231,7 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         name: what requests call it.
         description: one sentence, for people.
         needs: capabilities it may ask models for.
+        optional_needs: those of them that only other than default parameters ask for.
         default_spaces: for a capability that several models have, the space that default parameters name.
         targets, default_target: parts of the picture it can work on; empty if it knows no targets.
         example: parameters for docs, OpenAPI and conformance tests.
@@ -246,12 +247,18 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     Result: type[ResultT]
     example: Mapping[str, Any]
     timing_group: TimingGroup
+    optional_needs: tuple[Capability[Any, Any], ...] = ()
     default_spaces: Mapping[Capability[Any, Any], str] = {}
     targets: tuple[Target, ...] = ()
     default_target: Target | None = None
     needs_picture: bool = True
     default_tasks: tuple[TaskTemplate, ...] = ()
     purposes: tuple[str, ...] = ()
+
+    @property
+    def default_needs(self) -> tuple[Capability[Any, Any], ...]:
+        """Capabilities that a request with default parameters asks models for."""
+        return tuple(need for need in self.needs if need not in self.optional_needs)
 
     @abstractmethod
     async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:

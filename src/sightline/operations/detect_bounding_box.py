@@ -24,6 +24,7 @@ class DetectBoundingBox(Operation[DetectBoundingBoxParams, BoundingBox]):
     name = "detect_bounding_box"
     description = "Finds the box of the most prominent person or face."
     needs = (PERSON_BOXES, FACE_BOXES)
+    optional_needs = (FACE_BOXES,)
     targets = (Target.PROMINENT_PERSON, Target.PROMINENT_FACE)
     default_target = Target.PROMINENT_PERSON
     Params = DetectBoundingBoxParams

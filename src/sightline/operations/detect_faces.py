@@ -34,6 +34,7 @@ class DetectFaces(Operation[DetectFacesParams, Faces]):
     name = "detect_faces"
     description = "Finds all faces, with their boxes, scores and landmarks."
     needs = (FACE_BOXES, PERSON_BOXES)
+    optional_needs = (PERSON_BOXES,)
     Params = DetectFacesParams
     Result = Faces
     example = {"min_score": 0.9}

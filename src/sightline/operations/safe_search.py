@@ -63,7 +63,7 @@ class SafeSearchOperation(Operation[SafeSearchParams, SafeSearch]):
         return Answer(found, inference.model, region)
 
     def words(self, result: SafeSearch) -> str:
-        return f"{result.range.value}, {result.score:.0%}"
+        return f"{result.range.value} (nudity {result.score:.0%})"
 
 
 def _range(score: float) -> Range:

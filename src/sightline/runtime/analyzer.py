@@ -185,6 +185,14 @@ class Analyzer:
         """See :func:`bind`."""
         return bind(self.operations, task)
 
+    def needs_params(self, operation: str) -> bool:
+        """Return whether a task without parameters is refused."""
+        try:
+            self.bind(Task(operation, operation))
+        except InvalidParameters:
+            return True
+        return False
+
     def default_tasks(self) -> list[Task]:
         """What a request that names no task is asking."""
         return [

@@ -10,6 +10,7 @@ from sightline.capabilities import Capability
 from sightline.errors import ModelUnavailable, UnknownModel
 from sightline.models import Catalogue
 from sightline.operations import Operation
+from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.directory import Directory
 from sightline.runtime.residency import wanted
 from sightline.settings import Settings
@@ -51,6 +52,11 @@ def readiness(
         for name, definition in catalogue.items()
     }
     return [_of(operation, directory, catalogue, installed) for operation in operations]
+
+
+def readiness_of(analyzer: Analyzer) -> list[Readiness]:
+    """Return :func:`readiness` for the operations, models and settings of an analyzer."""
+    return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
 
 
 def summary(entries: Iterable[Readiness]) -> list[str]:
@@ -112,7 +118,7 @@ def purposes(
     for operation in operations:
         models = [
             name
-            for capability in operation.needs
+            for capability in operation.default_needs
             for name in _defaults(capability, operation.default_spaces.get(capability), directory, catalogue)
         ]
         for word in (operation.name, *operation.purposes):
@@ -140,7 +146,7 @@ def _of(
 ) -> Readiness:
     models: list[str] = []
     lacking: str | None = None
-    for capability in operation.needs:
+    for capability in operation.default_needs:
         try:
             models.append(directory.find(capability, operation.default_spaces.get(capability)))
         except (ModelUnavailable, UnknownModel):

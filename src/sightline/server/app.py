@@ -24,7 +24,7 @@ from sightline.collections import Collections
 from sightline.imaging.isolation import workers
 from sightline.jobs.collections.trainings import Trainings
 from sightline.runtime.analyzer import Analyzer
-from sightline.runtime.readiness import Readiness, readiness, summary
+from sightline.runtime.readiness import readiness_of, summary
 from sightline.server import docs_page, problems, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.contracts import CONTRACTS, PROBES
@@ -219,18 +219,24 @@ def serve(settings: Settings) -> None:
     if settings.rehearse:
         _log.warning("rehearsal: every answer is made up and says so; nothing is downloaded")
     else:
-        for line in summary(_readiness(state.analyzer)):
+        for line in summary(readiness_of(state.analyzer)):
             _log.info("%s", line)
     Server(
         config,
         settings,
         begin_drain=lambda: setattr(state, "draining", True),
         is_alive=lambda: state.analyzer.engine.alive,
+        first_question=_first_question(state.analyzer),
     ).run()
 
 
-def _readiness(analyzer: Analyzer) -> list[Readiness]:
-    return readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
+def _first_question(analyzer: Analyzer) -> str:
+    """Return the path of an operation that answers a photo now, without parameters and without a download."""
+    for entry in readiness_of(analyzer):
+        operation = analyzer.operations[entry.operation]
+        if entry.ready and operation.needs_picture and not analyzer.needs_params(operation.name):
+            return f"/v1/operations/{operation.name}"
+    return "/v1/analyze"
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -37,6 +37,7 @@ class Server(uvicorn.Server):
     Requests that are not finished after ``shutdown_grace_s`` are cancelled, which ``RequestLog`` answers with
     503. A thread that is stuck (in a decoder, in a driver) cannot be cancelled: the process ends without it.
     A second signal ends it at once. systemd's watchdog is fed while ``is_alive`` returns True.
+    ``first_question`` is the path that the first log line advises to try.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Server(uvicorn.Server):
         settings: Settings,
         begin_drain: Callable[[], None],
         is_alive: Callable[[], bool] = lambda: True,
+        first_question: str = "/v1/analyze",
     ) -> None:
         super().__init__(config)
         self._lame_duck_s = settings.lame_duck_s
         self._grace_s = settings.shutdown_grace_s
-        self._has_docs = settings.enable_docs
+        self._has_pages = settings.web_pages
+        self._first_question = first_question
         self._begin_drain = begin_drain
         self._is_alive = is_alive
         self._signalled = False
@@ -61,8 +64,8 @@ class Server(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any address: say one that works
             base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            docs = f", or open {base}/docs" if self._has_docs else ""
-            _log.info("ready: try curl -F image=@photo.jpg %s/v1/analyze%s", base, docs)
+            pages = f"open {base}/ in a browser, or " if self._has_pages else ""
+            _log.info("ready: %stry curl -F image=@photo.jpg %s%s", pages, base, self._first_question)
             systemd.notify("READY=1")
             self._watchdog = asyncio.create_task(systemd.keep_alive(self._is_alive))
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sightline.errors import InvalidParameters, InvalidRequest, SightlineError, UnknownModel
+from sightline.errors import InvalidRequest, SightlineError, UnknownModel
 from sightline.operations import Operation
-from sightline.runtime.analyzer import Analyzer, BoundTask, Task
-from sightline.runtime.readiness import download_bytes, readiness
+from sightline.runtime.analyzer import Analyzer, BoundTask
+from sightline.runtime.readiness import download_bytes, readiness_of
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
 from sightline.server import problems, schemas
@@ -116,13 +116,13 @@ async def operations(request: Request) -> Response:
 
 def _readiness(analyzer: Analyzer) -> dict[str, dict[str, Any]]:
     """What each operation needs before it answers. Looks at the disk."""
-    found = readiness(analyzer.operations.values(), analyzer.models, analyzer.store, analyzer.settings)
+    found = readiness_of(analyzer)
     made_up = analyzer.settings.rehearse  # a rehearsal makes what is missing, without a download
     entries = {}
     for each in found:
         missing = () if made_up else each.missing
         entries[each.operation] = {
-            "needs_params": _needs_params(analyzer, each.operation),
+            "needs_params": analyzer.needs_params(each.operation),
             "ready": each.ready or made_up,
             "models": each.models,
             "missing": missing,
@@ -131,15 +131,6 @@ def _readiness(analyzer: Analyzer) -> dict[str, dict[str, Any]]:
             "lacking": each.lacking,
         }
     return entries
-
-
-def _needs_params(analyzer: Analyzer, operation: str) -> bool:
-    """Whether a task without parameters is refused."""
-    try:
-        analyzer.bind(Task(operation, operation))
-    except InvalidParameters:
-        return True
-    return False
 
 
 @router.get("/models", summary="What answers, and how it stands")
