@@ -88,12 +88,12 @@ def get(port: int, path: str) -> Any:
         return json.load(response)
 
 
-@pytest.mark.parametrize("docs", ["true", "false"])
-def test_serves_until_interrupted(started, docs: str) -> None:
+@pytest.mark.parametrize("pages", ["true", "false"])
+def test_serves_until_interrupted(started, pages: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = started("serve", "--port", str(port), "--offline", ENABLE_API_DOCS=docs)
+    process = started("serve", "--port", str(port), "--offline", SIGHTLINE_WEB_PAGES=pages)
     deadline = time.monotonic() + 30
     operations = None
     while operations is None:
@@ -107,5 +107,7 @@ def test_serves_until_interrupted(started, docs: str) -> None:
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=20)
     assert process.returncode in (0, 130)
-    assert f"http://127.0.0.1:{port}/v1/analyze" in log
-    assert ("/docs" in log) == (docs == "true"), "nobody is sent to a page that is off"
+    assert f"http://127.0.0.1:{port}/v1/" in log
+    assert (f"open http://127.0.0.1:{port}/ " in log) == (pages == "true"), (
+        "nobody is sent to a page that is off"
+    )

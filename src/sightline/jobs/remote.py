@@ -71,7 +71,7 @@ class _There:
             raise RunEnded(
                 f"the server at {self._url} describes no {self._target}, only {', '.join(targets)}"
             )
-        able = [model["name"] for model in await self._models() if CAPTION in model["capabilities"]]
+        able = [model["name"] for model in await self._models() if CAPTION.name in model["capabilities"]]
         if self._model is not None and able and self._model not in able:
             raise RunEnded(f"the server at {self._url} has no model {self._model!r}, only {', '.join(able)}")
 
