@@ -20,7 +20,8 @@
     │       ├── FetchFailed           any network failure; one message for all, on purpose
     │       └── FetchTimeout          the image did not arrive in time
     ├── TargetNotFound                nothing to work on: no face, no person. A result "skipped", no failure
-    │   └── UnknownCollection         no classifier was trained for that collection
+    │   ├── UnknownCollection         no classifier was trained for that collection
+    │   └── UnknownLibrary            no library of that name
     ├── ModelError
     │   ├── ModelUnavailable          weights are missing; the message says how to get them
     │   ├── ModelLoading              not ready yet; worth a retry
@@ -54,12 +55,21 @@
     │   ├── CollectionDamaged         a file of it is not what was written; what is served goes on
     │   ├── ExamplesUnreachable       where its examples come from is gone, silent or says something else
     │   └── VectorsRefused            the vectors are of another model than it was trained on
+    ├── LibraryError                  a library of photos cannot be opened, searched or changed
+    │   ├── LibraryBusy               another process writes to it; worth a retry
+    │   ├── LibraryDamaged            its file cannot be read
+    │   ├── LibraryRefused            a newer version, another program's file, a vector of no length
+    │   └── LibraryOutdated           its vectors are of another model than the one that would be asked
     └── ConfigurationError            a setting, plug-in or registration is wrong; raised at start
         └── ExtraMissing              an optional part is not installed; the message says how to add it
 
 Each class has a stable ``code`` for programs; ``str(error)`` is the public message. Neither ever contains
 a path, a resolved address or a trace. HTTP status codes are the server's business.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SightlineError(Exception):
@@ -156,6 +166,17 @@ class UnknownCollection(TargetNotFound):
     def __init__(self, collection: str) -> None:
         self.collection = collection[:100]
         super().__init__(f"there is no classifier for a collection {self.collection!r}")
+
+
+class UnknownLibrary(TargetNotFound):
+    """``library`` is the name as it was asked for; ``known`` are those there are."""
+
+    code = "unknown_library"
+
+    def __init__(self, library: str, known: Sequence[str] = ()) -> None:
+        self.library = library[:100]
+        there_are = ", ".join(known) or "none"
+        super().__init__(f"there is no library {self.library!r}; there are {there_are}")
 
 
 class ModelError(SightlineError):
@@ -323,6 +344,35 @@ class ExamplesUnreachable(CollectionError):
 
 class VectorsRefused(CollectionError):
     code = "vectors_refused"
+
+
+class LibraryError(SightlineError):
+    code = "library_error"
+
+
+class LibraryBusy(LibraryError):
+    code = "library_busy"
+
+
+class LibraryDamaged(LibraryError):
+    code = "library_damaged"
+
+
+class LibraryRefused(LibraryError):
+    code = "library_refused"
+
+
+class LibraryOutdated(LibraryError):
+    """``stored`` and ``installed`` are fingerprints of ``model``."""
+
+    code = "library_outdated"
+
+    def __init__(self, library: str, model: str, stored: str, installed: str) -> None:
+        super().__init__(
+            f"library {library!r} has vectors of {model} {stored[:12]}; installed is {installed[:12]}. "
+            "To embed its photos anew, while the old vectors answer, run: "
+            f"sightline index --library {library} --reembed"
+        )
 
 
 class ConfigurationError(SightlineError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sightline import __version__
-from sightline.cli import collections, keys, koop, models
+from sightline.cli import collections, keys, koop, libraries, models
 from sightline.cli.analyze import analyze
 from sightline.cli.caption import caption
 from sightline.cli.classify import classify
@@ -51,6 +51,7 @@ def sightline(
       [cyan]sightline analyze photo.jpg[/]    ask about a photo, no server needed
       [cyan]sightline locate photo.jpg[/]     ask where it was taken
       [cyan]sightline classify photo.jpg[/]   ask what kind of picture it is
+      [cyan]sightline index ~/Pictures[/]     make photos searchable, then [cyan]sightline search[/]
       [cyan]sightline serve[/]                answer over HTTP at http://127.0.0.1:8000
 
     Each command explains itself by example, as in [cyan]sightline analyze --help[/].
@@ -70,5 +71,9 @@ app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(koop.app, name="koop")
 app.add_typer(collections.app, name="collections")
+app.command()(libraries.index)
+app.command()(libraries.search)
+app.command()(libraries.duplicates)
+app.add_typer(libraries.app, name="libraries")
 app.command()(settings)
 app.command()(doctor)

@@ -4,9 +4,10 @@
 asked. Image libraries are imported at first use. Every failure is an :class:`sightline.errors.ImageError`.
 """
 
-from sightline.imaging.capture import Capture, read_capture
+from sightline.imaging.capture import Capture, read_capture, read_position
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.linear import interpolate, resize_linear
+from sightline.imaging.perceptual import differing_bits, perceptual_hash
 from sightline.imaging.picture import Picture, View, count_pages, open_picture, picture_from_pixels
 from sightline.imaging.resizing import (
     center_crop,
@@ -27,6 +28,7 @@ __all__ = [
     "View",
     "center_crop",
     "count_pages",
+    "differing_bits",
     "encode_jpeg",
     "encode_png",
     "fit_within",
@@ -34,8 +36,10 @@ __all__ = [
     "jpeg_round_trip",
     "middle_square",
     "open_picture",
+    "perceptual_hash",
     "picture_from_pixels",
     "read_capture",
+    "read_position",
     "resize",
     "resize_linear",
     "resize_short_side",

@@ -272,6 +272,10 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
         """Return how the result reads for people, in one or two lines. None: the fields say enough."""
         return None
 
+    def fields(self, result: ResultT) -> Mapping[str, str | float] | None:
+        """Return the values by which libraries find photos. None: the plain values among its fields."""
+        return None
+
     def plain(self, result: ResultT) -> Any:
         """The result as the image-embed contract writes it: a bare list, string or object."""
         return result.model_dump(mode="json")

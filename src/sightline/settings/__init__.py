@@ -70,6 +70,7 @@ class Settings(
 # Defaults below the home folder, as anybody reads them.
 _IN_HOME: Mapping[str, str] = {
     "models_dir": "~/.cache/sightline",
+    "libraries_dir": "~/.local/share/sightline/libraries",
     "keys_file": "~/.config/sightline/keys.json",
 }
 

@@ -14,6 +14,10 @@ def _default_models_dir() -> Path:
     return Path.home() / ".cache" / "sightline"
 
 
+def _default_libraries_dir() -> Path:
+    return Path.home() / ".local" / "share" / "sightline" / "libraries"
+
+
 class ModelSettings(BaseSettings):
     """Where model files are, where they come from, and which are loaded."""
 
@@ -28,6 +32,12 @@ class ModelSettings(BaseSettings):
     train_max_images: int = Field(1000, ge=10, description="Images of one training over HTTP.")
     train_max_jobs: int = Field(
         4, ge=1, description="Trainings over HTTP that may be under way, all but one waiting."
+    )
+    libraries_dir: Path = Field(
+        default_factory=_default_libraries_dir, description="Where libraries of photos lie."
+    )
+    library_space: str = Field(
+        "clip-vit-b-32", description="Embedding space of the vectors that new libraries are searched by."
     )
     plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
     label_sets: Path | None = Field(

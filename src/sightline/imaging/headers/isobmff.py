@@ -53,6 +53,25 @@ def without_metadata(data: bytes) -> bytes:
     return bytes(changed)
 
 
+def exif_item(data: bytes) -> bytes:
+    """Return the EXIF block of the file, from its TIFF header on; empty if there is none that can be read."""
+    try:
+        for meta in (box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"):
+            inside = {box.kind: box for box in _boxes(data, meta.start + 4, meta.end)}
+            if b"iinf" in inside and b"iloc" in inside:
+                items = [number for number, kind in _item_types(data, inside[b"iinf"]) if kind == b"Exif"]
+                block = b"".join(
+                    data[start : start + length]
+                    for start, length in _extents(data, inside[b"iloc"], frozenset(items[:1]))
+                )
+                # The block begins with how far its TIFF header is from there (ISO/IEC 23008-12, A.2.1).
+                (skipped,) = struct.unpack_from(">I", block) if len(block) > 4 else (0,)
+                return block[4 + skipped :]
+    except (struct.error, IndexError):
+        pass
+    return b""
+
+
 def _visible(
     size: int, length: int, divisor: int, offset: int, offset_divisor: int
 ) -> tuple[int, int] | None:
@@ -115,12 +134,52 @@ def _metadata_types(data: bytes) -> Iterator[int]:
     """Where the types of metadata items stand in the file."""
     for meta in (box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"):
         for iinf in (box for box in _boxes(data, meta.start + 4, meta.end) if box.kind == b"iinf"):
-            first = iinf.start + (6 if data[iinf.start] == 0 else 8)
-            for entry in _boxes(data, first, iinf.end):
-                # Version 2 has item numbers of 16 bits, version 3 of 32; a protection index follows them.
-                position = entry.start + (8 if data[entry.start] == 2 else 10)
+            for entry, position in _item_entries(data, iinf):
                 if entry.kind == b"infe" and data[position : position + 4] in _METADATA_ITEMS:
                     yield position
+
+
+def _item_entries(data: bytes, iinf: _Box) -> Iterator[tuple[_Box, int]]:
+    """Each entry of a list of items, and where its type stands."""
+    for entry in _boxes(data, iinf.start + (6 if data[iinf.start] == 0 else 8), iinf.end):
+        # Version 2 has item numbers of 16 bits, version 3 of 32; a protection index follows them.
+        yield entry, entry.start + (8 if data[entry.start] == 2 else 10)
+
+
+def _item_types(data: bytes, iinf: _Box) -> Iterator[tuple[int, bytes]]:
+    """Number and type of each item."""
+    for entry, position in _item_entries(data, iinf):
+        code = ">H" if data[entry.start] == 2 else ">I"
+        (number,) = struct.unpack_from(code, data, entry.start + 4)
+        yield number, data[position : position + 4]
+
+
+def _extents(data: bytes, iloc: _Box, wanted: frozenset[int]) -> Iterator[tuple[int, int]]:
+    """Where in the file the bytes of the ``wanted`` items are (ISO/IEC 14496-12, 8.11.3)."""
+    version = data[iloc.start]
+    sizes = struct.unpack_from(">BB", data, iloc.start + 4)
+    offset_size, length_size = divmod(int(sizes[0]), 16)
+    base_size, index_size = divmod(int(sizes[1]), 16)
+    position = iloc.start + 6
+    num_items, position = _number(data, position, 4 if version == 2 else 2)
+    for _ in range(min(num_items, _MAX_BOXES)):
+        item, position = _number(data, position, 4 if version == 2 else 2)
+        method, position = _number(data, position, 2) if version else (0, position)
+        base, position = _number(data, position + 2, base_size)  # behind a reference to another file
+        num_extents, position = _number(data, position, 2)
+        for _ in range(min(num_extents, _MAX_BOXES)):
+            position += index_size if version else 0
+            offset, position = _number(data, position, offset_size)
+            length, position = _number(data, position, length_size)
+            if item in wanted and method & 15 == 0:
+                yield base + offset, length
+
+
+def _number(data: bytes, position: int, size: int) -> tuple[int, int]:
+    """An unsigned number of ``size`` bytes, and where the next one begins."""
+    if position + size > len(data):
+        raise IndexError
+    return int.from_bytes(data[position : position + size], "big"), position + size
 
 
 def _boxes(data: bytes, position: int, end: int) -> Iterator[_Box]:

@@ -76,6 +76,13 @@ class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):
         model, warnings = _answering(looking.used)
         return Answer(IdentifySpeciesResult(result), model, warnings=(*origin.warnings, *warnings))
 
+    def fields(self, result: IdentifySpeciesResult) -> dict[str, str | float] | None:
+        """``species`` is the name of the finest level that is sure enough, such as a genus."""
+        if not isinstance(result.root, SpeciesReport):
+            return None
+        found = result.root.prediction
+        return {"species": found.name, "common_name": found.common_name, "score": found.score}
+
     def words(self, result: IdentifySpeciesResult) -> str:
         found = result.root
         return in_words(found) if isinstance(found, SpeciesReport) else found.in_words()

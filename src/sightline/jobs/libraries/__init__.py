@@ -1,0 +1,1 @@
+"""Work on libraries of photos: indexing folders, searching, finding copies and groups."""
