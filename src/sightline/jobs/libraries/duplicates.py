@@ -46,16 +46,14 @@ def duplicate_groups(library: Library, kinds: Iterable[Kind] = tuple(Kind)) -> l
     Copies that are equal to the last byte count as one for the other kinds.
     """
     kinds = set(kinds)
-    copies = library.copies()
-    groups = [_group(Kind.EXACT, library.items_of(ids)) for ids in copies] if Kind.EXACT in kinds else []
-    hidden = {item_id for ids in copies for item_id in ids[1:]}
     serving = library.serving()
     index = library.index(serving[0]) if serving else None
-    near = list(_near(library, hidden, index))
-    if Kind.NEAR in kinds:
-        groups += [_group(Kind.NEAR, library.items_of(ids)) for ids in near]
+    exact = [_group(Kind.EXACT, library.items_of(ids)) for ids in library.copies()]
+    hidden = {item.id for group in exact for item in group.items[1:]}
+    near = [_group(Kind.NEAR, library.items_of(ids)) for ids in _near(library, hidden, index)]
+    hidden |= {item.id for group in near for item in group.items[1:]}
+    groups = [group for group in (*exact, *near) if group.kind in kinds]
     if Kind.BURST in kinds and index is not None:
-        hidden |= {item_id for ids in near for item_id in ids[1:]}
         groups += [_group(Kind.BURST, library.items_of(ids)) for ids in _bursts(library, hidden, index)]
     return groups
 
