@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, collections, embed, geoclip, isolation, koop, scene, text, wildlife
+from bench import classify, collections, embed, geoclip, isolation, koop, library, scene, text, wildlife
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -26,6 +26,7 @@ PARTS = {
     "wildlife": wildlife,
     "text": text,
     "isolation": isolation,
+    "library": library,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -363,12 +363,12 @@ class LibraryRefused(LibraryError):
 
 
 class LibraryOutdated(LibraryError):
-    """``stored`` and ``installed`` are fingerprints of ``model``."""
-
     code = "library_outdated"
 
-    def __init__(self, library: str, model: str, stored: str, installed: str) -> None:
-        super().__init__(
+    @classmethod
+    def by_fingerprints(cls, library: str, model: str, stored: str, installed: str) -> LibraryOutdated:
+        """Return the error that names two fingerprints of ``model`` and the cure."""
+        return cls(
             f"library {library!r} has vectors of {model} {stored[:12]}; installed is {installed[:12]}. "
             "To embed its photos anew, while the old vectors answer, run: "
             f"sightline index --library {library} --reembed"

@@ -44,9 +44,9 @@ CREATE TABLE item (
     taken_at TEXT,
     latitude REAL,
     longitude REAL,
-    place TEXT,
-    country TEXT,
-    camera TEXT,
+    place TEXT COLLATE NOCASE,
+    country TEXT COLLATE NOCASE,
+    camera TEXT COLLATE NOCASE,
     indexed_at TEXT NOT NULL
 );
 CREATE INDEX item_sha256 ON item (sha256);

@@ -55,6 +55,14 @@ class Shelf:
         for folder in (path.with_suffix(".vectors"), self.uploads(name)):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def identity(self, name: str) -> object:
+        """Return what tells the file of a library from one that takes its place; None if there is none."""
+        try:
+            status = self._path(name).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
     def uploads(self, name: str) -> Path:
         """Return the folder of photos that were sent to a library."""
         return self._path(name).with_suffix(".photos")

@@ -176,8 +176,15 @@ class Analyzer:
         Raises:
             UrlRefused, FetchFailed, FetchTimeout: see ``fetching.Fetcher``. Image errors as for ``open``.
         """
-        data = await self._fetcher.fetch(url, self.limits.max_bytes)
-        return self.open(data, fill_truncated=fill_truncated)
+        return self.open(await self.fetch_bytes(url), fill_truncated=fill_truncated)
+
+    async def fetch_bytes(self, url: str) -> bytes:
+        """Return what is at a URL, at most as many bytes as an image may have.
+
+        Raises:
+            UrlRefused, FetchFailed, FetchTimeout: see ``fetching.Fetcher``.
+        """
+        return await self._fetcher.fetch(url, self.limits.max_bytes)
 
     # -- tasks ---------------------------------------------------------------------------------------------
 

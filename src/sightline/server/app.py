@@ -23,6 +23,8 @@ from sightline import __version__
 from sightline.collections import Collections
 from sightline.imaging.isolation import workers
 from sightline.jobs.collections.trainings import Trainings
+from sightline.jobs.libraries.opened import OpenLibraries
+from sightline.libraries import Shelf
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.readiness import readiness_of, summary
 from sightline.server import docs_page, problems, schemas
@@ -69,11 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
     kept = Collections.from_settings(analyzer.settings)
     trainings = Trainings(analyzer, kept, max_jobs=settings.train_max_jobs)
     lookout = Lookout()
+    libraries = OpenLibraries(Shelf(analyzer.settings.libraries_dir))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with analyzer, trainings, lookout:
             yield
+        libraries.close()
 
     app = FastAPI(
         title="Sightline",
@@ -83,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.enable_docs else None,
     )
-    AppState(analyzer, metrics, trainings, lookout, CsrfTokens(settings.csrf_secrets)).attach(app)
+    AppState(analyzer, metrics, trainings, lookout, CsrfTokens(settings.csrf_secrets), libraries).attach(app)
     problems.install(app)
     schemas.install(app, analyzer.operations, needs_key=asks_for_keys(settings))
     for contract in CONTRACTS:

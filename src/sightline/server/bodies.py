@@ -59,6 +59,31 @@ async def read_analyze(request: Request, settings: Settings, operation: str | No
         InvalidRequest: malformed, ambiguous, or more images or tasks than allowed.
         ImageTooLarge: a base64 image over the limit, judged before it is decoded.
     """
+    return _with_query(await _body(request, settings), request, settings, operation)
+
+
+async def read_images(request: Request, settings: Settings) -> tuple[ImageSource, ...]:
+    """Read the images of a body of any form that :func:`read_analyze` accepts, without tasks.
+
+    Raises:
+        UnsupportedContent, InvalidRequest, ImageTooLarge: as :func:`read_analyze`.
+    """
+    body = await _body(request, settings)
+    if body.tasks is not None or body.crops:
+        raise InvalidRequest("tasks, operation and crops have no meaning here; expected images only")
+    return body.images
+
+
+def images_of(entries: Any, settings: Settings) -> tuple[ImageSource, ...]:
+    """Read a JSON list of images, as ``images`` of :func:`read_analyze`.
+
+    Raises:
+        InvalidRequest, ImageTooLarge: as :func:`read_analyze`.
+    """
+    return _from_json({"images": entries}, settings).images
+
+
+async def _body(request: Request, settings: Settings) -> AnalyzeBody:
     kind = media_type(request)
     if kind == "multipart/form-data":
         body = await _from_form(request, settings)
@@ -73,7 +98,7 @@ async def read_analyze(request: Request, settings: Settings, operation: str | No
             f"content type {kind[:100] or 'none'!r} is not read here; send multipart/form-data with files "
             "named 'image', application/json, or one raw image as image/*"
         )
-    return _with_query(body, request, settings, operation)
+    return body
 
 
 def media_type(request: Request) -> str:

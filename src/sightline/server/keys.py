@@ -51,6 +51,7 @@ class KeyScope(StrEnum):
 
     ANALYZE = "analyze"
     COLLECTIONS = "collections"
+    LIBRARIES = "libraries"
     METRICS = "metrics"
     ADMIN = "admin"
 

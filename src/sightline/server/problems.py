@@ -50,6 +50,9 @@ STATUSES: Mapping[type[SightlineError], int] = {
     errors.DeadlineExceeded: 504,
     errors.InsufficientStorage: 507,
     errors.ArchiveError: 502,
+    errors.UnknownLibrary: 404,
+    errors.LibraryBusy: 409,
+    errors.LibraryOutdated: 409,
     errors.ExtraMissing: 501,
 }
 MAX_DETAIL_CHARS = 2000

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI, Request
 
 from sightline.jobs.collections.trainings import Trainings
+from sightline.jobs.libraries.opened import OpenLibraries
 from sightline.runtime.analyzer import Analyzer
 from sightline.server.csrf import CsrfTokens
 from sightline.server.lookout import Lookout
@@ -22,6 +23,7 @@ class AppState:
     trainings: Trainings
     lookout: Lookout
     csrf: CsrfTokens
+    libraries: OpenLibraries
     draining: bool = False
 
     def attach(self, app: FastAPI) -> None:

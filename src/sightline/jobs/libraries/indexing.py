@@ -163,10 +163,21 @@ class Indexing:
             await asyncio.to_thread(self._forget, found)
         return self.tally
 
-    async def _look(self, found: Differences, stack: AsyncExitStack) -> None:
+    async def add(self, paths: Sequence[Path]) -> IndexTally:
+        """Add these files and leave all others as they are. Raises as :meth:`run`."""
+        with self.library.writing():
+            found = Differences()
+            for path in paths:
+                status = path.stat()
+                found.changed.append(File(str(path), status.st_size, status.st_mtime_ns))
+            async with AsyncExitStack() as stack:
+                await self._look(found, stack, only_changed=True)
+        return self.tally
+
+    async def _look(self, found: Differences, stack: AsyncExitStack, *, only_changed: bool = False) -> None:
         models = await self._models(stack, is_needed=bool(found.changed) or self.options.reembed)
         self.tally.warnings += [model.warning for model in models if model.warning]
-        work = list(self._work(found, models))
+        work = [each for each in self._work(found, models) if each.item is None or not only_changed]
         self.watcher.begin(len(work))
         waiting = iter(work)
 
@@ -209,7 +220,9 @@ class Indexing:
         if known is not None:
             return known
         if before and not self.options.reembed:
-            raise LibraryOutdated(self.library.name, name, before[0].fingerprint, ref.fingerprint)
+            raise LibraryOutdated.by_fingerprints(
+                self.library.name, name, before[0].fingerprint, ref.fingerprint
+            )
         dimensions = await self._dimensions(name)
         return self.library.begin_model(name, space, ref.fingerprint, dimensions, ref.provenance.value)
 

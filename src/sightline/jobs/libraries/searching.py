@@ -162,7 +162,9 @@ class Searcher:
     async def _of_picture(self, picture: Picture, model: VectorModel, context: Context) -> Floats:
         found = await self._analyzer.engine.infer_with(IMAGE_EMBEDDING, View(picture), context, model.space)
         if found.model.fingerprint != model.fingerprint:
-            raise LibraryOutdated(self._library.name, model.name, model.fingerprint, found.model.fingerprint)
+            raise LibraryOutdated.by_fingerprints(
+                self._library.name, model.name, model.fingerprint, found.model.fingerprint
+            )
         return found.output
 
     def _newest(self, query: Query, only: Ids | None) -> list[Hit]:

@@ -56,7 +56,7 @@ async def train(request: Request, collection_id: str) -> Response:
     Pictures that cannot be used are listed in the job's result and left out. The best of all versions serves
     when it is done, without a restart.
     """
-    _refuse_other_pages(request)
+    refuse_other_pages(request)
     trainings = state_of(request).trainings
     _check_id(trainings, collection_id)
     await trainings.admit(collection_id)
@@ -118,7 +118,7 @@ async def rollback(request: Request, collection_id: str) -> Response:
 async def _changed(
     request: Request, collection_id: str, change: Callable[[Collection, Change], Classifier]
 ) -> Response:
-    _refuse_other_pages(request)
+    refuse_other_pages(request)
     found = state_of(request).trainings.collections.collection(collection_id)
 
     def work() -> Classifier:
@@ -140,7 +140,7 @@ def _check_id(trainings: Trainings, collection_id: str) -> None:
         ) from None
 
 
-def _refuse_other_pages(request: Request) -> None:
+def refuse_other_pages(request: Request) -> None:
     """Any page in a browser may send forms to this machine, and here they would change what is answered.
 
     A page of another site has no key.
@@ -149,4 +149,4 @@ def _refuse_other_pages(request: Request) -> None:
     if origin is None or key_name(request.scope) is not None:
         return
     if urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "pages of other sites may not change collections")
+        raise HTTPException(403, "pages of other sites may change nothing here")

@@ -25,7 +25,7 @@ from sightline.server.contract import Contract, Operations, Origins
 from sightline.server.keys import KeyScope
 from sightline.server.middleware.api_key import ScopeRule
 from sightline.server.request_facts import note_outcomes, note_picture
-from sightline.server.routes import collections, info, places, previews
+from sightline.server.routes import collections, info, libraries, places, previews
 from sightline.server.state import analyzer_of
 from sightline.settings import Settings
 
@@ -202,11 +202,12 @@ def _origins(settings: Settings) -> Origins:
 
 CONTRACT = Contract(
     name="v1",
-    routers=(router, places.router, info.router, previews.router, collections.router),
+    routers=(router, places.router, info.router, previews.router, collections.router, libraries.router),
     operation_routers=_operation_routers,
     prefixes=(PREFIX,),
     scope_rules=(
         ScopeRule("/v1/collections", KeyScope.COLLECTIONS),
+        ScopeRule("/v1/libraries", KeyScope.LIBRARIES),
         ScopeRule("/v1/info", KeyScope.ADMIN),
         ScopeRule("/v1/models", KeyScope.ADMIN, frozenset({"POST"})),
     ),
