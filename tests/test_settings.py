@@ -63,6 +63,8 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "label_sets": ("/sets.toml", Path("/sets.toml")),
     "offline": ("true", True),
     "auto_pull": ("0", False),
+    "libraries_dir": ("/srv/libraries", Path("/srv/libraries")),
+    "library_space": ("siglip", "siglip"),
     "keys_file": ("/etc/keys.json", Path("/etc/keys.json")),
     "protected_routes": ("/api, /v1", ("/api", "/v1")),
     "v1_origins": ("https://a.example, *", ("https://a.example", "*")),

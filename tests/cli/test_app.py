@@ -12,7 +12,7 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    commands = "serve analyze locate classify caption wildlife operations models koop doctor"
+    commands = "serve analyze locate classify caption wildlife operations models koop index search duplicates libraries doctor"
     for command in commands.split():
         assert f" {command} " in stdout
 
@@ -22,9 +22,10 @@ def test_help_names_every_command(started) -> None:
     [
         ["serve"], ["analyze"], ["locate"], ["classify"], ["caption"], ["wildlife"], ["operations"],
         ["settings"],
-        ["doctor"],
+        ["doctor"], ["index"], ["search"], ["duplicates"],
         *(["models", name] for name in ("list", "pull", "adopt", "verify", "remove")),
         *(["models", name] for name in ("bundle", "import")),
+        *(["libraries", name] for name in ("list", "delete")),
         *(["koop", name] for name in ("download", "status", "report")),
         *(
             ["collections", name]
@@ -57,7 +58,7 @@ def test_version(sightline) -> None:
 
 def test_commands_are_found_by_this_test() -> None:
     """A command added later must be added above."""
-    assert len(app.registered_commands) == 9
+    assert len(app.registered_commands) == 12
 
 
 def test_settings_are_listed_with_what_they_are_now(sightline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,12 @@ app = typer.Typer(
 
 @app.command("list")
 def list_libraries(json: AsJson = False) -> None:
-    """List the libraries with their photos, folders and models."""
+    """List the libraries with their photos, folders and models.
+
+    [bold]Example[/]
+
+      [cyan]sightline libraries list --json[/]
+    """
     shelf = shelf_of()
     found = [_about(shelf.open(name)) for name in shelf.names()]
     if json:
@@ -52,7 +57,12 @@ def delete(
     name: Annotated[str, typer.Argument(help="The library to delete.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a library and the photos that were sent to it. Photos of folders stay."""
+    """Delete a library and the photos that were sent to it. Photos of folders stay.
+
+    [bold]Example[/]
+
+      [cyan]sightline libraries delete photos[/]
+    """
     shelf = shelf_of()
     with shelf.open(name) as library:
         photos = len(library)
