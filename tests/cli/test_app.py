@@ -12,7 +12,7 @@ def test_help_names_every_command(started) -> None:
     process = started("--help")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (0, "")
-    commands = "serve analyze locate classify caption wildlife operations models koop index search duplicates libraries doctor"
+    commands = "serve analyze locate classify caption wildlife operations models koop index search duplicates"
     for command in commands.split():
         assert f" {command} " in stdout
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
