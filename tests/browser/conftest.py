@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from skimage import data
+
+from sightline.imaging import encode_jpeg
+from sightline.settings import Settings
 
 # As Debian, Fedora and Arch, Ubuntu, and Google call it.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -53,3 +59,22 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def seen(page: Page) -> Seen:
     return Seen(page)
+
+
+@pytest.fixture(scope="module")
+def rehearsed(
+    tmp_path_factory: pytest.TempPathFactory, server_at: Callable[[Settings], AbstractContextManager[str]]
+) -> Iterator[str]:
+    """A server that answers every operation with made-up weights."""
+    settings = Settings(
+        _env_file=None, models_dir=tmp_path_factory.mktemp("models"), rehearse=True, threads=2
+    )
+    with server_at(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "astronaut.jpg"
+    path.write_bytes(encode_jpeg(data.astronaut()))
+    return path

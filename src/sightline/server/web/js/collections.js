@@ -13,6 +13,7 @@ function area(side, title, help) {
     count.textContent = files.length ? `${files.length} photos` : "no photos";
     thumbs.replaceChildren(...files.slice(0, 24).map(({ file, address }) => h("button", { type: "button", className: "small", title: `Remove ${file.name}`, "aria-label": `Remove ${file.name}`, onclick: () => {
       files.splice(files.findIndex((each) => each.file === file), 1);
+      URL.revokeObjectURL(address);
       show();
     } }, h("img", { src: address, alt: "" }))), files.length > 24 ? h("span", { className: "soft small" }, `and ${files.length - 24} more`) : "");
   };

@@ -51,7 +51,7 @@ async function show() {
     page.replaceChildren(
       h("p", {}, now.length ? `Answers now: ${now.join(", ")}.` : "No model is installed yet. Each is downloaded at its first request, or here."),
       h("p", { className: "soft small" }, `Weights in memory: ${megabytes(inMemory)}.`), problems,
-      h("div", { className: "card scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["Model", "State", "Size", "Licence", "Action"].map((each) => h("th", { scope: "col" }, each)))),
+      h("div", { className: "card scroll" }, h("table", { className: "stacked" }, h("thead", {}, h("tr", {}, ["Model", "State", "Size", "Licence", "Action"].map((each) => h("th", { scope: "col" }, each)))),
         h("tbody", {}, sorted.map((each) => row(each, usedBy(each.name)))))));
     if (focused) [...page.querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === focused)?.focus();
     if (models.some((each) => each.state === "loading")) timer = setTimeout(show, 1000);

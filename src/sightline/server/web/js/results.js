@@ -7,10 +7,13 @@ const FEW = 12;
 
 /** The body of a result. `photo` is the overlay of its photo, or null for an operation without one. */
 export function renderData(data, photo) {
-  for (const [fits, draw] of RENDERERS) if (fits(data)) return draw(data, photo);
+  try {
+    for (const [fits, draw] of RENDERERS) if (fits(data)) return draw(data, photo);
+  } catch (error) { // data that looks like what a renderer draws, and is not
+    console.warn(error);
+  }
   return h("pre", {}, JSON.stringify(data, null, 2));
 }
-
 
 /** The first list of things that have a box, or null. */
 function listOfBoxes(data) {

@@ -1,5 +1,9 @@
 // The same request in other words: curl, Python, the command line, JSON.
 
+/** A name that no program takes for an option or for standard input. */
+const path = (name) => (name.startsWith("-") ? `./${name}` : name);
+/** In quotes of curl's own: without them a semicolon or a comma would end the name. */
+const uploaded = (name) => `image=@"${path(name).replaceAll("\\", "\\\\").replaceAll("\"", "\\\"")}"`;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** `photo` is the name of a file, a URL (`isUrl`), or null. The key is never part of a snippet. */
@@ -12,7 +16,7 @@ export function snippets(base, operation, params, photo, isUrl, needsKey) {
   const file = photo && !isUrl ? photo : null;
   return {
     curl: file
-      ? `curl ${address}${key} \\\n  -F ${quoted(`image=@${file}`)} \\\n  -F ${quoted(`tasks=${tasks}`)}`
+      ? `curl ${address}${key} \\\n  -F ${quoted(uploaded(file))} \\\n  -F ${quoted(`tasks=${tasks}`)}`
       : `curl ${address}${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(body))}`,
     Python: python(address, tasks, body, file, needsKey),
     CLI: cli(operation, params, photo),
@@ -41,5 +45,5 @@ function literal(value) {
 function cli(operation, params, photo) {
   const values = Object.entries(params).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
   const task = values.length ? `${operation}:${values.join(",")}` : operation;
-  return `sightline analyze ${photo ? `${quoted(photo)} ` : ""}--task ${quoted(task)} --json`;
+  return `sightline analyze ${photo ? `${quoted(path(photo))} ` : ""}--task ${quoted(task)} --json`;
 }

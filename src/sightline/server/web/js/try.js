@@ -32,11 +32,12 @@ function next() {
 }
 
 // -- Photos --------------------------------------------------------------------------------------------------
-function addFiles(files) {
+/** `isOnDisk`: the user has them as files of these names. */
+function addFiles(files, isOnDisk = true) {
   const room = MAX_PHOTOS - state.photos.length;
   const list = [...files];
   if (list.length > room) showNotice(`${list.length} photos were given; this page takes ${MAX_PHOTOS}. The first ${Math.max(room, 0)} were taken. For folders use: sightline analyze *.jpg`);
-  for (const file of list.slice(0, Math.max(room, 0))) addPhoto({ name: file.name || "pasted.png", file });
+  for (const file of list.slice(0, Math.max(room, 0))) addPhoto({ name: file.name || "pasted.png", file, isOnDisk });
 }
 
 function showNotice(text) {
@@ -46,7 +47,7 @@ function showNotice(text) {
 
 async function addSample(name) {
   const response = await fetch(`web/samples/${name}.jpg`);
-  addFiles([new File([await response.blob()], `${name}.jpg`, { type: "image/jpeg" })]);
+  addFiles([new File([await response.blob()], `${name}.jpg`, { type: "image/jpeg" })], false);
 }
 
 function addPhoto(photo) {
@@ -65,6 +66,7 @@ function addPhoto(photo) {
 }
 
 function removePhoto(photo) {
+  photo.isRemoved = true;
   state.photos.splice(state.photos.indexOf(photo), 1);
   for (const entry of photo.results.values()) entry.abort.abort();
   if (photo.address) URL.revokeObjectURL(photo.address);
@@ -75,8 +77,14 @@ function removePhoto(photo) {
 async function open(photo) {
   try {
     const shown = photo.file && (SHOWN_BY_BROWSERS.test(photo.file.type) || photo.file.type === "");
-    let image = shown ? await loaded(URL.createObjectURL(photo.file)).catch(() => null) : null;
+    let image = null;
+    if (shown) {
+      const address = URL.createObjectURL(photo.file);
+      image = await loaded(address).catch(() => null);
+      if (image) photo.address = address;
+    }
     if (!image) image = await preview(photo);
+    if (photo.isRemoved) { URL.revokeObjectURL(photo.address); return; }
     photo.overlay = overlay(image, image.naturalWidth, image.naturalHeight);
     photo.facts.textContent = [`${image.naturalWidth} × ${image.naturalHeight}`, photo.file ? megabytes(photo.file.size) : ""].filter(Boolean).join(" · ");
     photo.stage.replaceChildren(photo.overlay.element);
@@ -155,6 +163,7 @@ function run(photo, operation) {
       showResult(card, photo, operation, params, result, answer);
     } catch (error) {
       if (error.name === "AbortError") return cancelled(card, photo, operation);
+      if (error.code === "model_unavailable") note(operation, " Its model could not be downloaded.");
       card.replaceChildren(title(operation), problemNotice(error, () => run(photo, operation)));
       said.textContent = `${operation.name}: ${error.message}`;
     } finally {
@@ -184,6 +193,7 @@ const title = (operation, ...more) => h("header", {}, h("h3", {}, operation.name
 
 function showResult(card, photo, operation, params, result, answer) {
   operation.missing = [];
+  note(operation, "");
   const used = result.models || (result.model ? [result.model] : []);
   const isMadeUp = used.some((model) => model.provenance === "random");
   card.classList.toggle("made-up", isMadeUp);
@@ -191,10 +201,10 @@ function showResult(card, photo, operation, params, result, answer) {
   const body = result.status === "skipped"
     ? h("p", { className: "soft" }, result.error?.message || result.message || "Skipped: there is nothing of this kind in the photo.")
     : h("div", {}, renderData(result.data, show));
-  const warnings = [...(isMadeUp ? ["This answer is made up: the model has random weights."] : []),
-    ...(result.warnings || []).filter((each) => !(isMadeUp && each.includes("random weights")))];
+  if (isMadeUp) tellOfMadeUp();
+  const warnings = (result.warnings || []).filter((each) => !(isMadeUp && each.includes("random weights")));
   card.replaceChildren(
-    title(operation, h("button", { className: "small", type: "button", onclick: () => run(photo, operation) }, "Ask again")),
+    title(operation, isMadeUp ? h("strong", { className: "tag" }, "made up") : null, h("button", { className: "small", type: "button", onclick: () => run(photo, operation) }, "Ask again")),
     ...warnings.map((each) => h("p", { className: "notice" }, each)), body,
     h("details", { className: "small" }, h("summary", {}, `${Math.round(result.timing_ms.total)} ms · ${used.map((model) => model.name).join(", ")}`),
       waterfall(result.timing_ms),
@@ -203,6 +213,14 @@ function showResult(card, photo, operation, params, result, answer) {
   card.addEventListener("mouseenter", () => redraw(card, photo, operation, result, show));
   said.textContent = `${operation.name}: done`;
 }
+
+/** Said once for all answers; each of them has a frame and a mark besides. */
+function tellOfMadeUp() {
+  const place = document.getElementById("made-up");
+  if (!place.firstChild) place.append(h("p", { className: "notice" }, h("strong", {}, "Some models have random weights. "), "Answers that are marked as made up mean nothing."));
+}
+
+const note = (operation, text) => { if (operation.note) operation.note.textContent = text; };
 
 /** Several results draw on one photo: the one under the pointer wins. */
 function redraw(card, photo, operation, result, show) {
@@ -225,6 +243,7 @@ function sourceTabs(photo, operation, params, answer) {
   }, name));
   return h("details", { className: "small", ontoggle: (event) => { if (event.target.open && !panel.textContent) buttons[0].click(); } },
     h("summary", {}, "Same request as curl, Python, CLI, JSON"),
+    photo.file && !photo.isOnDisk && photo.address ? h("p", { className: "soft" }, `These read the file ${photo.name}. `, h("a", { href: photo.address, download: photo.name }, "Save it"), " first.") : null,
     h("div", { className: "spread" }, h("div", { className: "tabs", role: "tablist", "aria-label": "Forms of the request" }, buttons), copyButton), panel);
 }
 
@@ -242,13 +261,30 @@ function choice(operation) {
     localStorage.setItem(CHOSEN, JSON.stringify([...state.chosen]));
     if (box.checked && operation.needs_image) state.photos.forEach((photo) => run(photo, operation));
   } });
-  const note = operation.lacking ? ` Needs a setting: ${operation.lacking}.` : operation.missing?.length ? ` Downloads ${operation.download} first.` : "";
+  operation.note = h("span", {}, operation.lacking ? ` Needs a setting: ${operation.lacking}.` : operation.missing?.length ? ` Downloads ${operation.download} first.` : "");
   const again = h("button", { className: "small primary", type: "button", onclick: () => ask(operation, box) }, "Ask");
   const settings = fields.isEmpty ? null : h("details", { open: fields.needsInput && state.chosen.has(operation.name) },
     h("summary", { className: "small" }, "Parameters"), fields.element, again);
   return h("div", { className: "choice" }, h("div", { className: "row" }, operation.needs_image ? box : null,
     h("label", { htmlFor: operation.needs_image ? `op-${operation.name}` : null }, h("span", { className: "name" }, operation.name.replaceAll("_", " ")),
-      h("div", { className: "soft small" }, operation.description, note))), settings ?? (operation.needs_image ? null : again));
+      h("div", { className: "soft small" }, operation.description, operation.note))), settings ?? (operation.needs_image ? null : again));
+}
+
+// By what an operation needs. The first that fits has it; what fits none, such as a plug-in's, comes last.
+const GROUPS = [
+  ["Animals", ["species", "animal_boxes"]],
+  ["Places", ["geolocation", "places"]],
+  ["Kinds of picture", ["label_sets", "membership", "nsfw_score"]],
+  ["Words", ["caption", "answer", "text_lines"]],
+  ["People and things", ["person_boxes", "face_boxes", "object_boxes"]],
+  ["Vectors", ["image_embedding", "text_embedding"]],
+];
+const ORDER = ["People and things", "Words", "Kinds of picture", "Animals", "Places", "Vectors", "More"];
+
+function grouped(operations) {
+  const groupOf = (operation) => GROUPS.find(([, needs]) => operation.needs.some((each) => needs.includes(each)))?.[0] || "More";
+  return ORDER.map((name) => [name, operations.filter((each) => groupOf(each) === name)]).filter(([, some]) => some.length)
+    .map(([name, some]) => h("fieldset", { className: "choices" }, h("legend", {}, name), some.map(choice)));
 }
 
 /** Ask with the parameters as they are now: about every photo, or about none. */
@@ -267,7 +303,7 @@ function ask(operation, box) {
 
 function dropZone() {
   const input = h("input", { type: "file", id: "files", accept: "image/*,.heic,.heif,.avif,.tif,.tiff", multiple: true, className: "visually-hidden", onchange: () => { addFiles(input.files); input.value = ""; } });
-  const camera = h("input", { type: "file", id: "camera", accept: "image/*", className: "visually-hidden", tabIndex: -1, onchange: () => { addFiles(camera.files); camera.value = ""; } });
+  const camera = h("input", { type: "file", id: "camera", accept: "image/*", className: "visually-hidden", tabIndex: -1, onchange: () => { addFiles(camera.files, false); camera.value = ""; } });
   camera.setAttribute("capture", "environment");
   const address = h("input", { type: "url", id: "address", placeholder: "https://…", size: 18 });
   const byAddress = (event) => {
@@ -305,7 +341,7 @@ function listen() {
     if (event.target.closest("input, textarea")) return;
     const files = [...event.clipboardData.files];
     const text = event.clipboardData.getData("text").trim();
-    if (files.length) addFiles(files);
+    if (files.length) addFiles(files, false);
     else if (/^https?:\/\/\S+$/.test(text)) addPhoto({ name: text.split("/").pop().slice(0, 80) || text, url: text });
   });
 }
@@ -329,13 +365,13 @@ async function start() {
     state.chosen = firstChoices();
     const rank = (each) => (each.needs_image ? 0 : 4) + (each.ready ? 0 : each.lacking ? 2 : 1);
     const ordered = [...operations].sort((one, other) => rank(one) - rank(other));
-    const madeUp = models.length && models.some((each) => each.provenance === "random");
     document.getElementById("page").replaceChildren(
-      madeUp ? h("p", { className: "notice" }, h("strong", {}, "Some models have random weights. "), "Their answers are made up and mean nothing.") : "",
+      h("div", { id: "made-up" }),
       h("div", { className: "layout" },
         h("div", { className: "give" }, dropZone()),
         h("div", { className: "answers" }, found, h("p", { className: "soft", id: "empty" }, "Photos stay on this server. Results appear here.")),
-        h("section", { className: "card ask" }, h("h2", {}, "Ask"), h("fieldset", { className: "choices" }, h("legend", { className: "visually-hidden" }, "Operations"), ordered.map(choice)))), said);
+        h("section", { className: "card ask" }, h("h2", {}, "Ask"), grouped(ordered))), said);
+    if (models.some((each) => each.provenance === "random")) tellOfMadeUp();
   } catch (error) {
     document.getElementById("page").replaceChildren(problemNotice(error, start));
   }
