@@ -251,3 +251,45 @@ def test_named_keys_allow_a_public_address(file: KeyFile) -> None:
         refuse_open_public_address(settings)
     file.create("web", EVERYTHING)
     refuse_open_public_address(settings)
+
+
+def test_each_key_is_a_caller_of_its_own_in_the_lanes(serve, tmp_path, portrait: bytes) -> None:
+    """What a key holds in a lane is counted by its name; without a key all are one caller."""
+    keys = KeyFile(tmp_path / "keys.json")
+    secrets = [keys.create(name, [KeyScope.ANALYZE]) for name in ("one", "two")]
+    plugins = tmp_path / "plugins" / "operations"
+    plugins.mkdir(parents=True)
+    (plugins / "who.py").write_text(WHO)
+    client = serve(keys_file=keys.path, plugins_dir=tmp_path / "plugins")
+    answers = [
+        client.post("/v1/operations/who", files={"image": portrait}, headers={"X-API-Key": secret}).json()
+        for secret in (*secrets, secrets[0])
+    ]
+    assert [each["images"][0]["results"]["who"]["data"]["caller"] for each in answers] == [
+        "one",
+        "two",
+        "one",
+    ]
+
+
+WHO = """
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
+from sightline.runtime.fairness import CALLER
+
+class Who(Result):
+    caller: str
+
+class WhoOperation(Operation):
+    name = "who"
+    description = "Says who asks."
+    needs = ()
+    Params = Params
+    Result = Who
+    example = {}
+    timing_group = TimingGroup.DETECTION
+
+    async def run(self, scene, params, models):
+        return Answer(Who(caller=CALLER.get()))
+
+OPERATIONS = (WhoOperation(),)
+"""

@@ -112,14 +112,14 @@ class _Reader:
     def __init__(self, text: str, values: _Values) -> None:
         if len(text) > _MAX_CHARACTERS:
             raise InvalidRequest(f"where: {len(text)} characters; expected at most {_MAX_CHARACTERS}")
-        self._tokens = list(_tokens(text))
+        self._parts = list(_parts(text))
         self._next = 0
         self._values = values
         self._depth = 0
 
     def condition(self) -> str:
         found = self._any_of()
-        if self._next < len(self._tokens):
+        if self._next < len(self._parts):
             raise self._problem("and, or, or the end")
         return found
 
@@ -172,9 +172,9 @@ class _Reader:
         return f"{column} {_OPERATORS[operator]} {self._values.add(value)}{case}"
 
     def _value(self) -> str | float:
-        if self._next >= len(self._tokens):
+        if self._next >= len(self._parts):
             raise self._problem("a value")
-        kind, text = self._tokens[self._next]
+        kind, text = self._parts[self._next]
         if kind not in ("text", "word"):
             raise self._problem("a value")
         self._next += 1
@@ -187,26 +187,26 @@ class _Reader:
         return number if math.isfinite(number) else text
 
     def _take(self, kind: str, expected: str) -> tuple[str, str]:
-        if self._next >= len(self._tokens) or self._tokens[self._next][0] != kind:
+        if self._next >= len(self._parts) or self._parts[self._next][0] != kind:
             raise self._problem(expected)
         self._next += 1
-        return self._tokens[self._next - 1]
+        return self._parts[self._next - 1]
 
     def _takes(self, word: str) -> bool:
-        if self._next < len(self._tokens):
-            kind, text = self._tokens[self._next]
+        if self._next < len(self._parts):
+            kind, text = self._parts[self._next]
             if kind != "text" and text.lower() == word:
                 self._next += 1
                 return True
         return False
 
     def _problem(self, expected: str) -> InvalidRequest:
-        if self._next < len(self._tokens):
-            return InvalidRequest(f"where: {self._tokens[self._next][1][:50]!r}; expected {expected}")
+        if self._next < len(self._parts):
+            return InvalidRequest(f"where: {self._parts[self._next][1][:50]!r}; expected {expected}")
         return InvalidRequest(f"where: it ends early; expected {expected}")
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
+def _parts(text: str) -> Iterator[tuple[str, str]]:
     position = 0
     while position < len(text.rstrip()):
         match = _TOKEN.match(text, position)

@@ -34,6 +34,7 @@ class _Own:
     """One request in one lane."""
 
     held: Held
+    caller: str
     waiting: deque[_Waiting] = field(default_factory=deque)
 
     def take(self, lane: Lane, num_bytes: int, priority: Priority) -> Place | None:
@@ -45,7 +46,7 @@ class _Own:
         if not self.held.has_room(num_bytes):
             return None
         try:
-            return lane.admit(num_bytes, priority, self.held)
+            return lane.admit(num_bytes, priority, self.held, caller=self.caller)
         except Overloaded:
             if self.held.items:
                 return None
@@ -68,9 +69,10 @@ class _Own:
 
 
 class OwnPlaces:
-    """The places of one request in all lanes. Belongs to one event loop."""
+    """The places of one request of ``caller`` in all lanes. Belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: str = "") -> None:
+        self._caller = caller
         self._lanes: dict[str, _Own] = {}
 
     @asynccontextmanager
@@ -85,7 +87,7 @@ class OwnPlaces:
         """
         own = self._lanes.get(lane.model)
         if own is None:
-            own = self._lanes[lane.model] = _Own(lane.share(REQUEST_SHARE))
+            own = self._lanes[lane.model] = _Own(lane.share(REQUEST_SHARE), self._caller)
         place = None if own.waiting else own.take(lane, num_bytes, priority)
         if place is None:
             place = await self._wait(own, lane, _Waiting(num_bytes, priority, _future()), deadline)

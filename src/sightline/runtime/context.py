@@ -9,20 +9,26 @@ from typing import Any
 
 from sightline.errors import DeadlineExceeded
 from sightline.runtime.admission import OwnPlaces
+from sightline.runtime.fairness import CALLER
 from sightline.runtime.pixels import OwnPixels
 from sightline.types import Priority
+
+
+def _own_places() -> OwnPlaces:
+    return OwnPlaces(CALLER.get())
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """One request: how long it may take, how urgent it is, and what it holds in lanes and of the pixels.
 
-    ``deadline`` is ``time.monotonic()`` seconds.
+    ``deadline`` is ``time.monotonic()`` seconds. ``caller`` is who asks, for fair shares of lanes.
     """
 
     deadline: float
     priority: Priority = Priority.INTERACTIVE
-    places: OwnPlaces = field(default_factory=OwnPlaces, compare=False, repr=False)
+    caller: str = field(default_factory=CALLER.get)
+    places: OwnPlaces = field(default_factory=_own_places, compare=False, repr=False)
     pixels: OwnPixels = field(default_factory=OwnPixels, compare=False, repr=False)
 
     @classmethod

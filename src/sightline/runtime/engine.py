@@ -273,7 +273,7 @@ class Engine:
         started = time.monotonic()
         item = await self._decoding(pictures_of(subject), context, self._prepare, lane.model, model, subject)
         place.hold(held_bytes(subject) + int(getattr(item, "nbytes", 0)))
-        work = Work(model, item, context.deadline, context.priority)
+        work = Work(model, item, context.deadline, context.priority, context.caller)
         del item
         output = await asyncio.wrap_future(self._slots.submit(lane, work))
         prepare_s, queue_s = work.enqueued_at - started, work.started_at - work.enqueued_at

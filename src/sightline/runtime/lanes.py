@@ -21,6 +21,7 @@ from typing import Any
 
 from sightline.errors import DeadlineExceeded, InferenceFailed, Overloaded, SightlineError
 from sightline.models import Model
+from sightline.runtime.fairness import FairQueue
 from sightline.runtime.telemetry import Telemetry
 from sightline.types import Priority
 
@@ -30,6 +31,10 @@ _log = logging.getLogger(__name__)
 INTERACTIVE_BATCHES_IN_A_ROW = 8
 # Bulk work may hold this part of a lane, so that a caller who waits for the answer always finds room.
 BULK_SHARE = 0.5
+# One caller may hold this part of a lane while others use the lane too, which they do if they have been there
+# within so many seconds.
+CALLER_SHARE = 0.5
+CALLER_WINDOW_S = 60.0
 # Completions older than this say nothing about the rate a caller would meet now.
 RATE_WINDOW_S = 10.0
 LONGEST_RETRY_AFTER_S = 60
@@ -49,6 +54,7 @@ class Work:
     item: Any
     deadline: float
     priority: Priority
+    caller: str = ""
     enqueued_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
     finished_at: float = 0.0
@@ -121,7 +127,9 @@ class Lane:
         self._done: deque[tuple[float, int]] = deque()
         self._busy_since = 0.0
         self._rate_per_s: float | None = None
-        self.queues: Mapping[Priority, deque[Work]] = {priority: deque() for priority in Priority}
+        self._callers: dict[str, Held] = {}
+        self._seen_at: dict[str, float] = {}
+        self.queues: Mapping[Priority, FairQueue[Work]] = {priority: FairQueue() for priority in Priority}
 
     def share(self, part: float) -> Held:
         """A bound of that part of the lane, with nothing taken, to be given to :meth:`admit`."""
@@ -136,24 +144,40 @@ class Lane:
         finally:
             place.give_back()
 
-    def admit(self, num_bytes: int, priority: Priority, *more: Held) -> Place:
+    def admit(self, num_bytes: int, priority: Priority, *more: Held, caller: str = "") -> Place:
         """Take a place for one item that keeps ``num_bytes`` of memory now, and may keep more once decoded.
 
         Bulk work gets ``BULK_SHARE`` of the places and of the bytes at most. A lone item larger than the
         whole byte budget is let in when nothing else waits. ``more`` are further bounds that it counts in.
+        ``caller`` gets ``CALLER_SHARE`` while others use the lane, and all of it else.
 
         Raises:
             Overloaded: the lane is full; ``retry_after_s`` comes from the measured drain rate.
         """
         held = (self._all, self._bulk, *more) if priority is Priority.BULK else (self._all, *more)
         with self._lock:
-            if not all(places.has_room(num_bytes) for places in held):
+            own = self._of_caller(caller)
+            if not all(places.has_room(num_bytes) for places in held) or (
+                self._has_others(caller) and not own.has_room(num_bytes)
+            ):
                 raise Overloaded(f"{self.model} has all the work it can queue", self._retry_after_s())
             if not self._all.items:
                 self._busy_since = time.monotonic()
+            held = (*held, own)
             for places in held:
                 places.take(1, num_bytes)
         return Place(held, self._lock, num_bytes)
+
+    def _of_caller(self, caller: str) -> Held:
+        """What a caller holds, who is noted as here now. Call it with the lock."""
+        self._seen_at[caller] = time.monotonic()
+        if caller not in self._callers:
+            self._callers[caller] = self.share(CALLER_SHARE)
+        return self._callers[caller]
+
+    def _has_others(self, caller: str) -> bool:
+        since = time.monotonic() - CALLER_WINDOW_S
+        return any(at > since for other, at in self._seen_at.items() if other != caller)
 
     @property
     def load(self) -> LaneLoad:
@@ -296,7 +320,7 @@ class Slots:
         for priority in self._turns():
             waiting = [lane for lane in self._lanes if lane.queues[priority]]
             while waiting:
-                lane = min(waiting, key=lambda lane: lane.queues[priority][0].enqueued_at)
+                lane = min(waiting, key=lambda lane: lane.queues[priority].next.enqueued_at)
                 batch = _drain(lane.queues[priority], lane.max_batch)
                 if batch:
                     in_a_row = self._interactive_in_a_row + 1
@@ -343,16 +367,16 @@ class Slots:
         _fail(batch[0], error)
 
 
-def _drain(queue: deque[Work], most: int) -> list[Work]:
-    """Take up to ``most`` items somebody still waits for."""
+def _drain(queue: FairQueue[Work], most: int) -> list[Work]:
+    """Take up to ``most`` items somebody still waits for, of each caller in turn."""
     batch: list[Work] = []
     now = time.monotonic()
     model: Model | None = None
     while queue and len(batch) < most:
         # A reloaded model's items do not share a batch with those prepared for the one before it.
-        if model is not None and queue[0].model is not model:
+        if model is not None and queue.next.model is not model:
             break
-        work = queue.popleft()
+        work = queue.pop()
         if not work.future.set_running_or_notify_cancel():
             continue
         if work.deadline <= now:

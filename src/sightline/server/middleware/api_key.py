@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sightline.errors import ConfigurationError
+from sightline.runtime.fairness import CALLER
 from sightline.server.keys import KeyRing, KeyScope, NamedKey
 from sightline.server.middleware.refusals import refusal
 from sightline.server.middleware.scopes import header_values, is_below, log_of, path_of
@@ -58,6 +59,7 @@ class ApiKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = None if scope["type"] == "lifespan" else self._refused(scope)
         if refused is None:
+            CALLER.set(key_name(scope) or "")  # each request is answered in a context of its own
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await refused(scope, receive, send)
