@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 # Starting Python on a busy machine.
 _START_S = 60.0
+# Starts that failed one after the other, from which on no image is taken for decodable.
+MAX_FAILED_STARTS = 2
 # What Python needs to find its libraries. Keys and tokens in the environment stay in this process.
 _ENVIRONMENT = ("HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "VIRTUAL_ENV")
 # Maps all pages at once. Python 3.11 has no name for it; the number is that of Linux.
@@ -66,6 +68,7 @@ class DecodeWorkers:
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._failed_starts = 0
         for _ in range(number):
             self._free.put(None)
 
@@ -76,6 +79,46 @@ class DecodeWorkers:
             waiting.append(self._free.get())
         for worker in waiting:
             self._free.put(worker or self._started())
+
+    @property
+    def is_able(self) -> bool:
+        """Whether workers start. False after ``MAX_FAILED_STARTS`` that failed one after the other."""
+        return self._failed_starts < MAX_FAILED_STARTS
+
+    @property
+    def needs_mending(self) -> bool:
+        """Whether a worker ended while it was idle, or did not start."""
+        with self._lock:
+            return self._failed_starts > 0 or any(not worker.is_alive for worker in self._all)
+
+    def mend(self) -> None:
+        """Replace idle workers that ended or did not start, and wait until the new ones are ready."""
+        free = []
+        while not self._free.empty():
+            try:
+                free.append(self._free.get_nowait())
+            except queue.Empty:
+                break
+        dead = [worker for worker in free if worker is None or not worker.is_alive]
+        for worker in free:
+            if worker not in dead:
+                self._free.put(worker)
+        for each in dead:
+            self._free.put(self._replaced(each))
+
+    def _replaced(self, worker: _Worker | None) -> _Worker | None:
+        self._forget(worker)
+        started = None
+        try:
+            started = self._started()
+            started.wait_until_ready()
+        except (_WorkerEnded, OSError, DecodingEnded) as error:
+            self._forget(started)
+            self._failed_starts += 1
+            _log.error("a decoder does not start: %s", error)
+            return None
+        self._failed_starts = 0
+        return started
 
     def decode(
         self,
@@ -143,12 +186,19 @@ class DecodeWorkers:
     def _ask(self, request: dict[str, Any], data: bytes, descriptor: int | None = None) -> dict[str, Any]:
         worker = self._free.get()
         try:
-            if worker is None or not worker.is_alive:
-                self._forget(worker)
-                worker = None
-                worker = self._started()
-            answer = worker.ask(request, data, descriptor)
+            try:
+                worker = self._living(worker)
+                answer = worker.ask(request, data, descriptor)
+            except _WorkerEnded as ended:
+                if worker is None or worker.has_image:
+                    raise
+                _log.warning("a decoder ended before it had its image: %s", ended)  # which is not to blame
+                worker = self._living(worker)
+                answer = worker.ask(request, data, descriptor)
+            self._failed_starts = 0
         except _WorkerEnded as ended:
+            if worker is not None and not worker.has_image:
+                self._failed_starts += 1
             self._forget(worker)
             worker = None
             _log.warning("a decoder ended: %s", ended)
@@ -161,6 +211,12 @@ class DecodeWorkers:
             kind = _KINDS.get(str(answer["error"]), ImageError)
             raise kind(str(answer.get("message"))[:500])
         return answer
+
+    def _living(self, worker: _Worker | None) -> _Worker:
+        if worker is not None and worker.is_alive:
+            return worker
+        self._forget(worker)
+        return self._started()
 
     def _started(self) -> _Worker:
         with self._lock:
@@ -231,6 +287,8 @@ class _Worker:
         self._socket = ours
         self._is_ready = False
         self._is_retired = False
+        # Whether the image under way is out of our hands: what ends the worker from now on may be its doing.
+        self.has_image = False
 
     @property
     def is_alive(self) -> bool:
@@ -243,22 +301,35 @@ class _Worker:
     def ask(self, request: dict[str, Any], data: bytes, descriptor: int | None) -> dict[str, Any]:
         """Raises _WorkerEnded: it crashed, or did not answer in time."""
         body = json.dumps(request | {"bytes": len(data)}).encode()
+        self.has_image = False
+        self.wait_until_ready()
         try:
-            if not self._is_ready:
-                self._socket.settimeout(_START_S)
-                self._receive()
-                self._is_ready = True
             self._socket.settimeout(TIMEOUT_S)
             descriptors = [] if descriptor is None else [descriptor]
             socket.send_fds(self._socket, [LENGTH.pack(len(body))], descriptors)
             self._socket.sendall(body + data if len(data) < MAX_MESSAGE_BYTES else body)
             if len(data) >= MAX_MESSAGE_BYTES:
                 self._socket.sendall(data)
+            self.has_image = True
             return self._receive()
         except TimeoutError:
+            self.has_image = True
             raise _WorkerEnded(f"took longer than {TIMEOUT_S:g} s") from None
         except (OSError, ValueError):
             raise _WorkerEnded(self._how_it_ended()) from None
+
+    def wait_until_ready(self) -> None:
+        """Raises _WorkerEnded: it did not start, or not in time."""
+        if self._is_ready:
+            return
+        try:
+            self._socket.settimeout(_START_S)
+            self._receive()
+        except TimeoutError:
+            raise _WorkerEnded(f"took longer than {_START_S:g} s to start") from None
+        except (OSError, ValueError):
+            raise _WorkerEnded(self._how_it_ended()) from None
+        self._is_ready = True
 
     def end(self) -> None:
         self._process.kill()

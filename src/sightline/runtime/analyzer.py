@@ -24,7 +24,7 @@ from sightline.errors import (
 )
 from sightline.fetching import Fetcher, FetchPolicy
 from sightline.imaging import ImageLimits, Picture, open_picture
-from sightline.imaging.isolation import workers
+from sightline.imaging.isolation import DecodeWorkers, workers
 from sightline.operations import Answer, Operation, Params
 from sightline.operations.written import read_written
 from sightline.runtime.engine import Context, Engine, until
@@ -35,6 +35,9 @@ from sightline.settings import Settings
 from sightline.weights.store import Store
 
 _log = logging.getLogger(__name__)
+
+# Decoders are looked after so often, and so often while none starts.
+MEND_EVERY_S, MEND_AGAIN_S = 1.0, 10.0
 _FILLED = "the image is truncated: the result is about the part that is there, the rest was filled"
 
 # The engine's own errors at the deadline say more than the one that ends an operation which overlooks it.
@@ -100,6 +103,14 @@ class Outcome:
         return words
 
 
+async def _mend(isolated: DecodeWorkers) -> None:
+    """Replace decoders that end, until cancelled. While none starts, try less often."""
+    while True:
+        await asyncio.sleep(MEND_EVERY_S if isolated.is_able else MEND_AGAIN_S)
+        if isolated.needs_mending:
+            await asyncio.to_thread(isolated.mend)
+
+
 class Analyzer:
     """Operations over an engine. Use as an async context manager; one per process."""
 
@@ -121,6 +132,7 @@ class Analyzer:
         self.store = store
         self.limits = ImageLimits.from_settings(settings)
         self._telemetry = telemetry
+        self._mending: asyncio.Task[None] | None = None
         self._fetcher = Fetcher(FetchPolicy.from_settings(settings))
 
     @classmethod
@@ -146,9 +158,18 @@ class Analyzer:
         self.engine.start()
         if (isolated := workers(self.limits.decode_workers)) is not None:
             isolated.start()  # they are ready by the time that a model is
+            self._mending = asyncio.create_task(_mend(isolated), name="housekeeping")
         return self
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether images can be decoded: the processes that do it start."""
+        isolated = workers(self.limits.decode_workers)
+        return isolated is None or isolated.is_able
+
     async def __aexit__(self, *exception: object) -> None:
+        if self._mending is not None:
+            self._mending.cancel()
         await self._fetcher.aclose()
         await self.engine.close()
         if self._rehearsal is not None:

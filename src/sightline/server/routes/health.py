@@ -29,19 +29,22 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 when work can be computed and every preloaded model is ready; 503 while starting or draining.
 
-    It is also 503 while the temporary folder has no room for the largest request body: uploads are stored
-    there. ``models`` has every model's state: missing, available, loading, ready or failed.
+    It is also 503 while the temporary folder has no room for the largest request body, as uploads are stored
+    there, and while the processes that decode images do not start. ``models`` has every model's state:
+    missing, available, loading, ready or failed.
     """
     analyzer = analyzer_of(request)
     engine = analyzer.engine
     draining = state_of(request).draining
     able, states = await state_of(request).lookout.look(_standing, engine)
     temp_folder = await state_of(request).lookout.look(temp_folder_state, analyzer.settings.request_max_bytes)
-    ready = able and not draining and temp_folder == OK
+    decoders = OK if analyzer.can_decode else "they do not start"
+    ready = able and not draining and temp_folder == decoders == OK
     body = {
         "status": "ready" if ready else "draining" if draining else "not ready",
         "preload": list(engine.preload),
         "temp_directory": temp_folder,
+        "decoders": decoders,
         "models": states,
     }
     return JSONResponse(body, 200 if ready else 503)
