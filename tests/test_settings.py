@@ -63,6 +63,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "label_sets": ("/sets.toml", Path("/sets.toml")),
     "offline": ("true", True),
     "auto_pull": ("0", False),
+    "tracing": ("yes", True),
     "libraries_dir": ("/srv/libraries", Path("/srv/libraries")),
     "library_space": ("siglip", "siglip"),
     "keys_file": ("/etc/keys.json", Path("/etc/keys.json")),

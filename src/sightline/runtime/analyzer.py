@@ -205,7 +205,11 @@ class Analyzer:
         Raises:
             UrlRefused, FetchFailed, FetchTimeout: see ``fetching.Fetcher``.
         """
-        return await self._fetcher.fetch(url, self.limits.max_bytes)
+        started_s = time.monotonic()
+        try:
+            return await self._fetcher.fetch(url, self.limits.max_bytes)
+        finally:
+            self._telemetry.step("fetch", "", started_s, time.monotonic())
 
     # -- tasks ---------------------------------------------------------------------------------------------
 

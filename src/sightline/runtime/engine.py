@@ -279,6 +279,9 @@ class Engine:
         prepare_s, queue_s = work.enqueued_at - started, work.started_at - work.enqueued_at
         self._telemetry.item_waited(lane.model, prepare_s, queue_s)
         infer_s = work.finished_at - work.started_at
+        self._telemetry.step("decode", lane.model, started, work.enqueued_at)
+        self._telemetry.step("queue", lane.model, work.enqueued_at, work.started_at)
+        self._telemetry.step("infer", lane.model, work.started_at, work.finished_at)
         current_trace().steps.add(
             Step(prepare_ms=prepare_s * 1000, queue_ms=queue_s * 1000, infer_ms=infer_s * 1000)
         )
@@ -296,6 +299,8 @@ class Engine:
             except Exception as error:
                 raise self._failure(name, error) from None
         answered = time.monotonic()
+        self._telemetry.step("queue", name, enqueued, asked)
+        self._telemetry.step("infer", name, asked, answered)
         self._telemetry.item_waited(name, 0.0, asked - enqueued)
         current_trace().steps.add(
             Step(prepare_ms=0.0, queue_ms=(asked - enqueued) * 1000, infer_ms=(answered - asked) * 1000)

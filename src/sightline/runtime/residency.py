@@ -180,6 +180,7 @@ class Residency:
             if self._closed and task.cancelled():
                 raise SightlineError("the engine was shut down") from None
             raise
+        self._telemetry.step("load", name, started, time.monotonic())
         current_trace().steps.add(Step(load_ms=(time.monotonic() - started) * 1000))
         return resident
 

@@ -34,6 +34,9 @@ class Telemetry:
 
     def task_finished(self, operation: str, status: str, total_s: float) -> None: ...
 
+    def step(self, name: str, model: str, started_s: float, ended_s: float) -> None:
+        """A request has waited for fetch, load, decode, queue or infer, from and to ``time.monotonic()``."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:

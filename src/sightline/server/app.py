@@ -7,11 +7,12 @@ ASGI, outside FastAPI, so they hold for every response. Their rules are those of
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -21,6 +22,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
 from sightline.collections import Collections
+from sightline.errors import ExtraMissing
+from sightline.extras import how_to_add
 from sightline.imaging.isolation import workers
 from sightline.jobs.collections.trainings import Trainings
 from sightline.jobs.libraries.opened import OpenLibraries
@@ -52,6 +55,9 @@ from sightline.server.state import AppState, state_of_app
 from sightline.server.web_page import CONTENT_SECURITY_POLICIES, WebPages
 from sightline.settings import MIB, Settings, unused_variables
 
+if TYPE_CHECKING:
+    from sightline.server.tracing import Tracing
+
 _log = logging.getLogger(__name__)
 
 # nginx's word for "the client went away before the answer"; only ever seen in logs and metrics.
@@ -64,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: a setting or plug-in is wrong.
     """
-    metrics = Metrics()
+    metrics = Metrics(_tracing(settings))
     analyzer = Analyzer.create(settings, metrics)
     metrics.attach(analyzer.engine, analyzer.operations)
     # The analyzer's settings: a rehearsal must not touch the user's collections.
@@ -78,6 +84,8 @@ def create_app(settings: Settings) -> FastAPI:
         async with analyzer, trainings, lookout:
             yield
         libraries.close()
+        if metrics.tracing is not None:
+            await asyncio.to_thread(metrics.tracing.close)
 
     app = FastAPI(
         title="Sightline",
@@ -101,6 +109,17 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     return app
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    """Raises ExtraMissing: traces are wanted, and the library for them is not installed."""
+    if not settings.tracing:
+        return None
+    try:
+        from sightline.server.tracing import Tracing
+    except ImportError as error:
+        raise ExtraMissing(f"SIGHTLINE_TRACING needs OpenTelemetry; {how_to_add('otel')}") from error
+    return Tracing()
 
 
 def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
@@ -147,6 +166,8 @@ def wrapped(app: FastAPI, settings: Settings) -> ASGIApp:
         wrapped = HttpsRedirect(wrapped, free_paths=PROBES)
     wrapped = _answering_to_its_names(wrapped, settings)
     wrapped = _outermost(wrapped, app, settings)
+    if (tracing := state_of_app(app).metrics.tracing) is not None:
+        wrapped = tracing.around(wrapped)
     proxies = [str(network) for network in settings.trusted_proxies]
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, wrapped), trusted_hosts=proxies))
 

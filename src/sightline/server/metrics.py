@@ -7,7 +7,7 @@ event, and no caller can make new ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,6 +31,9 @@ from sightline.runtime.residency import ModelState
 from sightline.runtime.telemetry import Telemetry
 from sightline.server.middleware.request_log import METHODS, OTHER_METHOD
 from sightline.server.open_connections import Ending
+
+if TYPE_CHECKING:
+    from sightline.server.tracing import Tracing
 
 # From a cached vector (ms) to the request time-out (30 s) and the model loads it may wait for.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -57,7 +60,8 @@ class Measured(Protocol):
 class Metrics(Telemetry):
     """All metrics of one process, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self.tracing = tracing
         self.registry = CollectorRegistry()
         self._engine = _EngineCollector()
         self.registry.register(self._engine)
@@ -171,6 +175,10 @@ class Metrics(Telemetry):
 
     def model_unloaded(self, model: str) -> None:
         self._loaded.labels(model).set(0)
+
+    def step(self, name: str, model: str, started_s: float, ended_s: float) -> None:
+        if self.tracing is not None:
+            self.tracing.step(name, model, started_s, ended_s)
 
     def task_finished(self, operation: str, status: str, total_s: float) -> None:
         self._tasks.labels(operation, status).inc()
