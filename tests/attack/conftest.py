@@ -62,6 +62,7 @@ class Server:
             "SIGHTLINE_MODELS_DIR": str(folder / "models"),
             "SIGHTLINE_COLLECTIONS_DIR": str(folder / "collections"),
             "TMPDIR": str(self.temp),
+            "HOME": str(folder),  # its keys and libraries are not the developer's
         }
         with self._log_path.open("w") as log:
             self.process = subprocess.Popen(

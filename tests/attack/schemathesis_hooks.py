@@ -15,6 +15,8 @@ from sightline.server.contracts import CONTRACTS
 from sightline.server.middleware.scopes import is_below
 from sightline.server.problems import write_problem
 
+# A library that the server of ``test_generated_requests`` has.
+LIBRARY = "photos"
 PROBLEM_PREFIXES = [
     prefix for each in CONTRACTS if each.write_error is write_problem for prefix in each.prefixes
 ]
@@ -50,10 +52,23 @@ def map_body(context: Any, body: Any) -> Any:
     return body
 
 
+@schemathesis.hook
+def map_path_parameters(context: Any, path_parameters: Any) -> Any:
+    """Every other name is one that exists, so that requests get past the look-up."""
+    if not isinstance(path_parameters, dict):
+        return path_parameters
+    known: dict[str, Any] = {"name": LIBRARY, "item_id": 1, "collection_id": 7}
+    return {
+        name: known.get(name, value) if len(str(value)) % 2 else value
+        for name, value in path_parameters.items()
+    }
+
+
 @schemathesis.check
 def no_task_fails_by_a_fault_of_the_server(ctx: Any, response: Any, case: Any) -> None:
     """A task that fails is an entry of a response with 200."""
-    assert not any(f'"code":"{code}"' in response.text for code in ("internal_error", "inference_failed"))
+    codes = (b'"code":"internal_error"', b'"code":"inference_failed"')
+    assert not any(code in response.content for code in codes)
 
 
 @schemathesis.check

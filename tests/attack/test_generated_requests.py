@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("schemathesis")
 
 HERE = Path(__file__).parent
+LIBRARY = "photos"  # the hooks know it by this name
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -63,12 +64,17 @@ CRASHING_PATH = "/v1/operations/crashing"
 
 
 @pytest.fixture(scope="module")
-def server(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A server with one operation too many, the control."""
+def server(
+    start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, small_files: dict[str, bytes]
+) -> Any:
+    """A server with a library of photos, and with one operation too many, the control."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "operations").mkdir()
     (folder / "operations" / "crashing.py").write_text(CRASHING)
-    return start(SIGHTLINE_PLUGINS_DIR=str(folder))
+    server = start(SIGHTLINE_PLUGINS_DIR=str(folder))
+    files = [("image", small_files[name]) for name in ("jpeg", "png", "webp")]
+    assert server.client.post(f"/v1/libraries/{LIBRARY}/items", files=files).status_code == 201
+    return server
 
 
 def schemathesis(server: Any, *options: str) -> subprocess.CompletedProcess[str]:
