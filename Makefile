@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 
 # Tests run in so many processes. Each takes whole files, so that what a file sets up is set up once.
 WORKERS ?= 2
 
-.PHONY: serve rehearse extras test check parity bench docs lock clean help
+.PHONY: serve rehearse extras test soak audit check parity bench docs lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,9 +26,15 @@ extras: $(VENV)/.base  ## add what training and questions to a vision-language m
 test: $(VENV)/.dev  ## set up and run the tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
+soak: $(VENV)/.dev  ## attack a rehearsing server at full length (about three hours; SOAK_S=600 shortens the soak)
+	$(BIN)/pytest tests/attack --long --timeout 0
+
+audit: $(VENV)/.dev  ## look for known vulnerabilities of the locked requirements
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/audit.py requirements/base.txt requirements/extras.txt
+
 check: $(VENV)/.dev  ## lint, types, import rules
-	$(BIN)/ruff format --check src tests bench docs
-	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff format --check src tests bench docs .ci
+	$(BIN)/ruff check src tests bench docs .ci
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -30,7 +30,7 @@ from sightline.jobs.libraries.opened import OpenLibraries
 from sightline.libraries import Shelf
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.readiness import readiness_of, summary
-from sightline.server import docs_page, problems, schemas
+from sightline.server import docs_page, problems, refusal_schemas, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.contracts import CONTRACTS, PROBES
 from sightline.server.csrf import CsrfTokens
@@ -97,7 +97,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     AppState(analyzer, metrics, trainings, lookout, CsrfTokens(settings.csrf_secrets), libraries).attach(app)
     problems.install(app)
-    schemas.install(app, analyzer.operations, needs_key=asks_for_keys(settings))
+    schemas.install(
+        app,
+        analyzer.operations,
+        needs_key=asks_for_keys(settings),
+        complete=lambda document: refusal_schemas.complete(document, CONTRACTS),
+    )
     for contract in CONTRACTS:
         for router in (*contract.routers, *contract.operation_routers(analyzer.operations)):
             app.include_router(router)

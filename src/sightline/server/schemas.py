@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -127,6 +127,10 @@ MODEL: dict[int | str, dict[str, Any]] = {
     **{status: ANALYZE["responses"][status] for status in ("401", "422", "429", "503")},
 }
 
+PROBLEM_PAGE: dict[int | str, dict[str, Any]] = {
+    "404": {**ANALYZE["responses"]["400"], "description": "No error has this code."}
+}
+
 PLACES: dict[int | str, dict[str, Any]] = {
     "200": {
         "description": "The place, which data answered, and its licence.",
@@ -184,8 +188,19 @@ _KEYS = {
 }
 
 
-def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]], *, needs_key: bool = False) -> None:
-    """Make ``/openapi.json`` describe the operations. ``needs_key``: some routes need an API key."""
+def install(
+    app: FastAPI,
+    operations: Mapping[str, Operation[Any, Any]],
+    *,
+    needs_key: bool = False,
+    complete: Callable[[dict[str, Any]], None] = lambda document: None,
+) -> None:
+    """Make ``/openapi.json`` describe the operations.
+
+    Args:
+        needs_key: some routes need an API key.
+        complete: adds to the document what routes do not know.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -195,6 +210,7 @@ def install(app: FastAPI, operations: Mapping[str, Operation[Any, Any]], *, need
             if needs_key:  # pages of documentation offer a field for it then
                 schema["components"]["securitySchemes"] = _KEYS
                 schema["security"] = [{name: []} for name in _KEYS]
+            complete(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,9 +17,31 @@ from sightline.server.temp_folder import OK, temp_folder_state
 
 router = APIRouter(tags=["health"])
 
+_STATUS_BODY = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+# A refusal before the route, such as that of too many connections, has a ``detail`` instead.
+_UNABLE = {
+    "anyOf": [
+        _STATUS_BODY,
+        {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}},
+    ]
+}
+_STATUS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "It is.", "content": {"application/json": {"schema": _STATUS_BODY}}},
+    503: {"description": "It is not.", "content": {"application/json": {"schema": _UNABLE}}},
+}
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "All metrics.",
+        "content": {
+            media_type: {"schema": {"type": "string"}}
+            for media_type in ("text/plain", "application/openmetrics-text")
+        },
+    }
+}
+
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="Is the process alive")
+@router.get("/livez", summary="Is the process alive", responses=_STATUS)
 async def livez(request: Request) -> Response:
     """200 while the event loop and the compute slots run; 503 asks for a restart."""
     alive = analyzer_of(request).engine.alive
@@ -25,7 +49,7 @@ async def livez(request: Request) -> Response:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Should it get traffic")
+@router.get("/readyz", summary="Should it get traffic", responses=_STATUS)
 async def readyz(request: Request) -> Response:
     """200 when work can be computed and every preloaded model is ready; 503 while starting or draining.
 
@@ -55,7 +79,7 @@ def _standing(engine: Engine) -> tuple[bool, dict[str, str]]:
     return engine.ready, {name: engine.residency.state(name).value for name in engine.lanes}
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_METRICS)
 async def metrics(request: Request) -> Response:
     """Text format, or OpenMetrics when asked for by ``Accept``."""
     body, content_type = state_of(request).metrics.render(request.headers.get("accept"))

@@ -183,7 +183,7 @@ async def load_model(request: Request, name: str) -> Response:
     return json_response({"model": await analyzer.engine.work(_model, analyzer, name)}, 202)
 
 
-@router.get("/problems/{code}", summary="What an error code means")
+@router.get("/problems/{code}", summary="What an error code means", responses=schemas.PROBLEM_PAGE)
 async def problem(code: str) -> Response:
     """The page a problem's ``type`` points to."""
     described = problems.described_codes().get(code)
