@@ -74,8 +74,8 @@ class ServingSettings(BaseSettings):
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
     tracing: bool = Field(
         False,
-        description="Send traces by OpenTelemetry, which the extra otel adds. OTEL_EXPORTER_OTLP_ENDPOINT and "
-        "the other OTEL_* variables say where and how.",
+        description="Send traces by OpenTelemetry, which the extra otel adds. OTEL_EXPORTER_OTLP_ENDPOINT "
+        "and the other OTEL_* variables say where and how.",
     )
     max_connections: int = Field(
         1000, ge=1, description="Connections open at the same time; health checks get 32 more."
