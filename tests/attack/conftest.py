@@ -153,24 +153,26 @@ def small_files() -> dict[str, bytes]:
         return buffer.getvalue()
 
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112], exif[0x0110] = 6, "Camera"
+    exif.get_ifd(0x8769)[0x9003] = "2024:02:29 13:14:15"
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 5.0, 27.6), 3: "E", 4: (5.0, 7.0, 19.2)})
     return {
         "jpeg": file("JPEG", exif=exif),
         "jpeg-progressive": file("JPEG", progressive=True, subsampling=2),
         "jpeg-cmyk": file("JPEG", photo.convert("CMYK")),
-        "png": file("PNG"),
+        "png": file("PNG", exif=exif),
         "png-palette": file("PNG", photo.quantize(16), transparency=3),
         "png-16": file("PNG", grey16),
-        "webp": file("WEBP"),
+        "webp": file("WEBP", exif=exif),
         "webp-lossless": file("WEBP", lossless=True),
         "gif": file("GIF", photo.quantize(32), save_all=True, append_images=[photo.rotate(90).quantize(8)]),
         "bmp": file("BMP"),
         "bmp-palette": file("BMP", photo.quantize(16)),
-        "tiff": file("TIFF"),
+        "tiff": file("TIFF", exif=exif),
         "tiff-lzw": file("TIFF", compression="tiff_lzw"),
         "tiff-deflate": file("TIFF", compression="tiff_adobe_deflate"),
         "tiff-jpeg": file("TIFF", compression="jpeg"),
         "tiff-fax": file("TIFF", photo.convert("1"), compression="group4"),
-        "avif": file("AVIF"),
-        "heif": file("HEIF"),
+        "avif": file("AVIF", exif=exif),
+        "heif": file("HEIF", exif=exif),
     }

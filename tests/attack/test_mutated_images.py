@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sightline.errors import DecodingEnded, ImageError
-from sightline.imaging import ImageLimits, isolation, open_picture
+from sightline.imaging import ImageLimits, isolation, open_picture, read_capture, read_position
 from sightline.imaging.formats import Format
 
 pytestmark = pytest.mark.skipif(not isolation.is_supported(), reason="this system has no isolation")
@@ -97,6 +97,8 @@ def _ended() -> Iterator[None]:
 
 
 def _outcome(data: bytes) -> str:
+    read_capture(data)  # metadata is read in this process; malformed ones are no error
+    read_position(data)
     try:
         picture = open_picture(data, LIMITS)
         pixels = picture.rgb()

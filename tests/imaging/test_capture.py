@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +16,10 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from sightline.imaging import read_capture, read_position
+from sightline.imaging import Capture, read_capture, read_position
 
 pillow_heif.register_heif_opener()
-FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF")
 
 
 def photo(image_format: str, gps: dict[int, Any] | None = None, **tags: Any) -> bytes:
@@ -74,6 +79,41 @@ def test_south_and_west_are_negative() -> None:
 )
 def test_a_position_that_cannot_be_one(gps: dict[int, Any]) -> None:
     assert read_position(photo("JPEG", gps)) is None
+
+
+WITHOUT_DECODERS = """
+import sys
+from sightline.imaging import Capture, read_capture, read_position
+data = sys.stdin.buffer.read()
+print(read_capture(data).camera, read_position(data) is not None)
+loaded = [name for name in sys.modules if name.split(".")[0] in ("PIL", "pillow_heif")]
+assert not loaded, loaded
+"""
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_no_decoder_sees_the_file(image_format: str) -> None:
+    """Native code meets untrusted bytes in decode workers only, and this is not one."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DECODERS], input=photo(image_format, UTRECHT), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b"Pixel 9 True\n"
+
+
+def test_entries_that_share_one_large_value_cost_no_memory() -> None:
+    number, size = 20_000, 300_000
+    entries = b"".join(struct.pack("<HHII", 1000 + each, 2, size, 14 + 12 * number) for each in range(number))
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", number) + entries + bytes(4) + b"A" * size
+    whole = photo("PNG")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    tracemalloc.start()
+    try:
+        assert read_capture(whole[:33] + chunk + whole[33:]).taken is not None  # the last block counts
+        assert read_capture(whole[:33] + chunk + whole[-12:]) == Capture()
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("image_format", FORMATS)

@@ -6,23 +6,16 @@ it.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from sightline.errors import ImageError
-from sightline.imaging.decoding import READ_BY_LIBRARIES, open_metadata
 from sightline.imaging.formats import sniff
-from sightline.imaging.headers.isobmff import exif_item
+from sightline.imaging.headers import EXIF_BLOCKS
+from sightline.imaging.headers.exif import ExifDirectory, first_directory
 from sightline.types import Coordinate
-
-if TYPE_CHECKING:
-    from PIL.Image import Exif
-
-_log = logging.getLogger(__name__)
 
 # Tag numbers of Exif 2.32 (CIPA DC-008), tables 4 to 8.
 _MODEL = 0x0110
@@ -47,17 +40,18 @@ class Capture:
 
 def read_capture(data: bytes) -> Capture:
     """Return what EXIF says. Missing or malformed metadata is an empty answer, never an error."""
-    exif, details = _directories(data, _EXIF_DIRECTORY)
-    dates = (details.get(_DATE_TIME_ORIGINAL), details.get(_DATE_TIME_DIGITIZED), exif.get(_DATE_TIME))
+    main = _main_directory(data)
+    details = main.below(_EXIF_DIRECTORY)
+    dates = (details.text(_DATE_TIME_ORIGINAL), details.text(_DATE_TIME_DIGITIZED), main.text(_DATE_TIME))
     taken = next(filter(None, map(_date, dates)), None)
-    return Capture(taken, _text(exif.get(_MODEL)), _number(details.get(_AMBIENT_TEMPERATURE)))
+    return Capture(taken, main.text(_MODEL), _number(details.numbers(_AMBIENT_TEMPERATURE)))
 
 
 def read_position(data: bytes) -> Coordinate | None:
     """Return where EXIF says that the photo was taken; None if it says nothing, or something impossible."""
-    _, gps = _directories(data, _GPS_DIRECTORY)
-    latitude = _degrees(gps.get(_LATITUDE), gps.get(_LATITUDE_REF), "N", "S")
-    longitude = _degrees(gps.get(_LONGITUDE), gps.get(_LONGITUDE_REF), "E", "W")
+    gps = _main_directory(data).below(_GPS_DIRECTORY)
+    latitude = _degrees(gps.numbers(_LATITUDE), gps.text(_LATITUDE_REF), "N", "S")
+    longitude = _degrees(gps.numbers(_LONGITUDE), gps.text(_LONGITUDE_REF), "E", "W")
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
         return None
     if latitude == 0 and longitude == 0:  # what devices write that have no position
@@ -65,56 +59,32 @@ def read_position(data: bytes) -> Coordinate | None:
     return Coordinate(latitude, longitude)
 
 
-def _directories(data: bytes, number: int) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
-    """The main directory of EXIF and one of its others; empty ones where there are none that can be read."""
+def _main_directory(data: bytes) -> ExifDirectory:
+    """Return the main directory of EXIF; an empty one where there is none that can be read."""
     try:
-        exif = _exif(data)
-        return exif, exif.get_ifd(number)
+        block = EXIF_BLOCKS.get(sniff(data))
+        return first_directory(block(data)) if block is not None else ExifDirectory()
     except ImageError:
-        return {}, {}
-    except Exception:  # Pillow raises many kinds for malformed directories
-        _log.debug("EXIF cannot be read", exc_info=True)
-        return {}, {}
+        return ExifDirectory()
 
 
-def _exif(data: bytes) -> Exif:
-    image_format = sniff(data)
-    if image_format not in READ_BY_LIBRARIES:
-        return open_metadata(data, image_format)
-    from PIL.Image import Exif
-
-    exif = Exif()  # the decoding libraries of these formats are isolated, and are not needed for it
-    if block := exif_item(data):
-        exif.load(block)
-    return exif
-
-
-def _degrees(value: object, ref: object, positive: str, negative: str) -> float | None:
-    try:
-        degrees, minutes, seconds = (float(part) for part in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, ZeroDivisionError):
+def _degrees(parts: Sequence[float], ref: str | None, positive: str, negative: str) -> float | None:
+    if len(parts) != 3:
         return None
+    degrees, minutes, seconds = parts
     found = degrees + minutes / 60 + seconds / 3600
-    letter = (_text(ref) or positive).upper()
+    letter = (ref or positive).upper()
     if letter not in (positive, negative) or not math.isfinite(found):
         return None
     return found if letter == positive else -found
 
 
-def _date(value: object) -> datetime | None:
+def _date(text: str | None) -> datetime | None:
     try:
-        return datetime.strptime(_text(value) or "", _WRITTEN)
+        return datetime.strptime(text or "", _WRITTEN)
     except ValueError:  # also "0000:00:00 00:00:00", which cameras write for an unset clock
         return None
 
 
-def _text(value: object) -> str | None:
-    return (value.replace("\0", "").strip() or None) if isinstance(value, str) else None
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if math.isfinite(number) else None
+def _number(values: Sequence[float]) -> float | None:
+    return values[0] if len(values) == 1 and math.isfinite(values[0]) else None

@@ -22,7 +22,7 @@ from sightline.imaging.headers.isobmff import clean_aperture, without_metadata
 from sightline.imaging.raster import Pixels, Raster, as_pixels
 
 if TYPE_CHECKING:
-    from PIL.Image import Exif, Image
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 DECODERS = {
@@ -131,20 +131,6 @@ def pixels_of(raster: Raster, image_format: Format) -> Pixels:
         raise _explain(error, image_format) from error
     pixels.flags.writeable = False
     return pixels
-
-
-def open_metadata(data: bytes, image_format: Format) -> Exif:
-    """The EXIF block of a file, empty if it has none. No pixel is decoded.
-
-    Raises:
-        InvalidImage, UnsupportedImage: the file or its metadata cannot be read.
-    """
-    from PIL.Image import Exif
-
-    try:
-        return Exif() if image_format == Format.TIFF else _open(data, image_format).getexif()
-    except Exception as error:
-        raise _explain(error, image_format) from error
 
 
 def _decoded(data: bytes, image_format: Format, header: Header, reduction: int, page: int) -> Image:

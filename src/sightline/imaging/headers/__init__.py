@@ -7,11 +7,13 @@ their decoding libraries; ``isobmff`` knows what those leave out. TIFF has pages
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from sightline.imaging.formats import Format
-from sightline.imaging.headers import bmp, gif, jpeg, png, webp
+from sightline.imaging.headers import bmp, gif, isobmff, jpeg, png, webp
 from sightline.imaging.headers.header import Header, Placement
 
-__all__ = ["ESSENTIALS", "READERS", "Header", "Placement"]
+__all__ = ["ESSENTIALS", "EXIF_BLOCKS", "READERS", "Header", "Placement"]
 
 READERS = {
     Format.JPEG: jpeg.read,
@@ -31,4 +33,13 @@ ESSENTIALS = {
     Format.PNG: png.essentials,
     Format.GIF: gif.essentials,
     Format.WEBP: webp.essentials,
+}
+# Other formats have none. A TIFF is one itself.
+EXIF_BLOCKS: Mapping[Format, Callable[[bytes], bytes]] = {
+    Format.JPEG: jpeg.exif,
+    Format.PNG: png.exif,
+    Format.WEBP: webp.exif,
+    Format.AVIF: isobmff.exif_item,
+    Format.HEIF: isobmff.exif_item,
+    Format.TIFF: bytes,
 }

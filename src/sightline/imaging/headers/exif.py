@@ -1,16 +1,96 @@
-"""The one thing that is read from metadata: the orientation. Position, camera and the rest are not read."""
+"""EXIF blocks (CIPA DC-008): the orientation, and directories for those who ask for more.
+
+Only Python reads them, so they need no isolation. Their cost is bounded by the length of the block.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 _ORIENTATION_TAG = 0x0112
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _CODES = {3: "H", 4: "I", 8: "h", 9: "i"}
+# Types of TIFF 6.0, section 2, by the code that ``struct`` has for one value.
+_ASCII = 2
+_NUMBERS = {1: "B", 3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
+_RATIONALS = frozenset({5, 10})
+# A position has three numbers, a name of a camera some tens of characters.
+_MAX_NUMBERS, _MAX_TEXT_BYTES = 16, 1000
 # As Pillow's ``Image.getexif`` finds it, in XML attributes and elements.
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # Some programs write the prefix twice.
 _PREFIX = re.compile(rb"(?:Exif\x00\x00){1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExifDirectory:
+    """Entries of one directory: tag → (type, count, position of the values in ``block``)."""
+
+    block: bytes = b""
+    order: str = "<"
+    entries: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+
+    def text(self, tag: int) -> str | None:
+        """Return a text without its padding; None where it is absent, empty or of another type."""
+        kind, count, position = self.entries.get(tag, (0, 0, 0))
+        if kind != _ASCII or position + count > len(self.block):
+            return None
+        stored = self.block[position : position + min(count, _MAX_TEXT_BYTES)]
+        return stored.decode("latin-1").replace("\0", "").strip() or None
+
+    def numbers(self, tag: int) -> list[float]:
+        """Return numbers, NaN for a fraction of zero; none where the entry is absent or malformed."""
+        kind, count, position = self.entries.get(tag, (0, 0, 0))
+        if kind not in _NUMBERS or count > _MAX_NUMBERS:
+            return []
+        try:
+            stored = struct.unpack_from(self.order + _NUMBERS[kind] * count, self.block, position)
+        except struct.error:
+            return []
+        if kind not in _RATIONALS:
+            return [float(value) for value in stored]
+        pairs = zip(stored[::2], stored[1::2], strict=True)
+        return [top / bottom if bottom else math.nan for top, bottom in pairs]
+
+    def below(self, tag: int) -> ExifDirectory:
+        """Return the directory that an entry points at; an empty one where there is none."""
+        kind, count, position = self.entries.get(tag, (0, 0, 0))
+        if _NUMBERS.get(kind) != "I" or count != 1:
+            return ExifDirectory()
+        try:
+            (start,) = struct.unpack_from(self.order + "I", self.block, position)
+            return _directory(self.block, self.order, start)
+        except struct.error:
+            return ExifDirectory()
+
+
+def first_directory(block: bytes) -> ExifDirectory:
+    """Return the main directory of an EXIF block or of a TIFF file; an empty one if there is none."""
+    block = block[prefix.end() :] if (prefix := _PREFIX.match(block)) else block
+    order = _ORDERS.get(block[:4])
+    if order is None:
+        return ExifDirectory()
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        return _directory(block, order, start)
+    except struct.error:
+        return ExifDirectory()
+
+
+def _directory(block: bytes, order: str, start: int) -> ExifDirectory:
+    """Raises struct.error: the directory is not inside the block."""
+    (num_entries,) = struct.unpack_from(order + "H", block, start)
+    begin = start + 2
+    entries: dict[int, tuple[int, int, int]] = {}
+    for position in range(begin, begin + 12 * num_entries, 12):
+        tag, kind, count, pointer = struct.unpack_from(order + "HHII", block, position)
+        num_bytes = count * struct.calcsize("=" + _NUMBERS.get(kind, "B"))
+        entries.setdefault(tag, (kind, count, pointer if num_bytes > 4 else position + 8))
+    return ExifDirectory(block, order, entries)
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:

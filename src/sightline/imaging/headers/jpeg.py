@@ -58,6 +58,19 @@ def read(data: bytes) -> Header:
     raise damaged("JPEG", "it has no frame header")
 
 
+def exif(data: bytes) -> bytes:
+    """Return the EXIF block; empty where there is none.
+
+    Raises:
+        InvalidImage: the file has no scan.
+    """
+    found: list[bytes] = []
+    for marker, start, end in _segments(data):
+        if marker == _APP1 and data.startswith(_EXIF, start):
+            found.append(data[start + len(_EXIF) if found else start : end])
+    return b"".join(found)
+
+
 def _require_decoded(marker: int, frame: bytes) -> None:
     """Raises UnsupportedImage naming what the frame header says."""
     bits = frame[0] if frame else 0

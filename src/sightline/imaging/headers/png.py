@@ -53,7 +53,7 @@ def read(data: bytes) -> Header:
     if data[8:16] != b"\x00\x00\x00\x0dIHDR" or len(data) < 24:
         raise damaged("PNG", "it does not begin with a header chunk")
     width, height = struct.unpack_from(">II", data, 16)
-    return Header(width, height, _orientation(data))
+    return Header(width, height, orientation_of(*_metadata(data)))
 
 
 def essentials(data: bytes) -> bytes:
@@ -144,7 +144,13 @@ def colour_key(data: bytes) -> ColourKey | None:
     return None
 
 
-def _orientation(data: bytes) -> int:
+def exif(data: bytes) -> bytes:
+    """Return the EXIF block; empty where there is none."""
+    return _metadata(data)[0]
+
+
+def _metadata(data: bytes) -> tuple[bytes, bytes]:
+    """Return EXIF and XMP, each empty where there is none."""
     exif = b""
     # Only the first text of a kind counts, so that many of them cost no more than one.
     texts: dict[bytes, tuple[bytes, bytes]] = {}
@@ -158,7 +164,7 @@ def _orientation(data: bytes) -> int:
             if name in _PROFILES or name == _XMP:
                 texts.setdefault(name, (kind, data[start + len(name) + 1 : end]))
     profile = next((_profile(_text(*texts[name])) for name in _PROFILES if name in texts), b"")
-    return orientation_of(exif or profile, _text(*texts[_XMP]) if _XMP in texts else b"")
+    return exif or profile, _text(*texts[_XMP]) if _XMP in texts else b""
 
 
 def _text(kind: bytes, body: bytes) -> bytes:

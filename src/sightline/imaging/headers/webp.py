@@ -77,8 +77,13 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
-def _extended(data: bytes) -> tuple[int, Placement | None]:
-    """Orientation, and where the first frame of an animation is."""
+def exif(data: bytes) -> bytes:
+    """Return the EXIF block; empty where there is none."""
+    return _announced(data).get(b"EXIF", b"") if data[12:16] == b"VP8X" and len(data) >= 30 else b""
+
+
+def _announced(data: bytes) -> dict[bytes, bytes]:
+    """Return the first chunk of each kind that the flags announce: the head of a frame, EXIF and XMP."""
     # Chunks that the flags do not announce are not looked for, as in libwebp.
     wanted = {kind for flag, kind in _ANNOUNCED if data[20] & flag}
     found: dict[bytes, bytes] = {}
@@ -88,6 +93,12 @@ def _extended(data: bytes) -> tuple[int, Placement | None]:
         if kind in wanted:
             wanted.remove(kind)
             found[kind] = data[start : start + _FRAME_HEADER_BYTES if kind == b"ANMF" else end]
+    return found
+
+
+def _extended(data: bytes) -> tuple[int, Placement | None]:
+    """Orientation, and where the first frame of an animation is."""
+    found = _announced(data)
     frame = found.get(b"ANMF", b"")
     placement: Placement | None = None
     if len(frame) == _FRAME_HEADER_BYTES:
