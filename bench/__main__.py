@@ -12,7 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, collections, embed, geoclip, isolation, koop, library, scene, text, wildlife
+from bench import (
+    classify,
+    collections,
+    embed,
+    geoclip,
+    isolation,
+    koop,
+    library,
+    overload,
+    scene,
+    text,
+    wildlife,
+)
 from sightline.runtime.cores import usable_cores
 from sightline.runtime.graphs import cpu_computes_bf16
 
@@ -27,6 +39,7 @@ PARTS = {
     "text": text,
     "isolation": isolation,
     "library": library,
+    "overload": overload,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
