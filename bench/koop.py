@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from bench import photos, random_models
-from sightline.fetching.polite import Manners, PoliteClient
+from sightline.jobs.koop.polite import PolitenessPolicy, PoliteClient
 from sightline.imaging import ImageLimits
 from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.download import Download, Sources
-from sightline.jobs.koop.folder import STATE_NAME, occupied
-from sightline.jobs.koop.judging import Judge, PageLimits, ZeroShotJudge
-from sightline.jobs.koop.options import Keep, Options
-from sightline.jobs.koop.search import Search
-from sightline.jobs.koop.state import State
+from sightline.jobs.koop.run.download import Download, Sources
+from sightline.jobs.koop.store.folder import STATE_NAME, occupied
+from sightline.jobs.koop.run.classifier import Classifier, PageLimits, ZeroShotClassifier
+from sightline.jobs.koop.run.options import Keep, Options
+from sightline.jobs.koop.archive.search import Search
+from sightline.jobs.koop.store.state import State
 from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Settings
@@ -36,8 +36,8 @@ SIZE = (640, 480)
 PHOTOS = 24
 # Four requests under way, two per picture: about as many pictures per second as two cores classify.
 ANSWER_AFTER_S = 0.03
-# No archive would bear this; what is measured is the pipeline, not its manners.
-MANNERS = Manners("https://example.org/bench", rate_per_s=1e6, ceiling_per_s=1e6, burst=1e6)
+# No archive would bear this; what is measured is the pipeline, not its policy.
+MANNERS = PolitenessPolicy("https://example.org/bench", rate_per_s=1e6, ceiling_per_s=1e6, burst=1e6)
 PAGES = PageLimits(PdfLimits(), 100.0, 300.0)
 
 
@@ -59,7 +59,7 @@ async def _measured() -> dict[str, Any]:
         koop.alter("gmb", _with_a_photo(photos.jpegs(*SIZE, count=PHOTOS)))
         koop.fail(r"\.(xml|jpg)$", faults.slow_first_byte(ANSWER_AFTER_S), times=math.inf)
         async with Analyzer.create(settings) as analyzer:
-            judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", PAGES)
+            judge = await ZeroShotClassifier.ready(analyzer, "map-or-aerial", PAGES)
             for _ in range(ROUNDS):
                 with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
                     # What was fetched without a judge is classified by the second run, which fetches nothing.
@@ -87,7 +87,7 @@ def _with_a_photo(of: list[bytes]) -> Any:
     return alteration
 
 
-async def _run_s(koop: Any, folder: Path, judge: Judge | None) -> float:
+async def _run_s(koop: Any, folder: Path, judge: Classifier | None) -> float:
     """Seconds that a download took, start and end included."""
     options = Options(
         FIRST,

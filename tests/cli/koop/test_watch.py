@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sightline.cli.koop.watch import Watch, day_line, silence_line
-from sightline.fetching.polite import Doing, Silence
-from sightline.jobs.koop.progress import Answered, DayEnded, Silent
-from sightline.jobs.koop.state import DayState
+from sightline.jobs.koop.polite import Doing, Silence
+from sightline.jobs.koop.run.progress import Answered, DayEnded, Silent
+from sightline.jobs.koop.store.state import DayState
 
 SINCE_UNIX_S = 1_700_000_000.0
 ORIGIN = "https://archive.example"

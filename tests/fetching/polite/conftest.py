@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sightline.fetching.polite import Clock, Manners, PoliteClient
+from sightline.jobs.koop.polite import Clock, PoliteClient, PolitenessPolicy
 
 CONTACT = "https://example.org/about"
 STARTED_UNIX_S = 1_700_000_000.0
@@ -46,25 +46,25 @@ def jumping() -> type[Jumping]:
 
 
 @pytest.fixture
-def manners() -> Callable[..., Manners]:
+def policy() -> Callable[..., PolitenessPolicy]:
     """The usual ones; keywords override."""
-    return lambda **changes: Manners(**{"contact": CONTACT, **changes})
+    return lambda **changes: PolitenessPolicy(**{"contact": CONTACT, **changes})
 
 
 @pytest.fixture
 async def polite(
-    time: Jumping, manners: Callable[..., Manners]
+    time: Jumping, policy: Callable[..., PolitenessPolicy]
 ) -> AsyncIterator[Callable[..., PoliteClient]]:
     """``polite(server, ...)``: a client that may ask these servers.
 
-    Keywords are the manners', and ``learned``, ``resolver``, ``origins``.
+    Keywords are the policy', and ``learned``, ``resolver``, ``origins``.
     """
     made: list[PoliteClient] = []
 
     def build(*servers: Any, **options: Any) -> PoliteClient:
         origins = [f"http://127.0.0.1:{server.port}" for server in servers] + options.pop("origins", [])
         mine = {name: options.pop(name) for name in ("learned", "resolver") if name in options}
-        client = PoliteClient(manners(**options), origins, clock=time.clock, rng=random.Random(7), **mine)
+        client = PoliteClient(policy(**options), origins, clock=time.clock, rng=random.Random(7), **mine)
         made.append(client)
         return client
 

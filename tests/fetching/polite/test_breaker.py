@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from sightline.fetching.polite import Clock, Manners
-from sightline.fetching.polite.breaker import Breaker
+from sightline.jobs.koop.polite import Clock, PolitenessPolicy
+from sightline.jobs.koop.polite.breaker import Breaker
 
 
 class Stepped:
@@ -44,10 +44,10 @@ def steps() -> Stepped:
 
 @pytest.fixture
 def breaker(steps: Stepped) -> Breaker:
-    manners = Manners(
+    policy = PolitenessPolicy(
         "https://example.org/about", breaker_failures=3, breaker_pause_s=60.0, max_breaker_pause_s=200.0
     )
-    return Breaker(manners, steps.clock)
+    return Breaker(policy, steps.clock)
 
 
 async def go(breaker: Breaker, *outcomes: bool) -> None:

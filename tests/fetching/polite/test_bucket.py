@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.fetching.polite import Learned, Manners
-from sightline.fetching.polite.bucket import Bucket
+from sightline.jobs.koop.polite import Learned, PolitenessPolicy
+from sightline.jobs.koop.polite.bucket import Bucket
 
 CONTACT = "https://example.org/about"
 CLOSE = 1e-6
 
 
-def bucket_of(time, learned=None, seed=1, **manners) -> Bucket:
-    return Bucket(Manners(CONTACT, **manners), time.clock, random.Random(seed), learned)
+def bucket_of(time, learned=None, seed=1, **policy) -> Bucket:
+    return Bucket(PolitenessPolicy(CONTACT, **policy), time.clock, random.Random(seed), learned)
 
 
 async def test_the_burst_is_at_once_and_then_it_is_the_rate(time):

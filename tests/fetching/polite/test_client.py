@@ -18,7 +18,7 @@ from sightline.errors import (
     DocumentUnavailable,
     SightlineError,
 )
-from sightline.fetching.polite import BadDocument, Document, Unchanged
+from sightline.jobs.koop.polite import BadDocument, Document, Unchanged
 
 MAX_BYTES = 10_000
 

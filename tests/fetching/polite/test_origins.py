@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sightline.errors import ConfigurationError, DocumentRefused
-from sightline.fetching.polite import Manners
-from sightline.fetching.polite.origins import Origin, admit, follow
+from sightline.jobs.koop.polite import PolitenessPolicy
+from sightline.jobs.koop.polite.origins import Origin, admit, follow
 
 ARCHIVE = Origin.parse("https://archive.example/sru")
 PAGES = Origin.parse("https://pages.example")
@@ -127,9 +127,9 @@ def test_redirects_elsewhere_are_refused(location):
 )
 def test_manners_that_are_none(change):
     with pytest.raises(ConfigurationError):
-        Manners(**{"contact": "https://example.org/about", **change})
+        PolitenessPolicy(**{"contact": "https://example.org/about", **change})
 
 
 @pytest.mark.parametrize("contact", ["https://example.org/about", "mailto:us@example.org", "us@example.org"])
 def test_the_contact_is_in_the_user_agent(contact):
-    assert Manners(contact).user_agent.endswith(f" (+{contact})")
+    assert PolitenessPolicy(contact).user_agent.endswith(f" (+{contact})")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sightline.fetching.polite import Manners
-from sightline.fetching.polite.retry import Answer, backoff_s, meaning_of, retry_after_s
+from sightline.jobs.koop.polite import PolitenessPolicy
+from sightline.jobs.koop.polite.retry import Answer, backoff_s, meaning_of, retry_after_s
 
 NOW_UNIX_S = 1_700_000_000.0
 MAX_S = 600.0
@@ -114,9 +114,12 @@ def test_dates_are_what_they_say_up_to_the_bound(ahead_s):
 
 
 def test_backoff_is_anywhere_up_to_a_bound_that_doubles():
-    manners, rng = Manners("https://example.org/about", backoff_s=2.0, max_backoff_s=20.0), random.Random(1)
+    policy, rng = (
+        PolitenessPolicy("https://example.org/about", backoff_s=2.0, max_backoff_s=20.0),
+        random.Random(1),
+    )
     for retry, bound_s in enumerate([2, 4, 8, 16, 20, 20]):
-        waits = [backoff_s(retry, manners, rng) for _ in range(500)]
+        waits = [backoff_s(retry, policy, rng) for _ in range(500)]
         assert 0 <= min(waits) < 0.1 * bound_s
         assert 0.9 * bound_s < max(waits) <= bound_s
-    assert backoff_s(10_000, manners, rng) <= 20
+    assert backoff_s(10_000, policy, rng) <= 20

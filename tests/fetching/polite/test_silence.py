@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from sightline.errors import DocumentUnavailable, HostSilent
-from sightline.fetching.polite import Doing, Silence
-from sightline.fetching.polite.silence import Hearing
+from sightline.jobs.koop.polite import Doing, Silence
+from sightline.jobs.koop.polite.silence import Hearing
 
 MAX_BYTES = 10_000
 ORIGIN = "https://archive.example"
@@ -23,7 +23,7 @@ def url_of(server, path: str = "/a.xml") -> str:
 def watched(time, polite):
     """``watched(server, ...)``: a client, and the silences there were whenever somebody began to sleep."""
 
-    def build(server, **manners):
+    def build(server, **policy):
         seen: list[Silence] = []
         sleep = time.clock.sleep
 
@@ -32,7 +32,7 @@ def watched(time, polite):
             await sleep(seconds)
 
         time.clock = replace(time.clock, sleep=look)
-        client = polite(server, **manners)
+        client = polite(server, **policy)
         return client, seen
 
     return build
@@ -107,7 +107,7 @@ async def test_each_piece_of_a_body_is_an_answer(serve, polite, time):
         await writer.drain()
 
     async def piece_read():
-        while client.silences()[0].for_s:  # noqa: ASYNC110 - turns of the loop, not time
+        while client.silences()[0].for_s:  # noqa: ASYNC110 - locks of the loop, not time
             await asyncio.sleep(0)
 
     server = await serve(drip)

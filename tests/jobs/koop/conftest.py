@@ -16,7 +16,7 @@ import smallclip
 from koopserver import KoopServer
 from workbench import Bench
 
-from sightline.jobs.koop.state import State
+from sightline.jobs.koop.store.state import State
 
 
 @pytest.fixture(scope="session")

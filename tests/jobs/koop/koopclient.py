@@ -9,7 +9,7 @@ from typing import Any
 
 from koopserver import KoopServer
 
-from sightline.fetching.polite import Clock, Learned, Manners, PoliteClient
+from sightline.jobs.koop.polite import Clock, Learned, PoliteClient, PolitenessPolicy
 
 
 class Jumping:
@@ -32,12 +32,12 @@ def client_of(
     time: Jumping | None = None,
     *,
     learned: Mapping[str, Learned] | None = None,
-    **manners: Any,
+    **policy: Any,
 ) -> PoliteClient:
     """May ask all three hosts. Without ``time`` it has a clock of its own."""
     hosts = (koop.repository_url, koop.reader_url, koop.attachments_url)
     return PoliteClient(
-        Manners("https://example.org/about", **manners),
+        PolitenessPolicy("https://example.org/about", **policy),
         hosts,
         clock=(time or Jumping()).clock(),
         rng=random.Random(3),

@@ -14,20 +14,20 @@ from typing import Any
 
 from koopserver import KoopServer
 
-from sightline.fetching.polite import Clock, Manners, PoliteClient
 from sightline.imaging.limits import ImageLimits
 from sightline.imaging.pdf import PdfLimits, is_pdf
-from sightline.jobs.koop.download import Download, Sources
-from sightline.jobs.koop.folder import MANIFEST_NAME, STATE_NAME, occupied
-from sightline.jobs.koop.judging import Judge, PageLimits
-from sightline.jobs.koop.options import Options
-from sightline.jobs.koop.progress import DayEnded, Event
-from sightline.jobs.koop.rates import learned_rates
-from sightline.jobs.koop.search import Search
-from sightline.jobs.koop.state import Day, State
-from sightline.jobs.koop.verdicts import WHOLE, Fingerprints, Judgement, Verdict
+from sightline.jobs.koop.archive.search import Search
+from sightline.jobs.koop.polite import Clock, PoliteClient, PolitenessPolicy
+from sightline.jobs.koop.run.classifier import Classifier, PageLimits
+from sightline.jobs.koop.run.download import Download, Sources
+from sightline.jobs.koop.run.options import Options
+from sightline.jobs.koop.run.progress import DayEnded, Event
+from sightline.jobs.koop.store.folder import MANIFEST_NAME, STATE_NAME, occupied
+from sightline.jobs.koop.store.rates import learned_rates
+from sightline.jobs.koop.store.results import WHOLE, Classification, Fingerprints, PageResult
+from sightline.jobs.koop.store.state import Day, State
 
-# Two minutes of manners pass in 60 ms.
+# Two minutes of policy pass in 60 ms.
 USUAL_SPEED = 2000.0
 TODAY = dt.date(2026, 6, 1)
 LIMITS = ImageLimits(25 * 2**20, 50_000_000, 30_000)
@@ -43,7 +43,7 @@ def hastened(speed: float = USUAL_SPEED) -> Clock:
 
 
 @dataclass
-class CountingJudge:
+class CountingClassifier:
     """Judges by the digest of the bytes, and remembers which it was shown. Pages of PDFs are not drawn."""
 
     model: str = "counting"
@@ -54,15 +54,15 @@ class CountingJudge:
     def fingerprints(self) -> Fingerprints:
         return Fingerprints(self.model, self.model)
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         self.seen.append(sha256)
         wanted = self.wants(data)
         share = {"maps": 0.9 if wanted else 0.1, "miscellaneous": 0.1 if wanted else 0.9}
         label = max(share, key=lambda each: share[each])
         pages = data.count(b"/Type /Page ") if is_pdf(data) else 0
         numbers = range(1, pages + 1) if pages else (WHOLE,)
-        return Judgement(
-            sha256, self.model, pages, tuple(Verdict(n, label, 0.9, share, wanted) for n in numbers)
+        return Classification(
+            sha256, self.model, pages, tuple(PageResult(n, label, 0.9, share, wanted) for n in numbers)
         )
 
 
@@ -72,9 +72,9 @@ class Rig:
 
     koop: KoopServer
     out: Path
-    judge: Judge | None = field(default_factory=CountingJudge)
+    judge: Classifier | None = field(default_factory=CountingClassifier)
     clock: Clock = field(default_factory=hastened)
-    manners: Manners = field(default_factory=lambda: Manners("https://example.org/tests"))
+    policy: PolitenessPolicy = field(default_factory=lambda: PolitenessPolicy("https://example.org/tests"))
     pages: PageLimits = field(default_factory=lambda: PageLimits(PdfLimits(), 100.0, 100.0))
     events: list[Event] = field(default_factory=list)
     report: Callable[[Event], object] | None = None
@@ -96,7 +96,7 @@ class Rig:
         origins = [self.koop.repository_url, self.koop.reader_url, self.koop.attachments_url]
         with occupied(self.out) as blobs, State(self.out / STATE_NAME) as state:
             async with PoliteClient(
-                self.manners,
+                self.policy,
                 origins,
                 learned=learned_rates(state),
                 clock=self.clock,

@@ -7,10 +7,11 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from sightline.jobs.koop.documents import Documents, Item, ItemKind, ItemState, Placement
-from sightline.jobs.koop.records import AttachmentName, Record
-from sightline.jobs.koop.state import Day, DayState, State
-from sightline.jobs.koop.verdicts import WHOLE, Judgement, Verdict, Verdicts
+from sightline.jobs.koop.archive.records import AttachmentName, Record
+from sightline.jobs.koop.lifecycle import Item, ItemKind, ItemState
+from sightline.jobs.koop.store.documents import Documents, Placement
+from sightline.jobs.koop.store.results import WHOLE, Classification, PageResult, Results
+from sightline.jobs.koop.store.state import Day, DayState, State
 
 MONDAY = dt.date(2024, 1, 15)
 ONE_DAY = dt.timedelta(days=1)
@@ -47,12 +48,12 @@ def placement(name: str, **changes: Any) -> Placement:
     return replace(usual, **changes)
 
 
-def judgement(sha256: str, *, wanted: bool = True, model: str = MODEL, pages: int = 0) -> Judgement:
+def judgement(sha256: str, *, wanted: bool = True, model: str = MODEL, pages: int = 0) -> Classification:
     share = {"maps": 0.75 if wanted else 0.25, "miscellaneous": 0.25 if wanted else 0.75}
     label = "maps" if wanted else "miscellaneous"
     numbers = range(1, pages + 1) if pages else [WHOLE]
-    verdicts = tuple(Verdict(number, label, 0.75, share, wanted) for number in numbers)
-    return Judgement(sha256, model, pages, verdicts)
+    verdicts = tuple(PageResult(number, label, 0.75, share, wanted) for number in numbers)
+    return Classification(sha256, model, pages, verdicts)
 
 
 def sha256_of(name: str) -> str:
@@ -69,7 +70,7 @@ def ended_day(
         documents.place(identifier, [placement(each) for each in pictures])
         for each in pictures:
             sha256 = sha256_of(each)
-            Verdicts(state).save(judgement(sha256, wanted=wanted))
+            Results(state).save(judgement(sha256, wanted=wanted))
             documents.save(
                 Item(
                     f"https://reader.example/{each}", ItemKind.ILLUSTRATION,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from koopserver import KoopServer, Rate, faults, pdf, quirks
-from rig import CountingJudge, Rig, hastened
+from rig import CountingClassifier, Rig, hastened
 
-from sightline.jobs.koop.state import DayState
+from sightline.jobs.koop.store.state import DayState
 
 FIRST = date(2024, 6, 3)
 Start = Callable[..., KoopServer]
@@ -185,7 +185,7 @@ async def test_diagnostics_fail_the_day_at_once_or_after_retries(
     assert len(rig.koop.requests("/sru")) == requests
 
 
-# -- manners -----------------------------------------------------------------------------------------------
+# -- policy -----------------------------------------------------------------------------------------------
 
 
 async def test_a_storm_of_429s_loses_nothing_and_ends(koop_server: Start, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_one_pdf_in_fifty_decisions_is_judged_once(koop_server: Start, tmp
     koop = koop_server(decisions_per_day=25)
     same = pdf.pdf("text", "map", seed=4)
     koop.alter("gmb", lambda decision: quirks.attached(same)(quirks.bare(decision)))
-    judge = CountingJudge()
+    judge = CountingClassifier()
     rig = Rig(koop, tmp_path / "out", judge)
     ended = await rig.run(FIRST, FIRST + timedelta(days=1), at_once=8)
     assert [each.state for each in ended] == [DayState.COMPLETE] * 2
@@ -248,7 +248,7 @@ async def test_one_pdf_in_fifty_decisions_is_judged_once(koop_server: Start, tmp
 
     await rig.run(FIRST + timedelta(days=2))
     assert len(judge.seen) == 1, "another run remembers"
-    again = CountingJudge(model="another")
+    again = CountingClassifier(model="another")
     rig.judge = again
     fetched = len(koop.requests("/bijlage/"))
     await rig.run(FIRST, FIRST + timedelta(days=2))

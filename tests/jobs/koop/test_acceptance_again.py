@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 from koopserver import Attachment, Decision, KoopServer, faults, pdf, quirks
-from rig import CountingJudge, Rig
+from rig import CountingClassifier, Rig
 from workbench import Wanting
 
 from sightline.errors import InferenceFailed
 from sightline.imaging.pdf import PdfLimits
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.folder import STATE_NAME
-from sightline.jobs.koop.judging import PageLimits
-from sightline.jobs.koop.options import Keep
-from sightline.jobs.koop.settling import Settling
-from sightline.jobs.koop.state import DayState, State
-from sightline.jobs.koop.summary import status_of
-from sightline.jobs.koop.verdicts import Judgement
+from sightline.jobs.koop.lifecycle import Keep
+from sightline.jobs.koop.output.summary import status_of
+from sightline.jobs.koop.run.classifier import PageLimits
+from sightline.jobs.koop.run.decisions import Decisions
+from sightline.jobs.koop.store.folder import STATE_NAME
+from sightline.jobs.koop.store.results import Classification
+from sightline.jobs.koop.store.state import DayState, State
 
 FIRST = date(2024, 6, 3)
 LAST = FIRST + timedelta(days=2)
@@ -37,26 +37,26 @@ def rig(koop_server: Callable[..., KoopServer], tmp_path: Path) -> Rig:
     return Rig(koop, tmp_path / "out", Wanting(2))
 
 
-class Down(CountingJudge):
+class Down(CountingClassifier):
     """Fails on everything."""
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         self.seen.append(sha256)
         raise InferenceFailed("out of memory")
 
 
-class Strict(CountingJudge):
+class Strict(CountingClassifier):
     """Finds every file larger than its limits."""
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         self.seen.append(sha256)
-        return Judgement(sha256, self.model, 0, code="image_too_large", error="too many pixels")
+        return Classification(sha256, self.model, 0, code="image_too_large", error="too many pixels")
 
 
-class Stopped(CountingJudge):
+class Stopped(CountingClassifier):
     """The process ends when the first file is to be judged."""
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         raise RunEnded("killed")
 
 
@@ -69,7 +69,9 @@ def names(rig: Rig) -> set[str]:
 
 
 @pytest.mark.parametrize("judge", [Down("newer"), Strict("newer")])
-async def test_what_a_newer_judge_fails_on_stays_and_the_day_says_so(judge: CountingJudge, rig: Rig) -> None:
+async def test_what_a_newer_judge_fails_on_stays_and_the_day_says_so(
+    judge: CountingClassifier, rig: Rig
+) -> None:
     await rig.run(FIRST)
     blobs, before = rig.blobs(), rig.manifest()
     assert len(blobs) == 2
@@ -138,13 +140,13 @@ async def test_days_that_share_a_document_keep_the_pages_of_their_own_verdicts(r
 async def test_pages_that_were_to_go_when_the_process_ended_do(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: Settling, path: str) -> None:
+    def killed(self: Decisions, path: str) -> None:
         raise RunEnded("killed")
 
     await rig.run(FIRST)
     rig.pages = PageLimits(PdfLimits(), 100.0, 150.0)
     with monkeypatch.context() as patches:
-        patches.setattr(Settling, "_remove", killed)
+        patches.setattr(Decisions, "_remove", killed)
         with pytest.raises(RunEnded):
             await rig.run(FIRST)
     assert len(rig.blobs()) == 3
@@ -217,7 +219,7 @@ class Hasty(Wanting):
 
     hurries = True
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         found = await super().judge(data, sha256)
         if not self.hurries:
             return found

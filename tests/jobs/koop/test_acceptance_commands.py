@@ -15,7 +15,7 @@ from lxml import html
 from typer.testing import CliRunner, Result
 
 from sightline.cli.app import app
-from sightline.jobs.koop.folder import occupied
+from sightline.jobs.koop.store.folder import occupied
 
 FIRST = date(2024, 6, 3)
 LAST = FIRST + timedelta(days=29)

@@ -21,10 +21,10 @@ from rig import Rig
 from sightline.errors import InvalidRequest
 from sightline.imaging.pdf import PdfLimits
 from sightline.jobs.describing import RunEnded
-from sightline.jobs.koop.folder import occupied
-from sightline.jobs.koop.judging import PageLimits, ZeroShotJudge
-from sightline.jobs.koop.options import Keep
-from sightline.jobs.koop.state import DayState
+from sightline.jobs.koop.lifecycle import Keep
+from sightline.jobs.koop.run.classifier import PageLimits, ZeroShotClassifier
+from sightline.jobs.koop.store.folder import occupied
+from sightline.jobs.koop.store.state import DayState
 from sightline.runtime.analyzer import Analyzer
 from sightline.settings import Precision, Settings
 
@@ -58,7 +58,7 @@ async def seeing(rig: Rig, seeing_models: Path) -> AsyncIterator[Rig]:
     )
     rig.pages = PageLimits(PdfLimits(max_pages=4), 100.0, 150.0)
     async with Analyzer.create(settings) as analyzer:
-        rig.judge = await ZeroShotJudge.ready(analyzer, "map-or-aerial", rig.pages)
+        rig.judge = await ZeroShotClassifier.ready(analyzer, "map-or-aerial", rig.pages)
         yield rig
 
 

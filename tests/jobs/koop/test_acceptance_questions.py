@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from koopserver import KoopServer, quirks
-from rig import TODAY, CountingJudge, Rig
+from rig import TODAY, CountingClassifier, Rig
 
-from sightline.jobs.koop.options import PROVISIONAL_DAYS, Keep
-from sightline.jobs.koop.query import DateField, Exclusions
-from sightline.jobs.koop.state import DayState
+from sightline.jobs.koop.archive.query import DateField, Exclusions
+from sightline.jobs.koop.lifecycle import Keep
+from sightline.jobs.koop.run.options import PROVISIONAL_DAYS
+from sightline.jobs.koop.store.state import DayState
 
 FIRST = date(2024, 6, 3)
 LAST = FIRST + timedelta(days=2)
@@ -153,7 +154,7 @@ async def test_attachments_can_be_left_out(koop_server: Start, tmp_path: Path) -
 
 
 async def test_verdicts_without_files_and_files_later(mapped: Rig) -> None:
-    judge = CountingJudge()
+    judge = CountingClassifier()
     mapped.judge = judge
     (ended,) = await mapped.run(FIRST, keep=Keep.NONE)
     assert (ended.images, ended.kept, len(judge.seen)) == (3, 0, 3)
@@ -166,7 +167,7 @@ async def test_verdicts_without_files_and_files_later(mapped: Rig) -> None:
 async def test_a_new_model_judges_what_is_here_without_fetching(mapped: Rig) -> None:
     await mapped.run(FIRST)
     asked = len(mapped.koop.log)
-    other = CountingJudge(model="another", wants=lambda data: False)
+    other = CountingClassifier(model="another", wants=lambda data: False)
     mapped.judge = other
     (ended,) = await mapped.run(FIRST)
     assert (ended.images, ended.kept, len(other.seen)) == (3, 0, 3)

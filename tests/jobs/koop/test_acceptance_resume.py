@@ -21,11 +21,11 @@ from koopserver import KoopServer
 from rig import Rig
 
 import sightline
-from sightline.jobs.koop.folder import STATE_NAME, occupied
-from sightline.jobs.koop.options import Options
-from sightline.jobs.koop.progress import DayEnded, Event
-from sightline.jobs.koop.search import DayFound
-from sightline.jobs.koop.state import Day, DayState, State
+from sightline.jobs.koop.archive.search import DayFound
+from sightline.jobs.koop.run.options import Options
+from sightline.jobs.koop.run.progress import DayEnded, Event
+from sightline.jobs.koop.store.folder import STATE_NAME, occupied
+from sightline.jobs.koop.store.state import Day, DayState, State
 
 FIRST = date(2024, 6, 3)
 LAST = FIRST + timedelta(days=5)

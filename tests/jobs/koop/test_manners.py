@@ -10,11 +10,11 @@ import pytest
 from koopclient import Jumping, client_of
 from koopserver import KoopServer, Rate, faults
 
-from sightline.fetching.polite import Document, PoliteClient
-from sightline.jobs.koop.attachments import find_attachment
-from sightline.jobs.koop.publication import illustration_url, read_publication
-from sightline.jobs.koop.records import Record
-from sightline.jobs.koop.search import Search
+from sightline.jobs.koop.archive.attachments import find_attachment
+from sightline.jobs.koop.archive.publication import illustration_url, read_publication
+from sightline.jobs.koop.archive.records import Record
+from sightline.jobs.koop.archive.search import Search
+from sightline.jobs.koop.polite import Document, PoliteClient
 
 FIRST = date(2024, 6, 3)
 MAX_BYTES = 10_000_000

@@ -9,20 +9,22 @@ from typing import Any
 
 from koopserver.pdf import pdf
 from koopserver.pictures import picture
-from rig import LIMITS, CountingJudge
+from rig import LIMITS, CountingClassifier
 from stored import MONDAY
 
 from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.blobs import Blobs
-from sightline.jobs.koop.contents import kind_of
-from sightline.jobs.koop.documents import Documents, Item, ItemKind, ItemState
-from sightline.jobs.koop.judging import Judge, PageLimits
-from sightline.jobs.koop.kept import KeptFiles
-from sightline.jobs.koop.options import Options
-from sightline.jobs.koop.settling import Settling
-from sightline.jobs.koop.state import State
-from sightline.jobs.koop.turns import Turns
-from sightline.jobs.koop.verdicts import Judgement, Verdict, Verdicts
+from sightline.jobs.koop.archive.contents import kind_of
+from sightline.jobs.koop.lifecycle import Item, ItemKind, ItemState
+from sightline.jobs.koop.run.classifier import Classifier, PageLimits
+from sightline.jobs.koop.run.decisions import Decisions
+from sightline.jobs.koop.run.options import Options
+from sightline.jobs.koop.store.blobs import Blobs
+from sightline.jobs.koop.store.counts import Counts
+from sightline.jobs.koop.store.documents import Documents
+from sightline.jobs.koop.store.files import KeptFiles
+from sightline.jobs.koop.store.locks import KeyedLock
+from sightline.jobs.koop.store.results import Classification, PageResult, Results
+from sightline.jobs.koop.store.state import State
 
 MAP = picture("map", 1, "png", (160, 110))
 SIGN = picture("sign", 1, "png", (48, 48))
@@ -31,34 +33,34 @@ THREE_PAGES = pdf("text", "map", "map", seed=3)
 PAGES = PageLimits(PdfLimits(), 50.0, 60.0)
 
 
-class SecondPages(CountingJudge):
+class SecondPages(CountingClassifier):
     """Wants the second page of everything that has pages."""
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         self.seen.append(sha256)
-        verdicts = tuple(Verdict(n, "maps", 0.9, {"maps": 0.9}, n == 2) for n in (1, 2))
-        return Judgement(sha256, self.model, 2, verdicts)
+        verdicts = tuple(PageResult(n, "maps", 0.9, {"maps": 0.9}, n == 2) for n in (1, 2))
+        return Classification(sha256, self.model, 2, verdicts)
 
 
-class Wanting(CountingJudge):
+class Wanting(CountingClassifier):
     """Wants these pages of documents, and all images."""
 
     def __init__(self, *pages: int, model: str = "counting") -> None:
         super().__init__(model, wants=lambda data: True)
         self.pages = pages
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         found = await super().judge(data, sha256)
         verdicts = [replace(each, would_download=each.page in (0, *self.pages)) for each in found.verdicts]
         return replace(found, verdicts=tuple(verdicts))
 
 
-class Failing(CountingJudge):
+class Failing(CountingClassifier):
     def __init__(self, error: Exception) -> None:
         super().__init__("failing")
         self.error = error
 
-    async def judge(self, data: bytes, sha256: str) -> Judgement:
+    async def judge(self, data: bytes, sha256: str) -> Classification:
         raise self.error
 
 
@@ -69,6 +71,7 @@ class Bench:
         self.root = root
         self.state = state
         self.documents = Documents(state)
+        self.counts = Counts(state)
         self.kept = KeptFiles(state)
         self.blobs = Blobs(root)
         self.blobs.prepare()
@@ -83,17 +86,17 @@ class Bench:
         self.documents.save(item)
         return item
 
-    def settling(self, judge: Judge | None, *, pages: PageLimits = PAGES, **options: Any) -> Settling:
+    def settling(self, judge: Classifier | None, *, pages: PageLimits = PAGES, **options: Any) -> Decisions:
         chosen = Options(MONDAY, MONDAY, **options)
-        return Settling(self.state, self.blobs, judge, Turns(), chosen, pages, LIMITS)
+        return Decisions(self.state, self.blobs, judge, KeyedLock(), chosen, pages, LIMITS)
 
-    async def settled(self, item: Item, judge: Judge | None, **options: Any) -> Item:
+    async def settled(self, item: Item, judge: Classifier | None, **options: Any) -> Item:
         await self.settling(judge, **options).settle(item)
         return self.documents.item(item.url)
 
-    def found(self, item: Item) -> Judgement:
+    def found(self, item: Item) -> Classification:
         """By which an item was decided."""
-        found = Verdicts(self.state).find(item.sha256 or "", item.model or "")
+        found = Results(self.state).find(item.sha256 or "", item.model or "")
         assert found is not None
         return found
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     import datetime as dt
 
-    from sightline.jobs.koop.options import Options
+    from sightline.jobs.koop.run.options import Options
     from sightline.settings import Settings
 
 # 128 and the number of SIGTERM, as shells have it.
@@ -70,9 +70,9 @@ def download(
     import asyncio
     from dataclasses import replace
 
-    from sightline.jobs.koop.manifests import require_parquet
-    from sightline.jobs.koop.options import Keep
-    from sightline.jobs.koop.query import DateField, Exclusions
+    from sightline.jobs.koop.archive.query import DateField, Exclusions
+    from sightline.jobs.koop.lifecycle import Keep
+    from sightline.jobs.koop.output.manifest import require_parquet
 
     patience_s = None if patience is None else 60 * patience
     with quiet_log():
@@ -113,7 +113,7 @@ def _options(settings: Settings, first: dt.date, last: dt.date) -> Options:
     """The usual ones of a run today, under these settings."""
     import datetime as dt
 
-    from sightline.jobs.koop.options import Options
+    from sightline.jobs.koop.run.options import Options
 
     return Options(
         first,
@@ -133,8 +133,8 @@ def _days(
 ) -> tuple[dt.date, dt.date] | None:
     """First and last day. Without dates those of the failed days, and None if there are none."""
     from sightline.errors import InvalidRequest
-    from sightline.jobs.koop.query import parse_day
-    from sightline.jobs.koop.state import RETRIED
+    from sightline.jobs.koop.archive.query import parse_day
+    from sightline.jobs.koop.store.state import RETRIED
 
     if first is not None and last is not None:
         return parse_day(first), parse_day(last)
@@ -152,10 +152,10 @@ async def _run(settings: Settings, options: Options, out: Path, *, parquet: bool
 
     from sightline.cli.koop.watch import Watch
     from sightline.jobs.describing import RunEnded
-    from sightline.jobs.koop.folder import PARQUET_NAME
-    from sightline.jobs.koop.manifests import write_parquet
-    from sightline.jobs.koop.opening import downloading
-    from sightline.jobs.koop.summary import summarized
+    from sightline.jobs.koop.output.manifest import write_parquet
+    from sightline.jobs.koop.output.summary import summarized
+    from sightline.jobs.koop.run.opening import downloading
+    from sightline.jobs.koop.store.folder import PARQUET_NAME
 
     watch = Watch(options.number_of_days)
     async with downloading(settings, options, out, watch) as (job, state):

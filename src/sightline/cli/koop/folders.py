@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sightline.jobs.koop.state import State
+    from sightline.jobs.koop.store.state import State
 
 DEFAULT = Path("koop")
 
@@ -27,8 +27,8 @@ def state_in(folder: Path) -> Iterator[State]:
         InvalidRequest: there is none.
     """
     from sightline.errors import InvalidRequest
-    from sightline.jobs.koop.folder import STATE_NAME
-    from sightline.jobs.koop.state import State
+    from sightline.jobs.koop.store.folder import STATE_NAME
+    from sightline.jobs.koop.store.state import State
 
     path = folder / STATE_NAME
     if not path.is_file():

@@ -21,7 +21,7 @@ Keep = Annotated[
     typer.Option(help="Files that stay: maps and aerial images, all, or none (only verdicts)."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Judge images; keep no more files and write no manifest.")
+    bool, typer.Option("--dry-run", help="Classifier images; keep no more files and write no manifest.")
 ]
 Prune = Annotated[
     bool,

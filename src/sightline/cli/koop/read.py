@@ -13,7 +13,7 @@ from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, quiet_log
 
 if TYPE_CHECKING:
-    from sightline.jobs.koop.texts import Read
+    from sightline.jobs.koop.run.texts import Read
     from sightline.settings import Settings
 
 
@@ -45,10 +45,10 @@ def read(out: Out = DEFAULT, models_dir: ModelsDir = None, offline: Offline = Fa
 async def _run(settings: Settings, out: Path) -> Read:
     from rich.progress import Progress
 
-    from sightline.jobs.koop.folder import MANIFEST_NAME, STATE_NAME, occupied
-    from sightline.jobs.koop.manifests import Manifest
-    from sightline.jobs.koop.state import State
-    from sightline.jobs.koop.texts import reading
+    from sightline.jobs.koop.output.manifest import Manifest
+    from sightline.jobs.koop.run.texts import reading
+    from sightline.jobs.koop.store.folder import MANIFEST_NAME, STATE_NAME, occupied
+    from sightline.jobs.koop.store.state import State
 
     with occupied(out), State(out / STATE_NAME) as state, Progress(console=stderr()) as progress:
         bar = progress.add_task("reading", total=None)

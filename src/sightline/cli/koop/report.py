@@ -34,8 +34,8 @@ def report(
     from sightline.cli.options import settings_from
     from sightline.errors import InvalidRequest
     from sightline.imaging.limits import ImageLimits
-    from sightline.jobs.koop.query import parse_day
-    from sightline.jobs.koop.report import write_report
+    from sightline.jobs.koop.archive.query import parse_day
+    from sightline.jobs.koop.output.report import write_report
 
     limits = ImageLimits.from_settings(settings_from())
     first_day = dt.date.min if first is None else parse_day(first)

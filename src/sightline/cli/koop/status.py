@@ -13,7 +13,7 @@ from sightline.cli.options import AsJson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sightline.jobs.koop.summary import Status
+    from sightline.jobs.koop.output.summary import Status
 
 
 def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
@@ -26,7 +26,7 @@ def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
       [cyan]sightline koop status[/]
       [cyan]sightline koop status --out koop --json[/]
     """
-    from sightline.jobs.koop.summary import status_of
+    from sightline.jobs.koop.output.summary import status_of
 
     with state_in(out) as state:
         found = status_of(state)
@@ -37,7 +37,7 @@ def status(out: Out = DEFAULT, as_json: AsJson = False) -> None:
 
 
 def _show(found: Status) -> None:
-    from sightline.jobs.koop.state import UNSOUND
+    from sightline.jobs.koop.store.state import UNSOUND
 
     shown = table(["", "what"])
     shown.add_row("range", f"{found.first} to {found.last}" if found.first else "no day yet")

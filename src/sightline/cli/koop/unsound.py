@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from sightline.jobs.koop.summary import UnsoundDay
+    from sightline.jobs.koop.output.summary import UnsoundDay
 
-# By the values of ``jobs.koop.state.DayState``, which a command's help need not import.
+# By the values of ``jobs.koop.store.state.DayState``, which a command's help need not import.
 STYLES = {"failed": "red", "partial": "yellow", "empty": "dim"}
 
 

@@ -11,14 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sightline.cli.console import printable, stderr, stdout
 from sightline.cli.koop.unsound import STYLES, list_unsound
-from sightline.fetching.polite import Doing
-from sightline.jobs.koop.progress import Answered, DayEnded, Silent, Warned, Working
-from sightline.jobs.koop.state import UNSOUND, DayState
+from sightline.jobs.koop.polite import Doing
+from sightline.jobs.koop.run.progress import Answered, DayEnded, Silent, Warned, Working
+from sightline.jobs.koop.store.state import UNSOUND, DayState
 
 if TYPE_CHECKING:
-    from sightline.fetching.polite import Silence
-    from sightline.jobs.koop.progress import Event
-    from sightline.jobs.koop.summary import Summary
+    from sightline.jobs.koop.output.summary import Summary
+    from sightline.jobs.koop.polite import Silence
+    from sightline.jobs.koop.run.progress import Event
 
 _HOUR_S, _MINUTE_S = 3600.0, 60.0
 # A day that takes longer is told in days.

@@ -1,4 +1,4 @@
-"""What goes wrong on the way. A fault turns the answer there would have been into the one that is sent."""
+"""What goes wrong on the way. A fault locks the answer there would have been into the one that is sent."""
 
 from __future__ import annotations
 

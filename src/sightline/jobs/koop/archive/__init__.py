@@ -1,0 +1,1 @@
+"""The archive: search, records and publications."""

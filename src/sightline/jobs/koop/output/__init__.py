@@ -1,0 +1,1 @@
+"""Manifest, report and summary of a download."""
