@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import photos, random_models
-from sightline.jobs.koop.polite import PolitenessPolicy, PoliteClient
 from sightline.imaging import ImageLimits
 from sightline.imaging.pdf import PdfLimits
-from sightline.jobs.koop.run.download import Download, Sources
-from sightline.jobs.koop.store.folder import STATE_NAME, occupied
-from sightline.jobs.koop.run.classifier import Classifier, PageLimits, ZeroShotClassifier
-from sightline.jobs.koop.run.options import Keep, Options
 from sightline.jobs.koop.archive.search import Search
+from sightline.jobs.koop.polite import PoliteClient, PolitenessPolicy
+from sightline.jobs.koop.run.classifier import Classifier, PageLimits, ZeroShotClassifier
+from sightline.jobs.koop.run.download import Download, Sources
+from sightline.jobs.koop.run.options import Keep, Options
+from sightline.jobs.koop.store.folder import STATE_NAME, occupied
 from sightline.jobs.koop.store.state import State
 from sightline.jobs.looking import for_many
 from sightline.runtime.analyzer import Analyzer
