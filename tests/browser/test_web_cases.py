@@ -376,7 +376,7 @@ def test_photos_are_dropped_into_both_areas_and_doubtful_ones_shown(
 # -- Every page ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["", "models", "collections"])
+@pytest.mark.parametrize("path", ["", "models", "collections", "library"])
 def test_the_head_takes_two_rows_on_a_phone(browser: Browser, rehearsed, path: str) -> None:
     page = browser.new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{rehearsed}/{path}")

@@ -332,7 +332,7 @@ def test_a_class_is_taught_compared_promoted_and_rolled_back(
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("path", ["", "models", "collections"])
+@pytest.mark.parametrize("path", ["", "models", "collections", "library"])
 def test_axe_finds_nothing(browser: Browser, rehearsed, photo, theme: str, path: str) -> None:
     # The page's own policy would keep axe out: another test shows that the page holds to it.
     context = browser.new_context(color_scheme=theme, bypass_csp=True, reduced_motion="reduce")
@@ -353,7 +353,7 @@ def test_axe_finds_nothing(browser: Browser, rehearsed, photo, theme: str, path:
     context.close()
 
 
-@pytest.mark.parametrize("path", ["", "models", "collections"])
+@pytest.mark.parametrize("path", ["", "models", "collections", "library"])
 def test_a_phone_shows_no_sideways_scroll(browser: Browser, rehearsed, photo, path: str) -> None:
     page = browser.new_page(viewport={"width": 360, "height": 740})
     page.set_default_timeout(60_000)

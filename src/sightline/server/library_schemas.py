@@ -56,6 +56,10 @@ ITEMS: Responses = {
     "200": _object("A page of items.", "items", "next"),
     **_refusals(_400="A field is malformed."),
 }
+DUPLICATES: Responses = {
+    "200": _object("Groups, the best copy of each first.", "groups"),
+    **_refusals(_400="A kind that is not known."),
+}
 ITEM: Responses = {
     "200": _object("The photo.", *_FACTS, "answers"),
     **_refusals(_404="No such library or item.", _422="The id is not a number."),

@@ -1,4 +1,4 @@
-"""Pages for people: ``/``, ``/models`` and ``/collections``, and their scripts and styles below ``/web``.
+"""Pages for people, ``/``, ``/models``, ``/collections`` and ``/library``, with their files below ``/web``.
 
 They are plain files beside this module. They need no key because they hold no secrets: their scripts send the
 key that a person enters. Addresses in them are relative, so they work below the root path of a proxy.
@@ -18,7 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sightline.server.middleware.scopes import is_below, path_of
 
 _FOLDER = Path(__file__).with_name("web")
-_PAGES: Mapping[str, str] = {"/": "index.html", "/models": "models.html", "/collections": "collections.html"}
+_PAGES: Mapping[str, str] = {
+    "/": "index.html",
+    "/models": "models.html",
+    "/collections": "collections.html",
+    "/library": "library.html",
+}
 _ASSETS = "/web"
 # No inline script or style, and nothing from another host. blob: is a photo that was just chosen.
 _POLICY = (

@@ -68,7 +68,8 @@ class ServingSettings(BaseSettings):
         description="Serve /docs, /redoc and /openapi.json, without a key.",
     )
     web_pages: bool = Field(
-        True, description="Serve the pages /, /models and /collections to browsers. They need no key to open."
+        True,
+        description="Serve the pages /, /models, /collections and /library to browsers. They need no key to open.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")

@@ -53,9 +53,7 @@ def duplicates(
 
 def _show(group: Group, *, json_lines: bool) -> None:
     if json_lines:
-        facts = [item.facts() for item in group.items]
-        report = {"kind": group.kind.value, "reason": group.reason, "best": facts[0], "others": facts[1:]}
-        as_json(report)
+        as_json(group.facts())
         return
     best, *rest = group.items
     lines = [f"{group.kind.value}: keep {best.path} ({group.reason})"]

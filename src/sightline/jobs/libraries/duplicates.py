@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,11 @@ class Group:
     kind: Kind
     items: tuple[Item, ...]
     reason: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return what people and programs are shown, by name."""
+        best, *others = [item.facts() for item in self.items]
+        return {"kind": self.kind.value, "reason": self.reason, "best": best, "others": others}
 
 
 def duplicate_groups(library: Library, kinds: Iterable[Kind] = tuple(Kind)) -> list[Group]:

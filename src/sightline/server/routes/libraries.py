@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from sightline.errors import InsufficientStorage, InvalidRequest, SightlineError
 from sightline.imaging import Picture, encode_jpeg, resize
+from sightline.jobs.libraries.duplicates import Kind, duplicate_groups
 from sightline.jobs.libraries.indexing import Fate, Indexed, Indexing
 from sightline.jobs.libraries.report import library_report
 from sightline.jobs.libraries.searching import DEFAULT_MIN_SCORE, Found, Query, Searcher
@@ -65,6 +66,15 @@ class SearchFields(BaseModel):
             near=read_near(self.near) if self.near else None,
             where=self.where or None,
         )
+
+
+class DuplicateFields(BaseModel):
+    """Which groups are wanted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: list[Kind] = list(Kind)
+    limit: int = Field(_MAX_ITEMS, ge=1, le=_MAX_ITEMS)
 
 
 class PageFields(BaseModel):
@@ -155,6 +165,17 @@ def _fields(kind: type[FieldsT], given: dict[str, Any]) -> FieldsT:
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])
         raise InvalidRequest(found) from None
+
+
+@router.get("/{name}/duplicates", summary="Photos that show the same", responses=schemas.DUPLICATES)
+async def duplicates(request: Request, name: str) -> Response:
+    """Groups of equal files, copies of other quality, and bursts; ``best`` is the copy to keep."""
+    found = await _library(request, name)
+    query = request.query_params
+    kinds = {"kind": query.getlist("kind")} if "kind" in query else {}
+    fields = _fields(DuplicateFields, {**query, **kinds})
+    groups = await asyncio.to_thread(duplicate_groups, found, fields.kind)
+    return json_response({"groups": [group.facts() for group in groups[: fields.limit]]})
 
 
 @router.get("/{name}/items", summary="Photos of a library", responses=schemas.ITEMS)

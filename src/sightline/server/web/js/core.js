@@ -96,7 +96,7 @@ export function head(current) {
   document.getElementById("top").append(
     h("a", { className: "brand", href: "./" }, h("img", { src: "web/favicon.svg", alt: "" }), "Sightline"),
     h("nav", { "aria-label": "Pages" },
-      [["./", "Try it"], ["models", "Models"], ["collections", "Collections"], ["docs", "API reference"]].map(link)),
+      [["./", "Try it"], ["models", "Models"], ["collections", "Collections"], ["library", "Library"], ["docs", "API reference"]].map(link)),
     h("div", { className: "row" },
       h("button", { className: "small", type: "button", onclick: askForKey }, "Key"), theme));
 }
