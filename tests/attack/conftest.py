@@ -25,6 +25,7 @@ from PIL import Image
 
 pillow_heif.register_heif_opener()
 
+HERE = Path(__file__).parent
 # No limits: an attack from one address must reach the routes.
 UNLIMITED = {
     "SIGHTLINE_API_LIMITS": "off",
@@ -36,6 +37,13 @@ UNLIMITED = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run attacks at full length")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Allow for a busy machine; the long form has no limit."""
+    for item in items:
+        if HERE in item.path.parents and not config.getoption("--long", default=False):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from statistics import median
 import psutil
 
 MIB = 2**20
-# Per 1,000 requests. One leaked photo of 48 × 40 pixels per request would be 7 MB; an allocator's noise is
-# below 1 MB once all code has run.
+# Per 1,000 requests. Noise is below 1 MB once all code has run. The first megabytes of a leak may fit
+# into memory that the start of the process freed: a small leak shows in the long form only.
 MAX_MEMORY_MIB = 5.0
 MAX_FILES = 3.0
 MAX_THREADS = 3.0

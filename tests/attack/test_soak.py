@@ -55,7 +55,7 @@ class Leaky(Operation[What, Done]):
 
     async def run(self, scene, params, models):
         if params.what == "memory":
-            KEPT.append(os.urandom(40_000))
+            KEPT.append(os.urandom(200_000))  # as much as a decoded photo of 250 × 200 pixels
         if params.what == "files":
             KEPT.append(tempfile.TemporaryFile())
         if params.what == "threads":
