@@ -69,7 +69,8 @@ class ServingSettings(BaseSettings):
     )
     web_pages: bool = Field(
         True,
-        description="Serve the pages /, /models, /collections and /library to browsers. They need no key to open.",
+        description="Serve the pages /, /models, /collections and /library to browsers. They need no key to "
+        "open.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
