@@ -106,6 +106,8 @@ async function doubtful(collection, belongs, others) {
 }
 
 const list = h("div");
+// Collections whose versions are shown: they stay open when the list is read again.
+const opened = new Set();
 
 async function showList() {
   try {
@@ -130,7 +132,11 @@ function card(summary) {
   return h("section", { className: "card", "aria-label": summary.collection }, h("h2", {}, summary.collection),
     serving ? h("p", { className: "small" }, `Version ${serving.version} serves · ${serving.examples} examples, ${serving.positives} of them in · `, serving.held_out ? scoreWords(serving.held_out) : "not tested") : null,
     summary.problem ? h("p", { className: "notice" }, summary.problem) : null,
-    h("details", { ontoggle: (event) => { if (event.target.open) open(); } }, h("summary", {}, `Versions (${summary.versions})`), versions));
+    h("details", { open: opened.has(summary.collection), ontoggle: (event) => {
+      if (!event.target.open) { opened.delete(summary.collection); return; }
+      opened.add(summary.collection);
+      open();
+    } }, h("summary", {}, `Versions (${summary.versions})`), versions));
 }
 
 function table(found) {
@@ -138,6 +144,8 @@ function table(found) {
     try {
       await request(`v1/collections/${encodeURIComponent(found.collection)}/${action}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: body ? JSON.stringify(body) : null });
       await showList();
+      // The button is gone with the old list: the keyboard goes on from the same collection.
+      [...list.children].find((each) => each.getAttribute("aria-label") === found.collection)?.querySelector("summary").focus();
     } catch (error) {
       list.prepend(problemNotice(error));
     }

@@ -23,12 +23,17 @@ function listOfBoxes(data) {
 
 const scoreOf = (thing) => thing.score ?? thing.confidence ?? thing.probability ?? null;
 
-function finds(things, photo, shapeOf, textOf) {
+/** `shapeOf` and `textOf` say how one of them is drawn and named. At first the best few are drawn. */
+function finds(unsorted, photo, shapeOf, textOf) {
+  const things = unsorted.every((thing) => scoreOf(thing) !== null) && unsorted.length > FEW && !unsorted[0].quad
+    ? [...unsorted].sort((one, other) => scoreOf(other) - scoreOf(one)) : unsorted; // lines of text stay in the order of reading
   if (!things.length) return h("p", { className: "soft" }, "Nothing found.");
   const list = h("ul", { className: "finds" });
+  const summary = h("p", { className: "soft small" });
   let least = 0, count = FEW;
   const show = () => {
-    const kept = things.filter((thing) => (scoreOf(thing) ?? 1) >= least).slice(0, count);
+    const scored = things.filter((thing) => (scoreOf(thing) ?? 1) >= least);
+    const kept = scored.slice(0, count);
     const draw = () => photo?.show(kept.map((thing, index) => ({ number: index + 1, ...shapeOf(thing) })));
     draw();
     const rows = kept.map((thing, index) => {
@@ -39,15 +44,17 @@ function finds(things, photo, shapeOf, textOf) {
         type: "button", onmouseenter: () => light(true), onmouseleave: () => light(false), onfocus: () => light(true), onblur: () => light(false),
       }, h("span", {}, swatch, `${index + 1}. `, textOf(thing)), score === null ? null : h("span", {}, percent(score))));
     });
-    const rest = things.filter((thing) => (scoreOf(thing) ?? 1) >= least).length - kept.length;
-    if (rest > 0) rows.push(h("li", {}, h("button", { type: "button", onclick: () => { count = Infinity; show(); } }, `Show ${rest} more`)));
+    const toggle = (text, next) => rows.push(h("li", {}, h("button", { type: "button", onclick: () => { count = next; show(); } }, text)));
+    if (kept.length < scored.length) toggle(`Show all ${scored.length}`, Infinity);
+    else if (kept.length > FEW) toggle(`Show the first ${FEW} only`, FEW);
+    summary.textContent = kept.length < things.length ? `${things.length} found, ${kept.length} shown` : `${things.length} found`;
     list.replaceChildren(...rows);
   };
   show();
   const slider = things.length > 2 && scoreOf(things[0]) !== null
     ? h("label", { className: "small row" }, "Least score",
       h("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0, oninput: (event) => { least = Number(event.target.value); show(); } })) : null;
-  return [h("p", { className: "soft small" }, `${things.length} found`), slider, list];
+  return [summary, slider, list];
 }
 
 const boxes = (things, photo) => finds(things, photo,

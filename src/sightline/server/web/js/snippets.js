@@ -6,6 +6,9 @@ const path = (name) => (name.startsWith("-") ? `./${name}` : name);
 const uploaded = (name) => `image=@"${path(name).replaceAll("\\", "\\\\").replaceAll("\"", "\\\"")}"`;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** In the JSON that is shown, in place of the contents of the file, which are copied with it. */
+export const contentsOf = (name) => `<contents of ${name} in base64>`;
+
 /** `photo` is the name of a file, a URL (`isUrl`), or null. The key is never part of a snippet. */
 export function snippets(base, operation, params, photo, isUrl, needsKey) {
   const task = Object.keys(params).length ? { operation, params } : { operation };
@@ -20,7 +23,7 @@ export function snippets(base, operation, params, photo, isUrl, needsKey) {
       : `curl ${address}${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(body))}`,
     Python: python(address, tasks, body, file, needsKey),
     CLI: cli(operation, params, photo),
-    JSON: JSON.stringify(file ? { image: file, tasks: [task] } : body, null, 2),
+    JSON: JSON.stringify(file ? { base64: contentsOf(file), tasks: [task] } : body, null, 2),
   };
 }
 

@@ -3,7 +3,7 @@ import { apiKey, copy, h, head, megabytes, problemNotice, request } from "./core
 import { form } from "./form.js";
 import { overlay } from "./overlay.js";
 import { renderData, waterfall } from "./results.js";
-import { snippets } from "./snippets.js";
+import { contentsOf, snippets } from "./snippets.js";
 
 const SAMPLES = [["cat", "A cat"], ["astronaut", "An astronaut"], ["coffee", "A cup of coffee"], ["rocket", "A rocket"]];
 const SHOWN_BY_BROWSERS = /^image\/(jpeg|png|webp|gif|bmp|avif)$/;
@@ -32,12 +32,21 @@ function next() {
 }
 
 // -- Photos --------------------------------------------------------------------------------------------------
+let numberOfUnnamed = 0;
+/** Browsers name every pasted or taken photo the same, such as image.png: number it instead. */
+function renamed(file) {
+  if (!/^(image)?(\.\w+)?$/i.test(file.name)) return file;
+  numberOfUnnamed += 1;
+  const ending = /\.\w+$/.exec(file.name)?.[0] || `.${file.type.split("/")[1] || "png"}`;
+  return new File([file], `photo-${numberOfUnnamed}${ending}`, { type: file.type });
+}
+
 /** `isOnDisk`: the user has them as files of these names. */
 function addFiles(files, isOnDisk = true) {
   const room = MAX_PHOTOS - state.photos.length;
   const list = [...files];
   if (list.length > room) showNotice(`${list.length} photos were given; this page takes ${MAX_PHOTOS}. The first ${Math.max(room, 0)} were taken. For folders use: sightline analyze *.jpg`);
-  for (const file of list.slice(0, Math.max(room, 0))) addPhoto({ name: file.name || "pasted.png", file, isOnDisk });
+  for (const file of list.slice(0, Math.max(room, 0))) addPhoto({ name: file.name, file, isOnDisk });
 }
 
 function showNotice(text) {
@@ -69,7 +78,7 @@ function removePhoto(photo) {
   photo.isRemoved = true;
   state.photos.splice(state.photos.indexOf(photo), 1);
   for (const entry of photo.results.values()) entry.abort.abort();
-  if (photo.address) URL.revokeObjectURL(photo.address);
+  for (const address of [photo.address, photo.original]) if (address) URL.revokeObjectURL(address);
   photo.card.remove();
 }
 
@@ -89,7 +98,9 @@ async function open(photo) {
     photo.facts.textContent = [`${image.naturalWidth} × ${image.naturalHeight}`, photo.file ? megabytes(photo.file.size) : ""].filter(Boolean).join(" · ");
     photo.stage.replaceChildren(photo.overlay.element);
   } catch (error) {
-    photo.stage.replaceChildren(problemNotice(error));
+    const isAsked = state.operations.some((each) => each.needs_image && state.chosen.has(each.name));
+    // Every result says what is wrong: here it is said only if there are none.
+    photo.stage.replaceChildren(isAsked ? h("p", { className: "soft" }, "This photo cannot be shown.") : problemNotice(error));
   }
   runAll(photo);
 }
@@ -150,7 +161,7 @@ function run(photo, operation) {
     return;
   }
   const busy = h("p", { className: "soft" }, h("span", { className: "spinner" }), " ", progress(operation));
-  card.replaceChildren(title(operation, h("button", { className: "small", type: "button", onclick: () => abort.abort() }, "Cancel")), busy);
+  card.replaceChildren(title(operation, false, h("button", { className: "small", type: "button", onclick: () => abort.abort() }, "Cancel")), busy);
   enqueue(async () => {
     if (abort.signal.aborted) return cancelled(card, photo, operation);
     const watch = setInterval(() => showDownload(operation, busy), 2000);
@@ -189,7 +200,8 @@ async function showDownload(operation, busy) {
   } catch { /* the request itself says what is wrong */ }
 }
 
-const title = (operation, ...more) => h("header", {}, h("h3", {}, operation.name.replaceAll("_", " ")), more);
+const title = (operation, isMadeUp = false, ...more) => h("header", {},
+  h("h3", {}, operation.name.replaceAll("_", " "), isMadeUp ? [" ", h("strong", { className: "tag" }, "made up")] : null), more);
 
 function showResult(card, photo, operation, params, result, answer) {
   operation.missing = [];
@@ -197,20 +209,20 @@ function showResult(card, photo, operation, params, result, answer) {
   const used = result.models || (result.model ? [result.model] : []);
   const isMadeUp = used.some((model) => model.provenance === "random");
   card.classList.toggle("made-up", isMadeUp);
-  const show = photo.overlay ? { show: photo.overlay.show, light: photo.overlay.light } : null;
+  const show = photo.overlay ? drawing(photo, card) : null;
   const body = result.status === "skipped"
     ? h("p", { className: "soft" }, result.error?.message || result.message || "Skipped: there is nothing of this kind in the photo.")
     : h("div", {}, renderData(result.data, show));
   if (isMadeUp) tellOfMadeUp();
   const warnings = (result.warnings || []).filter((each) => !(isMadeUp && each.includes("random weights")));
   card.replaceChildren(
-    title(operation, isMadeUp ? h("strong", { className: "tag" }, "made up") : null, h("button", { className: "small", type: "button", onclick: () => run(photo, operation) }, "Ask again")),
+    title(operation, isMadeUp, h("button", { className: "small", type: "button", onclick: () => run(photo, operation) }, "Ask again")),
     ...warnings.map((each) => h("p", { className: "notice" }, each)), body,
     h("details", { className: "small" }, h("summary", {}, `${Math.round(result.timing_ms.total)} ms · ${used.map((model) => model.name).join(", ")}`),
       waterfall(result.timing_ms),
       used.map((model) => h("p", { className: "soft" }, `${model.name} · fingerprint ${model.fingerprint} · ${model.provenance} · licence ${state.licences.get(model.name) || "–"}`))),
     sourceTabs(photo, operation, params, answer));
-  card.addEventListener("mouseenter", () => redraw(card, photo, operation, result, show));
+  if (show) for (const event of ["mouseenter", "focusin"]) card.addEventListener(event, show.again);
   said.textContent = `${operation.name}: done`;
 }
 
@@ -222,28 +234,60 @@ function tellOfMadeUp() {
 
 const note = (operation, text) => { if (operation.note) operation.note.textContent = text; };
 
-/** Several results draw on one photo: the one under the pointer wins. */
-function redraw(card, photo, operation, result, show) {
-  if (!show || photo.drawn === operation.name || result.status !== "ok") return;
-  photo.drawn = operation.name;
-  renderData(result.data, show);
+/** Several results draw on one photo: the one under the pointer or with the focus wins, as it was last drawn. */
+function drawing(photo, card) {
+  let shapes = null;
+  const show = (next) => {
+    shapes = next;
+    photo.drawn = card;
+    photo.overlay.show(shapes);
+  };
+  return { show, light: photo.overlay.light, again: () => { if (shapes && photo.drawn !== card) show(shapes); } };
 }
 
+/** The address of the photo's own bytes, which may differ from the copy that is shown. */
+function originalOf(photo) {
+  photo.original ||= URL.createObjectURL(photo.file);
+  return photo.original;
+}
+
+/** The text of a request, with the photo's contents in it where only their place is shown. */
+async function complete(text, photo) {
+  const place = photo.file && JSON.stringify(contentsOf(photo.name));
+  if (!place || !text.includes(place)) return text;
+  const reader = new FileReader();
+  await new Promise((resolve) => { reader.onloadend = resolve; reader.readAsDataURL(photo.file); });
+  return text.replace(place, () => JSON.stringify(reader.result.split(",")[1]));
+}
+
+let numberOfSources = 0;
 function sourceTabs(photo, operation, params, answer) {
   const base = new URL("./", document.baseURI).href;
   const texts = { ...snippets(base, operation.name, params, photo.url || photo.name, Boolean(photo.url), state.needsKey), Answer: JSON.stringify(answer, null, 2) };
-  const panel = h("pre", { tabIndex: 0 });
-  const copyButton = h("button", { className: "small", type: "button", onclick: () => copy(panel.textContent, copyButton) }, "Copy");
+  const id = `source-${numberOfSources += 1}`;
+  const panel = h("pre", { tabIndex: 0, id, role: "tabpanel", "aria-label": "The request" });
+  const copyButton = h("button", { className: "small", type: "button", onclick: async () => copy(await complete(panel.textContent, photo), copyButton) }, "Copy");
   const buttons = Object.keys(texts).map((name) => h("button", {
-    className: "small", type: "button", role: "tab", "aria-selected": "false",
+    className: "small", type: "button", role: "tab", "aria-selected": "false", "aria-controls": id, tabIndex: -1,
     onclick: (event) => {
-      buttons.forEach((button) => button.setAttribute("aria-selected", String(button === event.target)));
+      for (const button of buttons) {
+        button.setAttribute("aria-selected", String(button === event.target));
+        button.tabIndex = button === event.target ? 0 : -1;
+      }
       panel.textContent = texts[name];
+      panel.setAttribute("aria-label", name);
+    },
+    onkeydown: (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = buttons[(buttons.indexOf(event.target) + step + buttons.length) % buttons.length];
+      next.focus();
+      next.click();
     },
   }, name));
   return h("details", { className: "small", ontoggle: (event) => { if (event.target.open && !panel.textContent) buttons[0].click(); } },
     h("summary", {}, "Same request as curl, Python, CLI, JSON"),
-    photo.file && !photo.isOnDisk && photo.address ? h("p", { className: "soft" }, `These read the file ${photo.name}. `, h("a", { href: photo.address, download: photo.name }, "Save it"), " first.") : null,
+    photo.file && !photo.isOnDisk ? h("p", { className: "soft" }, `These read the file ${photo.name}. `, h("a", { href: originalOf(photo), download: photo.name }, "Save it"), " first.") : null,
     h("div", { className: "spread" }, h("div", { className: "tabs", role: "tablist", "aria-label": "Forms of the request" }, buttons), copyButton), panel);
 }
 
@@ -297,15 +341,18 @@ function ask(operation, box) {
     return;
   }
   const photo = { name: "", results: new Map(), body: h("div", { className: "results" }) };
-  found.prepend(h("section", { className: "card", "aria-label": operation.name }, photo.body));
+  const remove = () => { photo.results.forEach((entry) => entry.abort.abort()); photo.card.remove(); };
+  photo.card = h("section", { className: "card", "aria-label": operation.name }, h("div", { className: "spread" }, h("h2", {}, "Without a photo"),
+    h("button", { className: "small", type: "button", onclick: remove }, "Remove")), photo.body);
+  found.prepend(photo.card);
   run(photo, operation);
 }
 
 function dropZone() {
   const input = h("input", { type: "file", id: "files", accept: "image/*,.heic,.heif,.avif,.tif,.tiff", multiple: true, className: "visually-hidden", onchange: () => { addFiles(input.files); input.value = ""; } });
-  const camera = h("input", { type: "file", id: "camera", accept: "image/*", className: "visually-hidden", tabIndex: -1, onchange: () => { addFiles(camera.files, false); camera.value = ""; } });
+  const camera = h("input", { type: "file", id: "camera", accept: "image/*", className: "visually-hidden", tabIndex: -1, onchange: () => { addFiles([...camera.files].map(renamed), false); camera.value = ""; } });
   camera.setAttribute("capture", "environment");
-  const address = h("input", { type: "url", id: "address", placeholder: "https://…", size: 18 });
+  const address = h("input", { type: "url", id: "address", placeholder: "https://…" });
   const byAddress = (event) => {
     event.preventDefault();
     if (!/^https?:\/\//.test(address.value)) { address.focus(); return; }
@@ -320,7 +367,7 @@ function dropZone() {
     h("label", { htmlFor: "files", className: "visually-hidden" }, "Photo files"), input,
     h("label", { htmlFor: "camera", className: "visually-hidden" }, "Camera"), camera,
     h("form", { onsubmit: byAddress }, h("label", { htmlFor: "address", className: "soft small" }, "or the address of one"),
-      h("div", { className: "row", style: { "justify-content": "center" } }, address, h("button", { type: "submit" }, "Fetch")))),
+      h("div", { className: "address" }, address, h("button", { type: "submit" }, "Fetch")))),
   h("p", { className: "soft small" }, "Or try one of these:"),
   h("div", { className: "samples" }, SAMPLES.map(([name, words]) => h("button", { type: "button", onclick: () => addSample(name) }, h("img", { src: `web/samples/${name}.jpg`, alt: words })))));
 }
@@ -341,7 +388,7 @@ function listen() {
     if (event.target.closest("input, textarea")) return;
     const files = [...event.clipboardData.files];
     const text = event.clipboardData.getData("text").trim();
-    if (files.length) addFiles(files, false);
+    if (files.length) addFiles(files.map(renamed), false);
     else if (/^https?:\/\/\S+$/.test(text)) addPhoto({ name: text.split("/").pop().slice(0, 80) || text, url: text });
   });
 }
