@@ -1,13 +1,13 @@
-"""Finds what is built in and what is plugged in: one mechanism for capabilities, models and operations.
+"""Finds what is built in and what is plugged in: one mechanism for all kinds of entries.
 
 A module takes part by having a module-level attribute of the agreed name holding a tuple of entries.
 Three places are searched, in this order:
 
 1. the modules of a package of ours (``sightline.capabilities``, ``sightline.models``,
-   ``sightline.operations``);
+   ``sightline.operations``, ``sightline.commands``);
 2. entry points of installed distributions (groups are named like the packages), each naming a module;
-3. ``*.py`` files in the folders ``capabilities``, ``models`` and ``operations`` of the plug-in folder. They
-   import each other as ``sightline_plugins.capabilities.<file>`` and so on.
+3. ``*.py`` files in the folders ``capabilities``, ``models``, ``operations`` and ``commands`` of the
+   plug-in folder. They import each other as ``sightline_plugins.capabilities.<file>`` and so on.
 
 Names are unique across all three; a second claim to a name stops the start and says where both stand.
 """

@@ -1,4 +1,4 @@
-"""All commands together."""
+"""All commands. Those of ``sightline.commands`` and of plug-ins load through the hook."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 import typer
 
 from sightline import __version__
-from sightline.cli import collections, keys, koop, libraries, models
+from sightline.cli import collections, keys, libraries, models
 from sightline.cli.analyze import analyze
 from sightline.cli.caption import caption
 from sightline.cli.classify import classify
 from sightline.cli.doctor import doctor
 from sightline.cli.locate import locate
 from sightline.cli.operations import operations
-from sightline.cli.problems import Commands
+from sightline.cli.plugins import PluggableCommands
 from sightline.cli.serve import serve
 from sightline.cli.settings import settings
 from sightline.cli.wildlife import wildlife
 
 app = typer.Typer(
     name="sightline",
-    cls=Commands,
+    cls=PluggableCommands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -69,7 +69,6 @@ app.command()(wildlife)
 app.command()(operations)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.add_typer(koop.app, name="koop")
 app.add_typer(collections.app, name="collections")
 app.command()(libraries.index)
 app.command()(libraries.search)

@@ -39,7 +39,9 @@ class ModelSettings(BaseSettings):
     library_space: str = Field(
         "clip-vit-b-32", description="Embedding space of the vectors that new libraries are searched by."
     )
-    plugins_dir: Path | None = Field(None, description="Folder with models/*.py and operations/*.py.")
+    plugins_dir: Path | None = Field(
+        None, description="Folder with models/*.py, operations/*.py and commands/*.py."
+    )
     label_sets: Path | None = Field(
         None, description="TOML file with label sets of your own; docs/zero-shot.md says how."
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sightline.cli.koop.watch import Watch, day_line, silence_line
+from sightline.commands.koop.watch import Watch, day_line, silence_line
 from sightline.jobs.koop.polite import Doing, Silence
 from sightline.jobs.koop.run.progress import Answered, DayEnded, Silent
 from sightline.jobs.koop.store.state import DayState

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from sightline.cli.console import stderr, stdout
-from sightline.cli.koop.folders import DEFAULT, Out, state_in
 from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, quiet_log
+from sightline.commands.koop.folders import DEFAULT, Out, state_in
 
 if TYPE_CHECKING:
     from sightline.jobs.koop.run.texts import Read

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sightline.cli.console import stdout
-from sightline.cli.koop.folders import DEFAULT, Out, state_in
+from sightline.commands.koop.folders import DEFAULT, Out, state_in
 
 
 def report(

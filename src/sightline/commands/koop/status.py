@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from sightline.cli.console import megabytes, stdout, table
-from sightline.cli.koop.folders import DEFAULT, Out, state_in
-from sightline.cli.koop.unsound import list_unsound
 from sightline.cli.options import AsJson
+from sightline.commands.koop.folders import DEFAULT, Out, state_in
+from sightline.commands.koop.unsound import list_unsound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from sightline.cli.console import stderr
-from sightline.cli.koop import options
-from sightline.cli.koop.folders import DEFAULT, Out, state_in
 from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
+from sightline.commands.koop import options
+from sightline.commands.koop.folders import DEFAULT, Out, state_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -150,7 +150,7 @@ async def _run(settings: Settings, options: Options, out: Path, *, parquet: bool
     """Everything between the call and the exit code: whether all days of the range are sound."""
     import asyncio
 
-    from sightline.cli.koop.watch import Watch
+    from sightline.commands.koop.watch import Watch
     from sightline.jobs.describing import RunEnded
     from sightline.jobs.koop.output.manifest import write_parquet
     from sightline.jobs.koop.output.summary import summarized

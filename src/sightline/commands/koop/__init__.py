@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from sightline.cli.koop.download import download
-from sightline.cli.koop.read import read
-from sightline.cli.koop.report import report
-from sightline.cli.koop.status import status
+from sightline.cli.plugins import Command
+from sightline.commands.koop.download import download
+from sightline.commands.koop.read import read
+from sightline.commands.koop.report import report
+from sightline.commands.koop.status import status
 
 _HELP = """Pictures out of Dutch traffic decisions (KOOP): download, judge, look at.
 
@@ -28,3 +29,5 @@ app.command()(download)
 app.command()(status)
 app.command()(read)
 app.command()(report)
+
+COMMANDS = (Command("koop", app),)

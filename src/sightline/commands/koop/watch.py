@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sightline.cli.console import printable, stderr, stdout
-from sightline.cli.koop.unsound import STYLES, list_unsound
+from sightline.commands.koop.unsound import STYLES, list_unsound
 from sightline.jobs.koop.polite import Doing
 from sightline.jobs.koop.run.progress import Answered, DayEnded, Silent, Warned, Working
 from sightline.jobs.koop.store.state import UNSOUND, DayState
