@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sightline.cli.app import app
 from sightline.imaging import encode_png
 from sightline.runtime.analyzer import Analyzer, Task
 from sightline.settings import Settings
@@ -27,7 +29,12 @@ def plugins(tmp_path: Path) -> Path:
 
 
 async def test_the_skeletons_answer(plugins: Path, tmp_path: Path) -> None:
-    assert {name.partition("/")[0] for name in SKELETONS} == {"capabilities", "models", "operations"}
+    assert {name.partition("/")[0] for name in SKELETONS} == {
+        "capabilities",
+        "commands",
+        "models",
+        "operations",
+    }
     stripes = np.zeros((20, 20, 3), np.uint8)
     stripes[::2] = 200
     used = Settings(_env_file=None, plugins_dir=plugins, models_dir=tmp_path / "store", offline=True)
@@ -40,6 +47,11 @@ async def test_the_skeletons_answer(plugins: Path, tmp_path: Path) -> None:
     assert sharpness.result().variance == pytest.approx(200**2, rel=0.01)
     assert sharpness.answer is not None
     assert sharpness.answer.model.name == "differences"
+
+
+def test_the_skeleton_of_a_command_runs(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_PLUGINS_DIR", str(plugins))
+    assert CliRunner().invoke(app, ["greet", "you"]).stdout == "hello you\n"
 
 
 # mypy has to refuse a text as the subject and a number as the result, and nothing else.

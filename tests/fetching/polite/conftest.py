@@ -57,7 +57,7 @@ async def polite(
 ) -> AsyncIterator[Callable[..., PoliteClient]]:
     """``polite(server, ...)``: a client that may ask these servers.
 
-    Keywords are the policy', and ``learned``, ``resolver``, ``origins``.
+    Keywords are the policy's, and ``learned``, ``resolver``, ``origins``.
     """
     made: list[PoliteClient] = []
 

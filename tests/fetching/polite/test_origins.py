@@ -125,7 +125,7 @@ def test_redirects_elsewhere_are_refused(location):
         {"decrease": 1.0},
     ],
 )
-def test_manners_that_are_none(change):
+def test_an_unusable_policy_is_refused(change):
     with pytest.raises(ConfigurationError):
         PolitenessPolicy(**{"contact": "https://example.org/about", **change})
 

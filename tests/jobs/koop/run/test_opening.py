@@ -205,7 +205,7 @@ async def test_days_of_two_kinds_are_not_mixed(koop: KoopServer, seeing_models: 
     assert koop.log == []
 
 
-def test_manners_follow_the_settings(koop: KoopServer, tmp_path: Path) -> None:
+def test_the_policy_follows_the_settings(koop: KoopServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="SIGHTLINE_KOOP_CONTACT"):
         manners_from(settings_of(koop, tmp_path, koop_contact=None))
     with pytest.raises(ConfigurationError, match="contact"):

@@ -1,4 +1,4 @@
-"""Documents of a few public archives, fetched with policy.
+"""Documents of a few public archives, fetched by a politeness policy.
 
 A fixed list of hosts, a token bucket per host that all workers share and that learns the host's own rate,
 retries with jitter, a circuit breaker, and caps on everything that is read. What came back is bytes and

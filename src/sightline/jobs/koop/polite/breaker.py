@@ -31,7 +31,7 @@ class Breaker:
     """
 
     def __init__(self, policy: PolitenessPolicy, clock: Clock) -> None:
-        self._manners = policy
+        self._policy = policy
         self._clock = clock
         self._failures = 0
         self._pause_s = policy.breaker_pause_s
@@ -86,12 +86,12 @@ class Breaker:
     def _close(self) -> None:
         self._failures = 0
         self._closed_again_s = None
-        self._pause_s = self._manners.breaker_pause_s
+        self._pause_s = self._policy.breaker_pause_s
 
     def _fail(self, is_probe: bool) -> None:
         self._failures += 1
         if is_probe:
-            self._pause_s = min(self._pause_s * 2, self._manners.max_breaker_pause_s)
-        elif self.is_open or self._failures < self._manners.breaker_failures:
+            self._pause_s = min(self._pause_s * 2, self._policy.max_breaker_pause_s)
+        elif self.is_open or self._failures < self._policy.breaker_failures:
             return
         self._closed_again_s = self._clock.now_s() + self._pause_s

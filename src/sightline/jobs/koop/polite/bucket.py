@@ -50,7 +50,7 @@ class Bucket:
     def __init__(
         self, policy: PolitenessPolicy, clock: Clock, rng: random.Random, learned: Learned | None = None
     ) -> None:
-        self._manners = policy
+        self._policy = policy
         self._clock = clock
         self._rng = rng
         self._queue = asyncio.Lock()
@@ -68,7 +68,7 @@ class Bucket:
         figures = (learned.rate_per_s, learned.tokens, learned.at_unix_s, learned.paused_until_unix_s)
         if not all(map(math.isfinite, figures)):
             return
-        policy, unix_s = self._manners, self._clock.unix_s()
+        policy, unix_s = self._policy, self._clock.unix_s()
         self._rate_per_s = min(max(learned.rate_per_s, policy.floor_per_s), policy.ceiling_per_s)
         rested_s = max(0.0, unix_s - max(learned.at_unix_s, learned.paused_until_unix_s))
         tokens = max(-most_unsaid(policy), learned.tokens)
@@ -110,7 +110,7 @@ class Bucket:
             return  # it says nothing about the rate since then
         self._count()
         self._pauses_in_a_row = 0
-        self._rate_per_s = min(self._rate_per_s + self._manners.increase_per_s, self._manners.ceiling_per_s)
+        self._rate_per_s = min(self._rate_per_s + self._policy.increase_per_s, self._policy.ceiling_per_s)
 
     def slow_down(self, sent_at_s: float, retry_after_s: float | None) -> None:
         """A request sent at ``sent_at_s`` was too much for the host; the whole host is paused.
@@ -120,7 +120,7 @@ class Bucket:
         pause_s = retry_after_s or 0.0
         if sent_at_s >= self._slowed_at_s and not self.paused_s:
             self._count()
-            policy = self._manners
+            policy = self._policy
             self._rate_per_s = max(self._rate_per_s * policy.decrease, policy.floor_per_s)
             self._slowed_at_s = self._clock.now_s()
             longest_s = min(policy.pause_s * 2.0 ** min(self._pauses_in_a_row, 30), policy.max_pause_s)
@@ -146,7 +146,7 @@ class Bucket:
         now_s = self._clock.now_s()
         if now_s > self._counted_to_s:
             gained = (now_s - self._counted_to_s) * self._rate_per_s
-            self._tokens = min(self._tokens + gained, self._manners.burst)
+            self._tokens = min(self._tokens + gained, self._policy.burst)
             self._counted_to_s = now_s
 
     def _wait_s(self) -> float:

@@ -51,7 +51,7 @@ class PoliteClient:
         rng: random.Random | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        self._manners = policy
+        self._policy = policy
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._earlier = dict(learned or {})
@@ -100,11 +100,11 @@ class PoliteClient:
         hearing = self._hosts[Origin.of(first)].hearing
         status: int | None = None
         reason = ""
-        attempts = self._manners.attempts
+        attempts = self._policy.attempts
         with hearing.wanted():
             for attempt in range(attempts):
                 if attempt > 0:
-                    await hearing.rest(backoff_s(attempt - 1, self._manners, self._rng))
+                    await hearing.rest(backoff_s(attempt - 1, self._policy, self._rng))
                 try:
                     document = await self._follow(first, max_bytes, etag)
                     return await asyncio.to_thread(reader, document)
@@ -126,7 +126,7 @@ class PoliteClient:
 
     async def _follow(self, url: FetchUrl, max_bytes: int, etag: str | None) -> Document:
         seen = {url}
-        for _ in range(self._manners.max_redirects + 1):
+        for _ in range(self._policy.max_redirects + 1):
             host = self._hosts[Origin.of(url)]
             with host.hearing.wanted():
                 answer = await host.ask(url, max_bytes, etag)
@@ -137,7 +137,7 @@ class PoliteClient:
                 raise DocumentRefused(f"{url} redirects in a circle")
             seen.add(following)
             url = following
-        raise DocumentRefused(f"{url} redirects once more, after {self._manners.max_redirects} times")
+        raise DocumentRefused(f"{url} redirects once more, after {self._policy.max_redirects} times")
 
     def learned(self) -> dict[str, Learned]:
         """What each host has taught us, by origin; what was known of others before is kept."""

@@ -86,7 +86,7 @@ class Host:
         self.bucket = bucket
         self.hearing = Hearing(str(origin), policy.patience_s, clock)
         self._origin = origin
-        self._manners = policy
+        self._policy = policy
         self._memory = memory
         self._clock = clock
         self._breaker = Breaker(policy, clock)
@@ -167,7 +167,7 @@ class Host:
             self._requests += 1
             self._under_way += 1
             try:
-                async with asyncio.timeout(self._manners.attempt_timeout_s):
+                async with asyncio.timeout(self._policy.attempt_timeout_s):
                     return await self._send(url, max_bytes, etag, turn, sent_at_s)
             except (TimeoutError, httpcore2.TimeoutException):
                 self._failed += 1
@@ -188,13 +188,13 @@ class Host:
     ) -> Document | Redirect:
         headers = [
             ("Host", url.authority),
-            ("User-Agent", self._manners.user_agent),
+            ("User-Agent", self._policy.user_agent),
             ("Accept", "*/*"),
             ("Accept-Encoding", "gzip"),
         ]
         if is_conditional := etag is not None and _ETAG.fullmatch(etag) is not None:
             headers.append(("If-None-Match", etag))
-        policy = self._manners
+        policy = self._policy
         timeouts = {
             "connect": policy.connect_timeout_s,
             "read": policy.idle_timeout_s,
@@ -237,7 +237,7 @@ class Host:
             wait_s = retry_after_s(
                 header(response, "retry-after"),
                 unix_s=self._clock.unix_s(),
-                max_s=self._manners.max_retry_after_s,
+                max_s=self._policy.max_retry_after_s,
             )
             paused_s = self.bucket.paused_s
             self.bucket.slow_down(sent_at_s, wait_s)
