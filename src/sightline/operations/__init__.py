@@ -86,12 +86,27 @@ class EmbeddingStyle(Params):
         return EmbeddingResult(vector=numbers, dimensions=vector.size, space=space, normalized=self.normalize)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Timing:
+    """Durations of one inference in milliseconds. Equal by identity: several tasks may share one."""
+
+    load_ms: float = 0.0
+    prepare_ms: float = 0.0
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+
+    @classmethod
+    def of(cls, *, prepare_s: float = 0.0, queue_s: float = 0.0, infer_s: float = 0.0) -> Timing:
+        return cls(prepare_ms=prepare_s * 1000, queue_ms=queue_s * 1000, infer_ms=infer_s * 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Inference(Generic[OutputT]):
-    """A model's output for one subject, and which model it was."""
+    """A model's output for one subject, and its model. ``timing`` is None for a remembered output."""
 
     output: OutputT
     model: ModelRef
+    timing: Timing | None = field(default=None, compare=False)
 
 
 class Scene(Protocol):

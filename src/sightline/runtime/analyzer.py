@@ -30,7 +30,7 @@ from sightline.operations.written import read_written
 from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.rehearsal import Rehearsal, rehearsed
 from sightline.runtime.scene import Scene
-from sightline.runtime.telemetry import Telemetry, Trace, begin_trace
+from sightline.runtime.telemetry import Telemetry, Trace
 from sightline.settings import Settings
 from sightline.weights.store import Store
 
@@ -237,7 +237,7 @@ class Analyzer:
 
     async def _outcome(self, scene: Scene, task: BoundTask, crops: bool) -> Outcome:
         started = time.monotonic()
-        trace = begin_trace()
+        scene = scene.task()
         answer: Answer[Any] | None = None
         crop_png: bytes | None = None
         error: SightlineError | None = None
@@ -256,10 +256,10 @@ class Analyzer:
             error = SightlineError("internal error; the server's log has the details")
             status, answer = Status.ERROR, None
         if scene.is_filled:
-            trace.warnings.append(_FILLED)
+            scene.trace.warnings.append(_FILLED)
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)
-        return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)
+        return Outcome(task.id, task.operation, status, total_s * 1000, scene.trace, answer, crop_png, error)
 
 
 def _require_declared(

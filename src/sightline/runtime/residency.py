@@ -28,7 +28,7 @@ from sightline.runtime.memory import return_memory
 from sightline.runtime.precision import allow, choose
 from sightline.runtime.rehearsal import RECIPE
 from sightline.runtime.resident import Failure, ModelState, Resident, closed, companions, connected, wanted
-from sightline.runtime.telemetry import Step, Telemetry, current_trace
+from sightline.runtime.telemetry import Telemetry
 from sightline.runtime.threads import DaemonThreads
 from sightline.settings import MIB, DetectorPrecision, Settings
 from sightline.types import ModelRef, Provenance
@@ -170,18 +170,15 @@ class Residency:
             self._start_loading(name)
 
     async def _loaded(self, name: str, deadline: float) -> Resident:
-        started = time.monotonic()
         task = self._start_loading(name)
         try:
-            resident = await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - started))
+            return await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise self._still_loading(name) from None
         except asyncio.CancelledError:
             if self._closed and task.cancelled():
                 raise SightlineError("the engine was shut down") from None
             raise
-        current_trace().steps.add(Step(load_ms=(time.monotonic() - started) * 1000))
-        return resident
 
     def _still_loading(self, name: str) -> ModelLoading:
         coming = self.progress(name)
