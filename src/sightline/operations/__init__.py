@@ -192,7 +192,7 @@ class Scene(Protocol):
 
 
 class Models(Protocol):
-    """Which models there are, asked by capability."""
+    """The available models by capability."""
 
     def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """Name of the first model with ``capability``, one that is configured before one that is not; with
@@ -205,7 +205,7 @@ class Models(Protocol):
         ...
 
     def similarity_scale(self, model: str) -> float | None:
-        """What a cosine between its vector and a text's is multiplied by before a softmax; None if the card
+        """Return the factor of the cosine with a text's vector before a softmax; None if the card
         of the model has no such number."""
         ...
 
@@ -220,7 +220,7 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[ResultT]):
-    """What an operation found. ``region`` is the part of the picture it worked on, for answers about a part.
+    """The result of an operation. ``region`` is the part it worked on, for answers about a part.
 
     A detection has none: its box is its data. ``warnings`` say what a reader must know to not misread it.
     """

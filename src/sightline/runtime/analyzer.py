@@ -75,7 +75,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one task. ``crop_png`` is there when crops were asked for and the region is a crop."""
+    """The outcome of one task. ``crop_png`` is set if crops were requested and the region is a crop."""
 
     id: str
     operation: Operation[Any, Any]
@@ -201,7 +201,7 @@ class Analyzer:
         return False
 
     def default_tasks(self) -> list[Task]:
-        """What a request that names no task is asking."""
+        """Return the tasks of a request that names none."""
         return [
             Task(template.id, operation.name, template.params)
             for operation in self.operations.values()

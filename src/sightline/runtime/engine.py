@@ -205,7 +205,7 @@ class Engine:
         return self.directory.similarity_scale(model)
 
     def ref(self, model: str) -> ModelRef | None:
-        """Which weights ``model`` is loaded with; None while it is not loaded."""
+        """Return the weights that ``model`` is loaded with; None while it is not loaded."""
         resident = self.residency.residents.get(model)
         return resident.ref if resident else None
 
