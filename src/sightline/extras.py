@@ -9,7 +9,7 @@ _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<name>[\w-]+)['"]""")
 
 
 def how_to_add(extra: str) -> str:
-    """What to run, from a checkout and from an installed wheel."""
+    """Return the command to run, from a checkout and from an installed wheel."""
     packages = " ".join(f"'{package}'" for package in _packages(extra))
     return f"run make extras (in a checkout), or pip install {packages}"
 

@@ -87,7 +87,7 @@ def _undeclared(schema: Schema) -> Schema:
 
 
 def _judged(dialect: Any, schema: Schema, value: Any, max_references: int) -> Iterator[ValidationError]:
-    """What is wrong with ``value``, one after the other. References to other documents lead nowhere."""
+    """Return the faults of ``value``, in order. References to other documents are not followed."""
     from referencing import Registry
 
     _references_left.set(iter(range(max_references)))
@@ -296,7 +296,7 @@ def _number_within(schema: dict[str, Any], *, whole: bool) -> float:
 
 
 def _target(reference: str, root: Schema) -> Any:
-    """What a reference such as ``#/$defs/Animal`` points to."""
+    """Return the target of a reference such as ``#/$defs/Animal``."""
     target: Any = root
     for part in reference.removeprefix("#").strip("/").split("/"):
         if part:

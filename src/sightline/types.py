@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Target(StrEnum):
-    """Which part of a picture an operation works on."""
+    """The part of a picture that an operation works on."""
 
     WHOLE_IMAGE = "whole_image"
     PROMINENT_PERSON = "prominent_person"
@@ -119,7 +119,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What is known of a picture before its pixels are decoded.
+    """Facts about a picture that need no decoding.
 
     ``width`` and ``height`` are upright (EXIF orientation applied), in pixels; ``sha256`` is of the bytes
     received, in lowercase hex.
@@ -149,7 +149,7 @@ class Coordinate:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model answered. The fingerprint covers weights and preprocessing: equal means comparable."""
+    """The model that answered. The fingerprint covers weights and preprocessing: equal means comparable."""
 
     name: str
     fingerprint: str

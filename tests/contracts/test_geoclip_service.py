@@ -30,7 +30,6 @@ from sightline.errors import (
     Overloaded,
 )
 from sightline.operations import Answer, Operation, Params, Result, TimingGroup
-from sightline.runtime.telemetry import current_trace
 from sightline.server.app import create_app, wrapped
 from sightline.server.csrf import CsrfTokens
 from sightline.server.logs import JsonFormatter, TextFormatter
@@ -87,7 +86,7 @@ class StandIn(Operation[LocatedParams, Located]):
         if self.failure is not None:
             raise self.failure
         if self.warning:
-            current_trace().warnings.append(self.warning)
+            scene.trace.warnings.append(self.warning)
         await asyncio.to_thread(scene.picture.rgb)
         return Answer(
             Located(candidates=CANDIDATES[: params.top_k]), ModelRef("stand-in", "f1", self.provenance)

@@ -19,7 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from sightline.capabilities.geolocation import Geolocation  # noqa: E402
 from sightline.imaging import ImageLimits, View, open_picture  # noqa: E402
-from sightline.models import clip  # noqa: E402
+from sightline.models import GraphOptions, clip  # noqa: E402
 from sightline.models.geoclip import load  # noqa: E402
 from sightline.runtime.graphs import Graphs  # noqa: E402
 from sightline.settings import Precision, Settings  # noqa: E402
@@ -142,7 +142,7 @@ def test_its_own_preparation_of_pixels(
     files: Mapping[str, Path], original: Any, pictures: list[Path]
 ) -> None:
     """Pixel by pixel, with the processor that resizes with PIL."""
-    model = load(files, partial(Graphs(Settings()), precision=Precision.F32))
+    model = load(files, partial(Graphs(Settings()), options=GraphOptions(Precision.F32)))
     for path in pictures:
         with Image.open(path) as image:
             theirs = original.image_encoder.preprocess_image(image).numpy()

@@ -30,7 +30,6 @@ from sightline.models import Connection, Runs
 from sightline.runtime import engine as engine_module
 from sightline.runtime import residency as residency_module
 from sightline.runtime.engine import Context, Engine
-from sightline.runtime.telemetry import begin_trace
 from sightline.types import PixelBox, Priority, Provenance
 
 WAIT_S = 10.0
@@ -70,14 +69,19 @@ class Length:
 
 async def test_a_subject_is_prepared_computed_and_signed(start: Any, define: Any, recorder: Any) -> None:
     engine = start(define("length", Length())).engine
-    trace = begin_trace()
     inference = await engine.infer("length", "four", soon())
     assert inference.output == 4
     assert (inference.model.name, inference.model.provenance) == ("length", Provenance.BUILT_IN)
     assert engine.ref("length") == inference.model
-    assert min(trace.load_ms, trace.prepare_ms, trace.queue_ms, trace.infer_ms) >= 0
-    assert trace.prepare_ms > 0
-    assert recorder.counts["waited"] == 1
+    timing = inference.timing
+    assert timing is not None
+    assert min(timing.prepare_ms, timing.queue_ms, timing.infer_ms) >= 0
+    assert timing.load_ms > 0
+    assert timing.prepare_ms > 0
+    again = (await engine.infer("length", "more", soon())).timing
+    assert again is not None
+    assert again.load_ms == 0
+    assert recorder.counts["waited"] == 2
 
 
 async def test_an_unknown_model_is_said(start: Any, define: Any) -> None:
@@ -104,6 +108,7 @@ async def test_the_deadline_covers_waiting_for_a_slot(start: Any, define: Any, h
 
 async def test_the_deadline_covers_computing(start: Any, define: Any, held_model: Any) -> None:
     engine = start(define("held", held_model)).engine
+    await engine.infer("held", "warm", soon())
     held_model.gate.clear()
     with pytest.raises(DeadlineExceeded):
         await engine.infer("held", "1", soon(0.05))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sightline.errors import ConfigurationError, ModelBroken
+from sightline.models import GraphOptions
 from sightline.runtime.graphs import (
     Graphs,
     OnnxRuntimeGraph,
@@ -40,7 +41,7 @@ def weights() -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("runtime", BOTH)
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_both_runtimes_compute_what_numpy_does(linear_onnx: Path, runtime: GraphRuntime, batch: int) -> None:
-    graph = graphs()(linear_onnx, runtime=runtime)
+    graph = graphs()(linear_onnx, GraphOptions(runtime=runtime))
     x = some_input(batch)
     y, n = graph.run({"x": x})
     np.testing.assert_allclose(y, x @ weights(), rtol=1e-4, atol=1e-4)
@@ -51,15 +52,15 @@ def test_both_runtimes_compute_what_numpy_does(linear_onnx: Path, runtime: Graph
 def test_both_runtimes_describe_a_graph_alike(
     linear_onnx: Path, scale_onnx: Path, runtime: GraphRuntime
 ) -> None:
-    graph = graphs()(linear_onnx, runtime=runtime)
+    graph = graphs()(linear_onnx, GraphOptions(runtime=runtime))
     assert [(spec.name, spec.dtype, spec.shape) for spec in graph.inputs] == [("x", "float32", (None, 64))]
     assert [(spec.name, spec.shape) for spec in graph.outputs] == [("y", (None, 32)), ("n", (None,))]
-    assert graphs()(scale_onnx, runtime=runtime).inputs[0].dtype == "int64"
+    assert graphs()(scale_onnx, GraphOptions(runtime=runtime)).inputs[0].dtype == "int64"
 
 
 @pytest.mark.parametrize("runtime", BOTH)
 def test_inputs_need_not_be_contiguous_and_are_left_alone(linear_onnx: Path, runtime: GraphRuntime) -> None:
-    graph = graphs()(linear_onnx, runtime=runtime)
+    graph = graphs()(linear_onnx, GraphOptions(runtime=runtime))
     wide = some_input(8)
     x = wide[::2]
     before = wide.copy()
@@ -72,13 +73,13 @@ def test_inputs_need_not_be_contiguous_and_are_left_alone(linear_onnx: Path, run
 def test_inputs_may_be_read_only(linear_onnx: Path, runtime: GraphRuntime) -> None:
     x = some_input(2)
     x.flags.writeable = False
-    y, _ = graphs()(linear_onnx, runtime=runtime).run({"x": x})
+    y, _ = graphs()(linear_onnx, GraphOptions(runtime=runtime)).run({"x": x})
     np.testing.assert_allclose(y, x @ weights(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", BOTH)
 def test_outputs_belong_to_the_caller(linear_onnx: Path, runtime: GraphRuntime) -> None:
-    graph = graphs()(linear_onnx, runtime=runtime)
+    graph = graphs()(linear_onnx, GraphOptions(runtime=runtime))
     first, _ = graph.run({"x": some_input(4)})
     kept = first.copy()
     for seed in range(5):
@@ -90,7 +91,7 @@ def test_outputs_belong_to_the_caller(linear_onnx: Path, runtime: GraphRuntime) 
 @pytest.mark.parametrize("runtime", BOTH)
 @pytest.mark.parametrize("slots", [1, 3])
 def test_many_threads_share_a_graph(linear_onnx: Path, runtime: GraphRuntime, slots: int) -> None:
-    graph = graphs(compute_slots=slots)(linear_onnx, runtime=runtime)
+    graph = graphs(compute_slots=slots)(linear_onnx, GraphOptions(runtime=runtime))
 
     def check(seed: int) -> None:
         x = some_input(1 + seed % 5, seed)
@@ -102,7 +103,7 @@ def test_many_threads_share_a_graph(linear_onnx: Path, runtime: GraphRuntime, sl
 
 @pytest.mark.parametrize("runtime", BOTH)
 def test_a_failed_run_does_not_cost_a_slot(linear_onnx: Path, runtime: GraphRuntime) -> None:
-    graph = graphs()(linear_onnx, runtime=runtime)
+    graph = graphs()(linear_onnx, GraphOptions(runtime=runtime))
     for _ in range(3):
         with pytest.raises(Exception, match=r".+"):
             graph.run({"x": np.zeros((2, 63), np.float32)})
@@ -134,7 +135,7 @@ def numbers(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def test_what_is_carried_stays_in_the_type_of_computing(linear_onnx: Path) -> None:
     plain = graphs(precision="bf16")(linear_onnx)
-    carrying = graphs(precision="bf16")(linear_onnx, carried={"x", "y", "elsewhere"})
+    carrying = graphs(precision="bf16")(linear_onnx, GraphOptions(carried={"x", "y", "elsewhere"}))
     assert [spec.dtype for spec in carrying.inputs] == ["uint16"]
     assert [spec.dtype for spec in carrying.outputs] == ["uint16", "float32"]
     x = bits(some_input(6))
@@ -148,7 +149,7 @@ def test_what_is_carried_stays_in_the_type_of_computing(linear_onnx: Path) -> No
 
 @pytest.mark.parametrize("runtime", BOTH)
 def test_what_is_carried_by_a_graph_in_f32_is_f32(linear_onnx: Path, runtime: GraphRuntime) -> None:
-    graph = graphs(precision="f32")(linear_onnx, runtime=runtime, carried={"x", "y"})
+    graph = graphs(precision="f32")(linear_onnx, GraphOptions(runtime=runtime, carried={"x", "y"}))
     assert {spec.dtype for spec in (*graph.inputs, *graph.outputs)} == {"float32"}
     x = some_input(2)
     np.testing.assert_allclose(graph.run({"x": x})[0], x @ weights(), rtol=1e-4, atol=1e-4)
@@ -157,34 +158,37 @@ def test_what_is_carried_by_a_graph_in_f32_is_f32(linear_onnx: Path, runtime: Gr
 def test_a_detector_computes_in_the_precision_of_detectors(linear_onnx: Path) -> None:
     x = some_input(4)
     exact = graphs(precision="f32")(linear_onnx).run({"x": x})[0]
-    usual = graphs(precision="bf16")(linear_onnx, detects=True).run({"x": x})[0]
+    usual = graphs(precision="bf16")(linear_onnx, GraphOptions(detects=True)).run({"x": x})[0]
     np.testing.assert_array_equal(usual, exact)
-    asked = graphs(precision="f32", detector_precision="bf16")(linear_onnx, detects=True).run({"x": x})[0]
+    asked = graphs(precision="f32", detector_precision="bf16")(linear_onnx, GraphOptions(detects=True)).run(
+        {"x": x}
+    )[0]
     rounded = graphs(precision="bf16")(linear_onnx).run({"x": x})[0]
     np.testing.assert_array_equal(asked, rounded)
 
 
 def test_a_model_may_ask_for_another_precision_than_the_settings(linear_onnx: Path) -> None:
     x = some_input(4)
-    asked = graphs(precision="bf16")(linear_onnx, precision=Precision.F32).run({"x": x})[0]
+    asked = graphs(precision="bf16")(linear_onnx, GraphOptions(precision=Precision.F32)).run({"x": x})[0]
     np.testing.assert_array_equal(asked, graphs(precision="f32")(linear_onnx).run({"x": x})[0])
 
 
 def test_the_settings_choose_the_runtime_and_a_model_may_differ(linear_onnx: Path) -> None:
     assert isinstance(graphs()(linear_onnx), OpenVinoGraph)
     assert isinstance(graphs(graph_runtime="onnxruntime")(linear_onnx), OnnxRuntimeGraph)
-    assert isinstance(graphs()(linear_onnx, runtime=GraphRuntime.ONNXRUNTIME), OnnxRuntimeGraph)
+    assert isinstance(graphs()(linear_onnx, GraphOptions(runtime=GraphRuntime.ONNXRUNTIME)), OnnxRuntimeGraph)
     assert isinstance(
-        graphs(graph_runtime="onnxruntime")(linear_onnx, runtime=GraphRuntime.OPENVINO), OpenVinoGraph
+        graphs(graph_runtime="onnxruntime")(linear_onnx, GraphOptions(runtime=GraphRuntime.OPENVINO)),
+        OpenVinoGraph,
     )
 
 
 def test_a_model_that_needs_the_other_runtime_runs_on_its_cpu(linear_onnx: Path) -> None:
     """The device of the settings means nothing to a runtime they did not choose."""
     x = some_input(2)
-    graph = graphs(device="gpu")(linear_onnx, runtime=GraphRuntime.ONNXRUNTIME)
+    graph = graphs(device="gpu")(linear_onnx, GraphOptions(runtime=GraphRuntime.ONNXRUNTIME))
     assert graph.run({"x": x})[0].shape == (2, 32)
-    graph = graphs(device="cuda")(linear_onnx, runtime=GraphRuntime.OPENVINO)
+    graph = graphs(device="cuda")(linear_onnx, GraphOptions(runtime=GraphRuntime.OPENVINO))
     assert graph.run({"x": x})[0].shape == (2, 32)
 
 
@@ -258,7 +262,7 @@ def test_a_file_that_is_no_graph_is_a_broken_model(
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelBroken, match=f"model.onnx does not load in {runtime.value}") as caught:
-        graphs()(path, runtime=runtime)
+        graphs()(path, GraphOptions(runtime=runtime))
     assert str(tmp_path) not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sightline.imaging import ImageLimits, View, picture_from_pixels
-from sightline.models import ModelDefinition, megadetector
+from sightline.models import AS_SET, GraphOptions, ModelDefinition, megadetector
 from sightline.runtime import graphs
 from sightline.runtime.engine import Context, Engine
 from sightline.runtime.graphs import Graphs
@@ -163,16 +163,16 @@ def test_onnx_runtime_has_no_choice(installed: Installed, keep: Callable[..., No
 
 
 def test_only_graphs_that_detect_follow_the_choice() -> None:
-    asked: list[dict[str, Any]] = []
+    asked: list[GraphOptions] = []
 
-    def record(path: Path, **how: Any) -> Any:
-        asked.append(how)
+    def record(path: Path, options: GraphOptions = AS_SET) -> Any:
+        asked.append(options)
 
     follow = allow(record, Choice(Precision.BF16, "", measured=True))
-    follow(Path("a"), detects=True)
+    follow(Path("a"), GraphOptions(detects=True))
     follow(Path("a"))
-    follow(Path("a"), precision=Precision.F32, detects=True)
-    assert [how["precision"] for how in asked] == [Precision.BF16, None, Precision.F32]
+    follow(Path("a"), GraphOptions(Precision.F32, detects=True))
+    assert [how.precision for how in asked] == [Precision.BF16, None, Precision.F32]
     assert allow(record, Choice(Precision.F32, "")) is record
 
 
@@ -189,15 +189,15 @@ def catalogue() -> Any:
 
 
 def test_graphs_say_what_they_compute_in() -> None:
-    def computes_in(asked: dict[str, Any], **fields: Any) -> Precision | None:
-        return Graphs(Settings(_env_file=None, **fields)).computes_in(**asked)
+    def computes_in(asked: GraphOptions, **fields: Any) -> Precision | None:
+        return Graphs(Settings(_env_file=None, **fields)).computes_in(asked)
 
-    assert computes_in({}) is Precision.BF16
-    assert computes_in({"detects": True}) is Precision.F32
-    assert computes_in({"detects": True}, detector_precision="auto") is Precision.BF16
-    assert computes_in({"precision": Precision.F16}) is Precision.F16
-    assert computes_in({}, precision="bf16", graph_runtime="onnxruntime") is Precision.F32
-    assert computes_in({}, device="gpu.7") is None, "a device that is not here says nothing"
+    assert computes_in(AS_SET) is Precision.BF16
+    assert computes_in(GraphOptions(detects=True)) is Precision.F32
+    assert computes_in(GraphOptions(detects=True), detector_precision="auto") is Precision.BF16
+    assert computes_in(GraphOptions(Precision.F16)) is Precision.F16
+    assert computes_in(AS_SET, precision="bf16", graph_runtime="onnxruntime") is Precision.F32
+    assert computes_in(AS_SET, device="gpu.7") is None, "a device that is not here says nothing"
 
 
 # -- served ------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from sightline.errors import (
 from sightline.models import ModelDefinition
 from sightline.runtime import residency as residency_module
 from sightline.runtime.residency import ModelState, Residency, wanted
-from sightline.runtime.telemetry import begin_trace
 from sightline.types import Provenance
 from sightline.weights.sources import Artifact
 from sightline.weights.store import Store
@@ -129,20 +128,6 @@ async def test_a_model_without_files_is_built_in(reside: Reside, define: Any) ->
     resident = await use(residency, "plain")
     assert resident.ref.provenance is Provenance.BUILT_IN
     assert resident.ref.fingerprint
-
-
-async def test_the_time_of_loading_is_in_the_trace(reside: Reside, define: Any) -> None:
-    load = SlowLoad()
-    residency = reside(define("slow", load=load))
-    trace = begin_trace()
-    asking = asyncio.create_task(use(residency, "slow"))
-    await asyncio.sleep(0.05)
-    load.gate.set()
-    await asking
-    assert 40 < trace.load_ms < 5000
-    before = trace.load_ms
-    await use(residency, "slow")
-    assert trace.load_ms == before
 
 
 async def test_an_unknown_model_is_said_with_those_there_are(reside: Reside, define: Any) -> None:

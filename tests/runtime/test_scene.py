@@ -26,7 +26,6 @@ from sightline.models import Runs
 from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.runtime.scene import Scene
-from sightline.runtime.telemetry import begin_trace
 from sightline.types import Box, Detection, FaceContext, PixelBox, Region, Target
 from sightline.weights.sources import Artifact
 
@@ -279,7 +278,7 @@ async def test_without_a_person_detector_the_answer_says_where_it_looked(
 ) -> None:
     analyzer = start(define("faces", finder(found(FACE)), FACE_BOXES))
     async with a_scene(analyzer, photo) as scene:
-        trace = begin_trace()
+        trace = scene.trace
         assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
     assert trace.warnings == [
         "no person detector is installed, so the face was looked for in the whole image"
@@ -304,7 +303,7 @@ async def test_without_the_person_detectors_weights_a_face_is_found_all_the_same
     persons = define("persons", finder(found(PERSON)), PERSON_BOXES, files=missing)
     analyzer = start(persons, define("faces", finder(found(FACE)), FACE_BOXES))
     async with a_scene(analyzer, photo) as scene:
-        trace = begin_trace()
+        trace = scene.trace
         assert await scene.face(FaceContext.PROMINENT_PERSON) == FACE
         with pytest.raises(ModelUnavailable, match="persons"):
             await scene.region(Target.PROMINENT_PERSON, FaceContext.PROMINENT_PERSON)
@@ -350,7 +349,7 @@ async def test_a_crop_is_what_pil_crops(start: Any, photo: Picture, box: PixelBo
 async def test_a_shared_step_is_in_the_trace_once(start: Any, detectors: Any, photo: Picture) -> None:
     _, _, definitions = detectors([PERSON], found(FACE))
     async with a_scene(start(*definitions), photo) as scene:
-        trace = begin_trace()
+        trace = scene.trace
         await scene.person()
         once = trace.infer_ms
         await scene.person()

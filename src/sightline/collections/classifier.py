@@ -110,7 +110,7 @@ def numbers_to_bytes(weights: NDArray[np.float64], intercept: float) -> bytes:
 
 
 def numbers_from_bytes(data: bytes, dimensions: int) -> tuple[NDArray[np.float64], float]:
-    """What ``numbers_to_bytes`` wrote. Raises ValueError for anything else; never unpickles."""
+    """Read numbers that ``numbers_to_bytes`` wrote. Raises ValueError for anything else; never unpickles."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             weights, intercept = file["weights"], file["intercept"]

@@ -80,7 +80,7 @@ class Collection:
     # -- reading -------------------------------------------------------------------------------------------
 
     def index(self) -> Index:
-        """Which version serves, and how versions compare.
+        """The serving version, and how versions compare.
 
         Raises:
             UnknownCollection: no version of it ever served, or it is gone.
@@ -136,7 +136,7 @@ class Collection:
                     raise CollectionDamaged(str(error)) from None
 
     def signature(self) -> Signature | None:
-        """Which index lies there, without reading it; None if there is none."""
+        """Return which index is stored, without reading it; None if there is none."""
         try:
             found = self._index_path.stat()
         except OSError:
@@ -220,7 +220,7 @@ def _unwritable() -> CollectionError:
 
 
 class Change:
-    """What may be done while the collection's lock is held; ``Collection.changing`` gives one."""
+    """The operations that need the collection's lock; ``Collection.changing`` gives one."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection

@@ -41,7 +41,7 @@ def sealed(body: Mapping[str, Any]) -> bytes:
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """What was sealed. Raises ValueError for anything else."""
+    """Return the sealed content. Raises ValueError for anything else."""
     try:
         body = json.loads(data)
         if not isinstance(body, dict) or body.pop(_SEAL, None) != _digest(body):

@@ -1,4 +1,4 @@
-"""What is known of a version and of a collection, as it is written."""
+"""Records of a version and of a collection, as stored."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Which version of a collection serves.
+    """The serving version of a collection.
 
     Attributes:
         history: versions that served before, the latest last.

@@ -1,4 +1,4 @@
-"""Which addresses may be dialled: the public internet, and what the operator opens.
+"""The addresses that may be dialled: the public internet, and those the operator allows.
 
 ``ipaddress.is_global`` is not the judge: up to Python 3.13 it calls multicast, NAT64, fec0::/10 and
 ``::127.0.0.1`` global, and it cannot know that 168.63.129.16 is Azure's own host.

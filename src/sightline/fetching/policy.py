@@ -1,4 +1,4 @@
-"""What a fetch may do and how long it may take."""
+"""Limits and timeouts of a fetch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which URLs are fetched, judged by their text alone. Where their host lies is the backend's business."""
+"""The URLs that are fetched, decided by their text alone. The backend checks the host's addresses."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FetchUrl:
 
     @property
     def server_name(self) -> str:
-        """What the certificate must be for: no last dot, no zone."""
+        """Return the host name that the certificate must match: no last dot, no zone."""
         return self.host.partition("%")[0].removesuffix(".")
 
     @property

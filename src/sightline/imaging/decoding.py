@@ -120,7 +120,7 @@ def decode(
 
 
 def pixels_of(raster: Raster, image_format: Format) -> Pixels:
-    """What was decoded as uint8 [height, width, 3], read-only.
+    """Return the decoded pixels as uint8 [height, width, 3], read-only.
 
     Raises:
         InvalidImage: there is no memory for it.

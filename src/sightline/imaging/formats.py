@@ -76,7 +76,7 @@ def sniff(data: bytes) -> Format:
 
 
 def _raw(data: bytes) -> str | None:
-    """What a camera raw file is called that is not a TIFF."""
+    """Return the format of a camera raw file that is not a TIFF."""
     for prefix, name in _RAW_PREFIXES:
         if data.startswith(prefix):
             return name
@@ -86,7 +86,7 @@ def _raw(data: bytes) -> str | None:
 
 
 def _sniff_brands(data: bytes) -> Format | None:
-    """Which coding an ISO base media file declares: its major brand, else the first compatible one."""
+    """Return the coding of an ISO base media file: its major brand, else the first compatible one."""
     box_size = min(int.from_bytes(data[:4], "big"), 512)
     major, compatible = data[8:12], data[16:box_size]
     brands = [major]

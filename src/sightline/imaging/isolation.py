@@ -250,7 +250,7 @@ def _memory_file(num_bytes: int) -> int:
 
 
 def _array(shared: mmap.mmap, answer: Mapping[str, Any]) -> Pixels:
-    """What a worker wrote. Its figures are checked: it may be in the hands of the image."""
+    """Return the answer of a worker. Its figures are checked: it may be in the hands of the image."""
     try:
         width, height = int(answer["width"]), int(answer["height"])
     except (LookupError, TypeError, ValueError):

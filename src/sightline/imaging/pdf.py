@@ -40,7 +40,7 @@ _ENVIRONMENT = (
 
 @dataclass(frozen=True, slots=True)
 class PdfLimits:
-    """What one PDF may cost; all inclusive.
+    """Limits of one PDF; all inclusive.
 
     A page that would be larger than ``max_page_pixels`` or ``max_side`` is drawn at fewer dots per inch: an
     A0 drawing has 140 megapixels at 300. ``document_timeout_s`` is the time of all its pages together.
@@ -203,7 +203,7 @@ class Pdf:
         return code, width, height, stride, dpi
 
     def _exchange(self, message: bytes, num_bytes: int, timeout_s: float, what: str) -> bytes:
-        """What the process answers. One that is killed or dies is gone, and an error says why."""
+        """Return the answer of the process. Raise an error with the reason if the process died."""
         assert self._process is not None
         if self._left_s <= 0:
             raise ImageTooLarge(
@@ -225,7 +225,7 @@ class Pdf:
         )
 
     def _pixels(self, number: int, width: int, height: int, stride: int) -> Pixels:
-        """What follows an answer. Its figures are checked: the process may be in the hands of the PDF."""
+        """Return the data after an answer. Its figures are checked: a PDF may control the process."""
         limits = self._limits
         possible = 0 < width <= limits.max_side and 0 < height <= limits.max_side
         if (

@@ -218,7 +218,7 @@ class Picture:
             return pixels
 
     def _decode(self, reduction: int) -> Raster:
-        """What there is of the picture or of the reduction, else decoded now. Call it with the lock."""
+        """Return the stored pixels of the picture or reduction, else decode them. Call it with the lock."""
         if self._failure is not None:
             raise type(self._failure)(str(self._failure))
         whole = self._decoded.get(1)

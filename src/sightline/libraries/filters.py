@@ -1,4 +1,4 @@
-"""Which items a search looks at: dates, a place, a folder, and conditions on fields.
+"""Filters of a search: dates, a place, a folder, and conditions on fields.
 
 A condition is ``name operator value``, joined with ``and``, ``or``, ``not`` and brackets::
 
@@ -47,7 +47,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What an item must be. ``after`` is inclusive, ``before`` exclusive; both compare the time in EXIF."""
+    """The conditions on an item. ``after`` is inclusive, ``before`` exclusive; both are times in EXIF."""
 
     after: datetime | None = None
     before: datetime | None = None

@@ -58,7 +58,7 @@ class VectorModel:
 
     @property
     def warning(self) -> str | None:
-        """What a reader of searches must know of its vectors."""
+        """Facts about the vectors that a search needs."""
         if self.provenance != Provenance.RANDOM:
             return None
         return f"{self.name} has random weights: its vectors mean nothing"
@@ -66,7 +66,7 @@ class VectorModel:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a file without opening it."""
+    """Facts about a file that need no opening."""
 
     id: int
     size: int
@@ -525,7 +525,7 @@ class Library:
         return self._path.with_suffix(".vectors") / str(model.id)
 
     def _identity(self, model: VectorModel) -> str:
-        """What the vectors in files are of: a library of the same name that was made anew has other ones."""
+        """Return the identity of the vectors in files. A new library of the same name has other ones."""
         created = self._connection.execute("SELECT min(indexed_at) FROM item").fetchone()[0]
         return f"{model.space} {model.fingerprint} {created}"
 

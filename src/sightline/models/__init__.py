@@ -42,7 +42,7 @@ class Runs(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a model without loading it.
+    """Facts about a model that need no loading.
 
     Attributes:
         name: unique, lowercase with dashes; what requests, commands and metrics call it.
@@ -95,27 +95,35 @@ class Graph(Protocol):
         ...
 
 
-class GraphLoader(Protocol):
-    """Opens an ONNX file on the configured device. ``precision`` and ``runtime`` override the settings for
-    one graph; ``detects`` takes the settings' precision of detectors, whose boxes come and go at thresholds.
-    Inputs and outputs named in ``carried`` are only handed from run to run: they stay in the type that is
-    computed in, which saves converting them each time. Numpy has no bfloat16, so it is uint16 then; 0 is 0.
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """How one graph differs from the settings.
+
+    Attributes:
+        precision, runtime: override the settings; None keeps them.
+        detects: use the settings' precision of detectors, whose boxes come and go at thresholds.
+        carried: inputs and outputs that are only handed from run to run. They stay in the type that is
+            computed in, which saves converting them. Numpy has no bfloat16, so it is uint16 then; 0 is 0.
     """
+
+    precision: Precision | None = None
+    runtime: GraphRuntime | None = None
+    detects: bool = False
+    carried: Collection[str] = ()
+
+
+AS_SET = GraphOptions()
+
+
+class GraphLoader(Protocol):
+    """Opens an ONNX file on the configured device."""
 
     @property
     def threads(self) -> int:
-        """How many threads compute: what a model does outside its graphs may keep as many busy."""
+        """The number of threads that compute. Work of a model outside its graphs may keep as many busy."""
         ...
 
-    def __call__(
-        self,
-        path: Path,
-        *,
-        precision: Precision | None = None,
-        runtime: GraphRuntime | None = None,
-        detects: bool = False,
-        carried: Collection[str] = (),
-    ) -> Graph: ...
+    def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph: ...
 
 
 class Model(Protocol):

@@ -1,4 +1,4 @@
-"""What a language model wrote, without its thoughts, and the JSON in it."""
+"""The text of a language model without its reasoning, and the JSON in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models that answer questions have in common: images made small, JSON checked, failures named.
+"""Shared parts of models that answer questions: smaller images, checked JSON, named failures.
 
 They run elsewhere, so a question is a request to somebody's service, through that service's own SDK.
 """
@@ -51,7 +51,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a service answered to one prompt."""
+    """A service's answer to one prompt."""
 
     text: str
     model: str

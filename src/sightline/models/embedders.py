@@ -1,4 +1,4 @@
-"""What models that answer with one vector have in common: square pixels, graph signatures, rows."""
+"""Shared parts of models that return one vector: square pixels, graph signatures, rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """What a network sees of a picture: bicubic to ``short_side``, the middle square, normalised.
+    """The input of a network: bicubic to ``short_side``, the middle square, normalised.
 
     ``mean`` and ``std`` are of red, green and blue between 0 and 1. ``halves`` says where the crop goes when
     a margin is odd: to the even number as in torchvision, or down as in transformers. ``squeezed``: all of

@@ -52,7 +52,7 @@ CARD = ModelCard(
 
 
 def lacking(settings: Settings) -> str | None:
-    """What has to be set or installed before Gemini can be asked."""
+    """Return what has to be set or installed for Gemini; None if nothing has to be."""
     if not settings.gemini_api_key:
         return "set SIGHTLINE_GEMINI_API_KEY (or GOOGLE_API_KEY)"
     return uninstalled("google.genai")

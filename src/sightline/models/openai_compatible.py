@@ -56,7 +56,7 @@ CARD = ModelCard(
 
 
 def lacking(settings: Settings) -> str | None:
-    """What has to be set or installed before a server can be asked."""
+    """Return what has to be set or installed for a server; None if nothing has to be."""
     missing = []
     if not settings.vlm_base_url:
         missing.append("SIGHTLINE_VLM_BASE_URL (e.g. http://127.0.0.1:11434/v1)")

@@ -40,7 +40,7 @@ _MLP = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Tower(Network):
-    """What both towers have: equal blocks and a projection without a bias.
+    """The common parts of both towers: equal blocks and a projection without a bias.
 
     Attributes:
         width: numbers of a token.

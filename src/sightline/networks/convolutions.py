@@ -52,7 +52,7 @@ class Convolution:
 
 
 class Layers(Protocol[V]):
-    """What descriptions of architectures are made of. A value ``V`` stands for feature maps."""
+    """Building blocks of architectures. A value ``V`` stands for feature maps."""
 
     def convolution(self, maps: V, layer: Convolution) -> V: ...
 

@@ -192,7 +192,7 @@ class Translation:
 
 
 class _Refused(Exception):
-    """What is wrong, without saying where."""
+    """A fault without its location."""
 
 
 def _parsed(code: str) -> tuple[str, tuple[Step, ...], str]:

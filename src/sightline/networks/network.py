@@ -1,4 +1,4 @@
-"""What a network definition says, and how a model's card uses one."""
+"""The contract of a network definition, and its use by a model's card."""
 
 from __future__ import annotations
 

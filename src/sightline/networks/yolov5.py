@@ -90,7 +90,7 @@ class YoloV5x6(Network):
         return layers
 
     def _answers(self, layers: Layers[V], image: V) -> list[V]:
-        """What the last layer says of each level: down to a 64th, up to an 8th again, and down once more."""
+        """Return the last layer of each level: down to a 64th, up to an 8th again, and down once more."""
         w3, w4, w5, w6 = self.stages[1:]
         short = self.blocks[0]
         maps = layers.convolution(image, _block("model.0", self.stem, 6, 2, (2, 2)))

@@ -86,12 +86,27 @@ class EmbeddingStyle(Params):
         return EmbeddingResult(vector=numbers, dimensions=vector.size, space=space, normalized=self.normalize)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Timing:
+    """Durations of one inference in milliseconds. Equal by identity: several tasks may share one."""
+
+    load_ms: float = 0.0
+    prepare_ms: float = 0.0
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+
+    @classmethod
+    def of(cls, *, prepare_s: float = 0.0, queue_s: float = 0.0, infer_s: float = 0.0) -> Timing:
+        return cls(prepare_ms=prepare_s * 1000, queue_ms=queue_s * 1000, infer_ms=infer_s * 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Inference(Generic[OutputT]):
-    """A model's output for one subject, and which model it was."""
+    """A model's output for one subject, and its model. ``timing`` is None for a remembered output."""
 
     output: OutputT
     model: ModelRef
+    timing: Timing | None = field(default=None, compare=False)
 
 
 class Scene(Protocol):
@@ -177,7 +192,7 @@ class Scene(Protocol):
 
 
 class Models(Protocol):
-    """Which models there are, asked by capability."""
+    """The available models by capability."""
 
     def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """Name of the first model with ``capability``, one that is configured before one that is not; with
@@ -190,7 +205,7 @@ class Models(Protocol):
         ...
 
     def similarity_scale(self, model: str) -> float | None:
-        """What a cosine between its vector and a text's is multiplied by before a softmax; None if the card
+        """Return the factor of the cosine with a text's vector before a softmax; None if the card
         of the model has no such number."""
         ...
 
@@ -205,7 +220,7 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[ResultT]):
-    """What an operation found. ``region`` is the part of the picture it worked on, for answers about a part.
+    """The result of an operation. ``region`` is the part it worked on, for answers about a part.
 
     A detection has none: its box is its data. ``warnings`` say what a reader must know to not misread it.
     """

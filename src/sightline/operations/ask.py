@@ -68,7 +68,7 @@ class AskParams(RegionParams):
 
 
 class Asked(Result):
-    """What the model said."""
+    """The model's answer."""
 
     text: str = Field(description="The answer as the model wrote it.")
     structured: Any = Field(None, description="The answer as JSON that fits the schema; null without one.")

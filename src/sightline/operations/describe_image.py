@@ -1,4 +1,4 @@
-"""What a picture shows, in words."""
+"""Describe a picture in words."""
 
 from __future__ import annotations
 

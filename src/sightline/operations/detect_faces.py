@@ -23,7 +23,7 @@ class DetectFacesParams(Params):
 
 
 class Faces(Result):
-    """What was found, which may be nothing."""
+    """The faces that were found, perhaps none."""
 
     faces: list[BoundingBox] = Field(description="The most probable first, each with five landmarks.")
 

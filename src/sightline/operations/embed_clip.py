@@ -1,4 +1,4 @@
-"""What a picture means, as a CLIP vector."""
+"""The meaning of a picture, as a CLIP vector."""
 
 from __future__ import annotations
 

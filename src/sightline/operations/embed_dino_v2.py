@@ -1,4 +1,4 @@
-"""What a picture looks like (its composition, colours and textures), as a DINOv2 vector."""
+"""The look of a picture (its composition, colours and textures), as a DINOv2 vector."""
 
 from __future__ import annotations
 

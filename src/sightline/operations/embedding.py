@@ -1,4 +1,4 @@
-"""What operations that turn a part of a picture into a vector have in common."""
+"""Shared parts of operations that turn a part of a picture into a vector."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Line(Result):
 
 
 class ReadText(Result):
-    """What was read, which may be nothing."""
+    """The text that was read, perhaps none."""
 
     text: str = Field(description="All lines in reading order, separated by line breaks.")
     lines: list[Line]

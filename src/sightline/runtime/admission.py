@@ -1,4 +1,4 @@
-"""What one request holds in lanes. Its further items wait for these instead of being refused by them.
+"""The places of one request in lanes. Its further items wait for these instead of being refused.
 
 A full lane refuses a request's first item. Once a request is in, it must not be refused for its own items: a
 hundred look-ups of one task would fill the lane and fail each other. A request may hold half of a lane. An

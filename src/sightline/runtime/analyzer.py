@@ -30,7 +30,7 @@ from sightline.operations.written import read_written
 from sightline.runtime.engine import Context, Engine, until
 from sightline.runtime.rehearsal import Rehearsal, rehearsed
 from sightline.runtime.scene import Scene
-from sightline.runtime.telemetry import Telemetry, Trace, begin_trace
+from sightline.runtime.telemetry import Telemetry, Trace
 from sightline.settings import Settings
 from sightline.weights.store import Store
 
@@ -78,7 +78,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one task. ``crop_png`` is there when crops were asked for and the region is a crop."""
+    """The outcome of one task. ``crop_png`` is set if crops were requested and the region is a crop."""
 
     id: str
     operation: Operation[Any, Any]
@@ -226,7 +226,7 @@ class Analyzer:
         return False
 
     def default_tasks(self) -> list[Task]:
-        """What a request that names no task is asking."""
+        """Return the tasks of a request that names none."""
         return [
             Task(template.id, operation.name, template.params)
             for operation in self.operations.values()
@@ -262,7 +262,7 @@ class Analyzer:
 
     async def _outcome(self, scene: Scene, task: BoundTask, crops: bool) -> Outcome:
         started = time.monotonic()
-        trace = begin_trace()
+        scene = scene.task()
         answer: Answer[Any] | None = None
         crop_png: bytes | None = None
         error: SightlineError | None = None
@@ -281,10 +281,10 @@ class Analyzer:
             error = SightlineError("internal error; the server's log has the details")
             status, answer = Status.ERROR, None
         if scene.is_filled:
-            trace.warnings.append(_FILLED)
+            scene.trace.warnings.append(_FILLED)
         total_s = time.monotonic() - started
         self._telemetry.task_finished(task.operation.name, status.value, total_s)
-        return Outcome(task.id, task.operation, status, total_s * 1000, trace, answer, crop_png, error)
+        return Outcome(task.id, task.operation, status, total_s * 1000, scene.trace, answer, crop_png, error)
 
 
 def _require_declared(

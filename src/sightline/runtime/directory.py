@@ -1,7 +1,9 @@
-"""Which models there are, by capability. Answers ``operations.Models`` without an engine."""
+"""The models by capability, fixed when the process starts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sightline.capabilities import Capability
@@ -10,13 +12,24 @@ from sightline.models import Catalogue, ModelCard
 from sightline.settings import Settings
 
 
+@dataclass(frozen=True, slots=True, init=False)
 class Directory:
-    """The catalogue under the settings of one process. Built once, at start; it remembers its answers."""
+    """The models of a catalogue under the settings of one process, by capability. Built once, at start."""
+
+    _cards: Mapping[str, ModelCard]
+    # Configured models come first.
+    _able: Mapping[str, tuple[ModelCard, ...]]
+    _lacking: Mapping[str, str | None]
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
-        self._catalogue = catalogue
-        self._found: dict[tuple[str, str | None], str] = {}
-        self._lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
+        lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
+        able: dict[str, list[ModelCard]] = {}
+        for definition in sorted(catalogue.values(), key=lambda each: lacking[each.name] is not None):
+            for capability in definition.card.capabilities:
+                able.setdefault(capability.name, []).append(definition.card)
+        object.__setattr__(self, "_cards", {name: each.card for name, each in catalogue.items()})
+        object.__setattr__(self, "_able", {name: tuple(cards) for name, cards in able.items()})
+        object.__setattr__(self, "_lacking", lacking)
 
     def find(self, capability: Capability[Any, Any], space: str | None = None) -> str:
         """Return the name of the first model with ``capability``, in ``space`` if given.
@@ -25,47 +38,38 @@ class Directory:
             UnknownModel: no model with the capability is in ``space``.
             ModelUnavailable: no model has it, or none that is configured; the message says what to set.
         """
-        key = capability.name, space
-        if key not in self._found:
-            self._found[key] = self._find(capability, space)
-        return self._found[key]
-
-    def _find(self, capability: Capability[Any, Any], space: str | None) -> str:
-        able = self._able(capability)
-        if able and space is None and (lacking := self.lacking(capability)):
-            raise ModelUnavailable(f"no model that gives {capability.name} is configured: {lacking}")
+        able = self._able.get(capability.name, ())
         for card in able:
-            if space is None or (card.space or card.name) == space:
+            if (card.space or card.name) == space or (space is None and self._lacking[card.name] is None):
                 return card.name
-        if space is not None and able:
-            spaces = ", ".join(sorted({card.space or card.name for card in able}))
-            raise UnknownModel(f"no model {space!r} gives {capability.name}; these do: {spaces}")
-        raise ModelUnavailable(f"not available: no installed model gives {capability.name}")
+        if not able:
+            raise ModelUnavailable(f"not available: no installed model gives {capability.name}")
+        if space is None:
+            raise ModelUnavailable(
+                f"no model that gives {capability.name} is configured: {self.lacking(capability)}"
+            )
+        spaces = ", ".join(sorted({card.space or card.name for card in able}))
+        raise UnknownModel(f"no model {space!r} gives {capability.name}; these do: {spaces}")
 
     def has(self, capability: Capability[Any, Any]) -> bool:
-        """Whether any model has the capability, configured or not."""
-        return any(capability in definition.card.capabilities for definition in self._catalogue.values())
+        """Return whether any model has the capability, configured or not."""
+        return capability.name in self._able
 
     def lacking(self, capability: Capability[Any, Any]) -> str | None:
         """Return what has to be set before any model gives ``capability``, or None if nothing has to be."""
-        names = [card.name for card in self._able(capability)]
-        missing = [f"{text} for {name}" for name in names if (text := self._lacking[name])]
-        if len(missing) < len(names):
+        able = self._able.get(capability.name, ())
+        missing = [f"{text} for {card.name}" for card in able if (text := self._lacking[card.name])]
+        if len(missing) < len(able):
             return None
         return ", or ".join(missing) or f"install a model that gives {capability.name}"
 
     def similarity_scale(self, model: str) -> float | None:
         """Return the factor on the card of ``model``, or None if it has none."""
-        return self._catalogue[model].card.similarity_scale
-
-    def _able(self, capability: Capability[Any, Any]) -> list[ModelCard]:
-        """Cards of the models with ``capability``; those that are not configured come last."""
-        able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
-        return sorted(able, key=lambda card: self._lacking[card.name] is not None)
+        return self._cards[model].similarity_scale
 
 
 def preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
-    """Return the models that the settings load at start. Raises ConfigurationError for one there is not."""
+    """Return the models that the settings load at start. Raise ConfigurationError for an unknown one."""
     if settings.preload == ("all",):
         return tuple(name for name, definition in catalogue.items() if definition.load is not None)
     unknown = [name for name in settings.preload if name not in catalogue]

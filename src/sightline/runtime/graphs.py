@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.errors import ConfigurationError, ModelBroken
-from sightline.models import Graph, TensorSpec
+from sightline.models import AS_SET, Graph, GraphOptions, TensorSpec
 from sightline.runtime import intermediate
 from sightline.runtime.cores import usable_cores
 from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
@@ -58,33 +58,24 @@ class Graphs:
         self._cache_dir = cache_dir
         self.threads = settings.threads or max(1, int(usable_cores()))
 
-    def __call__(
-        self,
-        path: Path,
-        *,
-        precision: Precision | None = None,
-        runtime: GraphRuntime | None = None,
-        detects: bool = False,
-        carried: Collection[str] = (),
-    ) -> Graph:
+    def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph:
         """Load one ONNX file. See ``models.GraphLoader``.
 
         Raises:
             ModelBroken: the file is not a graph the runtime accepts.
             ConfigurationError: the device of the settings is not on this machine.
         """
-        chosen, device = self._place(runtime)
-        precise = precision if precision is not None else self._usual(detects)
+        chosen, device = self._place(options.runtime)
         try:
             if chosen is GraphRuntime.OPENVINO:
                 return OpenVinoGraph(
                     path,
                     device=device.upper(),
-                    precision=precise,
+                    precision=self._precision(options),
                     threads=self.threads,
                     slots=self._settings.compute_slots,
                     cache_dir=self._cache_dir,
-                    carried=carried,
+                    carried=options.carried,
                 )
             return OnnxRuntimeGraph(path, device=device, threads=self.threads)
         except ConfigurationError:
@@ -94,26 +85,22 @@ class Graphs:
                 f"{path.name} does not load in {chosen.value}: {type(error).__name__}"
             ) from error
 
-    def computes_in(
-        self,
-        *,
-        precision: Precision | None = None,
-        runtime: GraphRuntime | None = None,
-        detects: bool = False,
-    ) -> Precision | None:
-        """What a graph that is opened so computes in, never ``AUTO``; None where the device does not say.
+    def computes_in(self, options: GraphOptions = AS_SET) -> Precision | None:
+        """Return the precision of a graph opened so, never ``AUTO``; None if the device does not say.
 
-        f32 with ONNX Runtime, which computes as the file says whatever is asked.
+        It is f32 with ONNX Runtime, which computes as the file says.
         """
-        chosen, device = self._place(runtime)
+        chosen, device = self._place(options.runtime)
         if chosen is not GraphRuntime.OPENVINO:
             return Precision.F32
-        precise = precision if precision is not None else self._usual(detects)
+        precise = self._precision(options)
         return _openvino_usual(device.upper()) if precise is Precision.AUTO else precise
 
-    def _usual(self, detects: bool) -> Precision:
-        """The settings' precision. Whether a measurement allows another, ``runtime.precision`` knows."""
-        if not detects:
+    def _precision(self, options: GraphOptions) -> Precision:
+        """Return the graph's own precision or the settings'. Measurements are applied in ``precision.py``."""
+        if options.precision is not None:
+            return options.precision
+        if not options.detects:
             return self._settings.precision
         usual = self._settings.detector_precision
         return Precision.F32 if usual is DetectorPrecision.MEASURED else Precision(usual.value)
@@ -194,7 +181,7 @@ def _cpu_usual() -> Precision:
 
 
 def _openvino_usual(device: str) -> Precision | None:
-    """What OpenVINO computes in on ``device`` where nothing is asked of it; None if it does not say."""
+    """Return OpenVINO's default precision on ``device``; None if it does not report one."""
     if device.partition(".")[0] == "CPU":
         return _cpu_usual()
     try:

@@ -70,7 +70,7 @@ def read(core: openvino.Core, path: Path, cache_dir: Path | None, *, half: bool)
 
 
 def damaged(cache_dir: Path, files: Iterable[Path]) -> list[Path]:
-    """Those of ``files`` that have a damaged copy in ``cache_dir``. Reads all their copies, changes none."""
+    """Return the ``files`` with a damaged copy in ``cache_dir``. Read all their copies, change none."""
     return [
         path
         for path in files

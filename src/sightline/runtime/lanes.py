@@ -169,7 +169,7 @@ class Lane:
         return Place(held, self._lock, num_bytes)
 
     def _of_caller(self, caller: str) -> Held:
-        """What a caller holds, who is noted as here now. Call it with the lock."""
+        """Return the places a caller holds, and note the caller as active. Call it with the lock."""
         self._seen_at[caller] = time.monotonic()
         if caller not in self._callers:
             self._callers[caller] = self.share(CALLER_SHARE)

@@ -52,7 +52,7 @@ def limit_bytes(root: Path = Path("/")) -> int:
 
 
 def _machine() -> Usage:
-    """What this process has, of that and what is available: other programs' memory is not for it to free."""
+    """Return this process's memory, and the limit without other programs' memory, which it cannot free."""
     own, available = int(psutil.Process().memory_info().rss), int(psutil.virtual_memory().available)
     return Usage(own, own + available)
 

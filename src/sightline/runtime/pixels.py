@@ -29,7 +29,7 @@ RETRY_AFTER_S = 1
 
 @dataclass(eq=False, slots=True)
 class OwnPixels:
-    """What one request holds."""
+    """The pixels that one request holds."""
 
     num_bytes: int = 0
     waiting: int = 0
@@ -151,7 +151,7 @@ class PixelBudget:
                 first.admitted.set_result(None)
 
     def _new(self, pictures: Iterable[Picture]) -> list[Picture]:
-        """Those that do not count yet. What was left and is still being decoded is taken up again."""
+        """Return the pictures that do not count yet. Take up again those that are still being decoded."""
         new = []
         for picture in pictures:
             held = self._held.get(picture)
@@ -165,7 +165,7 @@ class PixelBudget:
         return not own.num_bytes or own.num_bytes + _bytes_of(pictures) <= self._max_bytes * REQUEST_SHARE
 
     def _has_room(self, pictures: list[Picture], own: OwnPixels) -> bool:
-        """What is larger than the whole budget would never be decoded: alone, it is let in."""
+        """Return whether there is room. A picture larger than the whole budget is admitted alone."""
         fits = not self.num_bytes or self.num_bytes + _bytes_of(pictures) <= self._max_bytes
         return fits and self._has_share(pictures, own)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.capabilities.detection import ANIMAL_BOXES, OBJECT_BOXES, PERSON_BOXES
-from sightline.models import Graph, GraphLoader, ModelCard
+from sightline.models import AS_SET, Graph, GraphLoader, GraphOptions, ModelCard
 from sightline.runtime.graphs import Graphs
-from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
+from sightline.settings import DetectorPrecision, Precision, Settings
 from sightline.weights.drift import read_record
 from sightline.weights.wanted import Installed
 
@@ -38,12 +37,12 @@ def obeys_choice(card: ModelCard) -> bool:
 def choose(settings: Settings, installed: Installed) -> Choice:
     """The precision of a detector with these weights; looks at the disk only where the setting says so."""
     graphs, setting = Graphs(settings), settings.detector_precision
-    if graphs.computes_in(precision=Precision.BF16) is Precision.F32:
+    if graphs.computes_in(GraphOptions(Precision.BF16)) is Precision.F32:
         return Choice(Precision.F32, "ONNX Runtime computes as the file says")
     if setting is DetectorPrecision.MEASURED and settings.precision is Precision.F32:
         return Choice(Precision.F32, "SIGHTLINE_PRECISION=f32")
     if setting is not DetectorPrecision.MEASURED:
-        asked = graphs.computes_in(detects=True) or Precision(setting.value)
+        asked = graphs.computes_in(GraphOptions(detects=True)) or Precision(setting.value)
         return Choice(asked, f"SIGHTLINE_DETECTOR_PRECISION={setting.value}")
     try:
         record = read_record(installed)
@@ -65,11 +64,11 @@ def choose(settings: Settings, installed: Installed) -> Choice:
 
 
 def half_of(settings: Settings) -> Precision | None:
-    """What ``auto`` means on the device of the settings: f32 too, where it computes in nothing less.
+    """Return the meaning of ``auto`` on the device of the settings; f32 if it computes in nothing less.
 
     None where the device does not say.
     """
-    return Graphs(settings).computes_in(precision=Precision.AUTO)
+    return Graphs(settings).computes_in(GraphOptions(Precision.AUTO))
 
 
 def allow(graphs: GraphLoader, choice: Choice) -> GraphLoader:
@@ -88,18 +87,10 @@ class _Allowing:
     def threads(self) -> int:
         return self.graphs.threads
 
-    def __call__(
-        self,
-        path: Path,
-        *,
-        precision: Precision | None = None,
-        runtime: GraphRuntime | None = None,
-        detects: bool = False,
-        carried: Collection[str] = (),
-    ) -> Graph:
-        if detects and precision is None:
-            precision = self.allowed
-        return self.graphs(path, precision=precision, runtime=runtime, detects=detects, carried=carried)
+    def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph:
+        if options.detects and options.precision is None:
+            options = replace(options, precision=self.allowed)
+        return self.graphs(path, options)
 
 
 def _command(installed: Installed) -> str:

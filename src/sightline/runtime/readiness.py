@@ -1,4 +1,4 @@
-"""Which operations can answer now, and what the others need first."""
+"""The operations that can answer now, and what the others need first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sightline.weights.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What a request with default parameters needs.
+    """The needs of a request with default parameters.
 
     Attributes:
         models: names of the models that it may use.

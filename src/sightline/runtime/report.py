@@ -58,7 +58,7 @@ def outcome_report(outcome: Outcome) -> dict[str, Any]:
 
 
 def warnings_of(outcome: Outcome) -> list[str]:
-    """What a reader must know to not misread the answer."""
+    """Return the warnings that a reader needs to understand the answer."""
     warnings = [*outcome.trace.warnings, *(outcome.answer.warnings if outcome.answer else ())]
     model = outcome.answer.model if outcome.answer else None
     involved = outcome.trace.models | ({model.name: model} if model else {})
@@ -71,7 +71,7 @@ def warnings_of(outcome: Outcome) -> list[str]:
 
 
 def operation_report(operation: Operation[Any, Any]) -> dict[str, Any]:
-    """What can be asked: parameters and result as JSON schema, targets, an example."""
+    """Return an operation's parameters and result as JSON schema, its targets and an example."""
     return {
         "name": operation.name,
         "description": operation.description,

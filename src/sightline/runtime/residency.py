@@ -1,6 +1,6 @@
-"""Which models are in memory: loaded on demand or at start, one load however many ask, unloaded when idle.
+"""The models in memory: loaded on demand or at start, once for all who ask, unloaded when idle.
 
-Loading runs on a thread of its own, so models that are already there keep answering meanwhile.
+Loading (``loading.py``) runs on a thread of its own, so loaded models keep answering meanwhile.
 """
 
 from __future__ import annotations
@@ -13,26 +13,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
-from sightline.errors import (
-    ModelBroken,
-    ModelLoading,
-    ModelUnavailable,
-    SightlineError,
-    UnknownModel,
-    WeightsError,
-)
+from sightline.errors import ModelLoading, ModelUnavailable, SightlineError, UnknownModel
 from sightline.models import Catalogue, GraphLoader, ModelDefinition
 from sightline.runtime import threads
-from sightline.runtime.installing import Installing, Progress
+from sightline.runtime.installing import Progress
+from sightline.runtime.loading import Loader
 from sightline.runtime.memory import return_memory
-from sightline.runtime.precision import allow, choose
-from sightline.runtime.rehearsal import RECIPE
-from sightline.runtime.resident import Failure, ModelState, Resident, closed, companions, connected, wanted
-from sightline.runtime.telemetry import Step, Telemetry, current_trace
+from sightline.runtime.resident import Failure, ModelState, Resident, closed, wanted
+from sightline.runtime.telemetry import Telemetry
 from sightline.runtime.threads import DaemonThreads
-from sightline.settings import MIB, DetectorPrecision, Settings
-from sightline.types import ModelRef, Provenance
-from sightline.weights.store import Installed, Store, Wanted
+from sightline.settings import MIB, Settings
+from sightline.types import ModelRef
+from sightline.weights.store import Store
 
 __all__ = ["RETRY_FAILED_LOAD_S", "ModelState", "Residency", "Resident", "wanted"]
 
@@ -44,7 +36,7 @@ HOUSEKEEPING_S = 1.0
 
 
 class Residency:
-    """Loads, keeps and unloads models. Belongs to one event loop; only loading itself happens on a thread."""
+    """The models in memory, their states and failures. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -58,20 +50,17 @@ class Residency:
     ) -> None:
         """``budget_bytes`` overrides that of the settings, which is in megabytes."""
         self._catalogue = catalogue
-        self._store = store
-        self._graphs = graphs
+        self._loader = Loader(catalogue, store, graphs, settings)
         self._telemetry = telemetry
         self._settings = settings
         self._idle_unload_s = settings.idle_unload_s
         self._budget_bytes = settings.memory_budget_mib * MIB if budget_bytes is None else budget_bytes
-        self._loader = DaemonThreads(2, "loader")
+        self._loading_threads = DaemonThreads(2, "loader")
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[Resident]] = {}
         self._failures: dict[str, Failure] = {}
-        self._installing: dict[str, Installing] = {}
         self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
-        self._complained: set[str] = set()
         self._closed = False
 
     # -- asking --------------------------------------------------------------------------------------------
@@ -87,7 +76,7 @@ class Residency:
             ModelBroken: its weights are there and do not load.
             ConfigurationError: the device of the settings is not on this machine.
         """
-        # Whoever waits for a model is its user already: it must not be evicted before they get it.
+        # A request that waits for a model counts as a user, so that the model is not evicted first.
         self._users[name] += 1
         try:
             resident = self._residents.get(name) or await self._loaded(name, deadline)
@@ -97,7 +86,7 @@ class Residency:
             self._users[name] -= 1
 
     def state(self, name: str) -> ModelState:
-        """Where a model stands; looks at the disk for models that are not loaded."""
+        """Return a model's state; read the disk if it is not loaded."""
         if name in self._residents:
             return ModelState.READY
         if name in self._loading:
@@ -109,24 +98,19 @@ class Residency:
         if definition.connect is not None:
             lacking = failure or definition.lacking(self._settings)
             return ModelState.MISSING if lacking else ModelState.AVAILABLE
-        return ModelState.AVAILABLE if self._store.installed(wanted(definition)) else ModelState.MISSING
+        return ModelState.AVAILABLE if self._loader.is_installed(name) else ModelState.MISSING
 
     def within_reach(self, name: str) -> bool:
-        """Whether a request would get the model, perhaps after it was loaded or downloaded, as far as can be
-        known without trying; looks at the disk for models that are not loaded.
+        """Return whether a request would get the model, perhaps after a load or a download.
 
-        A load that failed counts only while requests are refused for it. Longer, and whoever sends requests
-        by this answer would send none again, though the next would try anew.
+        Reads the disk for models that are not loaded. A failed load counts only while requests are refused
+        for it: a caller that sends requests by this answer would otherwise never send the next one.
         """
         if name in self._residents or name in self._loading:
             return True
         if self._failed_lately(name) is not None:
             return False
-        definition = self._catalogue[name]
-        if definition.connect is not None:
-            return definition.lacking(self._settings) is None
-        comes_by_itself = self._settings.rehearse or (self._settings.auto_pull and not self._settings.offline)
-        return comes_by_itself or self._store.installed(wanted(definition)) is not None
+        return self._loader.is_obtainable(name)
 
     def _failed_lately(self, name: str) -> Failure | None:
         """The failure that requests are refused with until it is ``RETRY_FAILED_LOAD_S`` old."""
@@ -136,16 +120,15 @@ class Residency:
         return failure
 
     def failure(self, name: str) -> str | None:
-        """What the last attempt to load said, if it failed, or what has to be set before one."""
+        """Return the error of the last load if it failed, or the setting that is missing; else None."""
         if name in self._residents:
             return None
         failure = self._failures.get(name)
         return str(failure.error) if failure else self._catalogue[name].lacking(self._settings)
 
     def installed_ref(self, name: str) -> ModelRef | None:
-        """The weights ``name`` would be loaded with, as its manifest says; looks at the disk."""
-        installed = self._store.installed(wanted(self._catalogue[name]))
-        return ModelRef(name, installed.fingerprint, installed.provenance) if installed else None
+        """See ``Loader.installed_ref``."""
+        return self._loader.installed_ref(name)
 
     @property
     def residents(self) -> Mapping[str, Resident]:
@@ -170,19 +153,15 @@ class Residency:
             self._start_loading(name)
 
     async def _loaded(self, name: str, deadline: float) -> Resident:
-        started = time.monotonic()
         task = self._start_loading(name)
         try:
-            resident = await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - started))
+            return await asyncio.wait_for(asyncio.shield(task), max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise self._still_loading(name) from None
         except asyncio.CancelledError:
             if self._closed and task.cancelled():
                 raise SightlineError("the engine was shut down") from None
             raise
-        self._telemetry.step("load", name, started, time.monotonic())
-        current_trace().steps.add(Step(load_ms=(time.monotonic() - started) * 1000))
-        return resident
 
     def _still_loading(self, name: str) -> ModelLoading:
         coming = self.progress(name)
@@ -192,9 +171,8 @@ class Residency:
         return ModelLoading(message, coming.retry_after_s)
 
     def progress(self, name: str) -> Progress | None:
-        """Return how far the download of a model's files is, or None if none is under way."""
-        installing = self._installing.get(name)
-        return installing.progress() if installing else None
+        """See ``Loader.progress``."""
+        return self._loader.progress(name)
 
     def _start_loading(self, name: str) -> asyncio.Task[Resident]:
         task = self._loading.get(name)
@@ -215,7 +193,7 @@ class Residency:
         name = definition.name
         started = time.monotonic()
         try:
-            resident = cast(Resident, await self._loader.run(self._load_blocking, definition))
+            resident = cast(Resident, await self._loading_threads.run(self._loader.load, definition))
         except SightlineError as error:
             self._failures[name] = Failure(type(error)(str(error)), time.monotonic())
             _log.warning("%s did not load: %s", name, str(error).removeprefix(f"{name}: "))
@@ -229,93 +207,6 @@ class Residency:
         _log.info("%s is ready after %.1f s", name, load_s)
         self._keep_to_budget(newest=name)
         return resident
-
-    def _load_blocking(self, definition: ModelDefinition) -> Resident:
-        """Raises nothing but SightlineErrors: a SystemExit, of a plug-in say, would end the event loop."""
-        try:
-            if definition.connect is not None:
-                resident = connected(definition.name, definition.connect(self._settings))
-            else:
-                resident = self._load_files(definition)
-        except SightlineError:
-            raise
-        except BaseException as error:
-            _log.exception("loading %s", definition.name)
-            message = f"{definition.name} does not load ({type(error).__name__}); see the log"
-            raise ModelBroken(message) from error
-        if resident.ref.provenance is Provenance.RANDOM:
-            _log.warning("%s has random weights: its answers mean nothing", definition.name)
-        return resident
-
-    def _load_files(self, definition: ModelDefinition) -> Resident:
-        assert definition.load is not None
-        installed = self._weights(definition)
-        model = definition.load(installed.files, self._graphs_for(installed))
-        num_bytes = sum(path.stat().st_size for path in installed.files.values())
-        return Resident(
-            model, ModelRef(definition.name, installed.fingerprint, installed.provenance), num_bytes
-        )
-
-    def _graphs_for(self, installed: Installed) -> GraphLoader:
-        """Opens what detects in the precision that a measurement of these weights allows, if there is one."""
-        if self._settings.detector_precision is not DetectorPrecision.MEASURED:
-            return self._graphs
-        choice = choose(self._settings, installed)
-        if choice.complaint is not None and installed.model not in self._complained:
-            self._complained.add(installed.model)
-            _log.warning("%s computes in %s: %s", installed.model, choice.precision.value, choice.complaint)
-        if choice.measured:
-            _log.info("%s computes in %s: %s", installed.model, choice.precision.value, choice.why)
-        return allow(self._graphs, choice)
-
-    def _weights(self, definition: ModelDefinition) -> Installed:
-        want = wanted(definition)
-        try:
-            installed = self._store.installed(want, verify=True)
-            if installed is None and self._settings.rehearse:
-                installed = self._store.make_up(want, RECIPE)
-            elif installed is None and self._settings.auto_pull:
-                installed = self._pulled(want)
-        except WeightsError as error:
-            raise ModelUnavailable(str(error)) from error
-        if installed is None:
-            raise ModelUnavailable(
-                f"the weights of {want.model} are not here; bring them in with {want.instructions}"
-            )
-        return installed
-
-    def _pulled(self, want: Wanted) -> Installed:
-        """The store's pull, logged at its start and end; its failure is logged where every failed load is."""
-        installing = Installing(want)
-
-        def report(label: str, done: int, total: int | None) -> None:
-            if self._closed:  # nobody will use the model any more; the download resumes next time
-                raise SightlineError("the engine was shut down")
-            installing(label, done, total)
-
-        total = installing.progress().total_bytes
-        size = "size unknown" if total is None else f"{total / 1e6:,.0f} MB"
-        _log.info("installing %s (%s)", want.model, size)
-        started = time.monotonic()
-        self._installing[want.model] = installing
-        others = companions(want, self._catalogue)
-        try:
-            with self._store.together([want, *others]):
-                installed = self._store.pull(want, report)
-                _log.info("installed %s in %.1f s", want.model, time.monotonic() - started)
-                for other in others:
-                    self._pull_companion(other)
-        finally:
-            del self._installing[want.model]
-        return installed
-
-    def _pull_companion(self, want: Wanted) -> None:
-        """Install what is made of the same download. Its failure is told when somebody asks for it."""
-        try:
-            self._store.pull(want)
-            _log.info("installed %s from the same download", want.model)
-        except WeightsError as error:
-            _log.warning("%s is not installed yet: %s", want.model, error)
 
     # -- unloading -----------------------------------------------------------------------------------------
 
@@ -367,9 +258,10 @@ class Residency:
         A download ends at its next piece; one that stalls is left to its thread, and resumes next time.
         """
         self._closed = True
+        self._loader.stop()
         for task in list(self._loading.values()):
             task.cancel()
-        if not await self._loader.join(threads.CLOSE_TIMEOUT_S):
+        if not await self._loading_threads.join(threads.CLOSE_TIMEOUT_S):
             _log.warning("a model that is being loaded or downloaded is left behind")
         for resident in self._residents.values():
             await closed(resident)

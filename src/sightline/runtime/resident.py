@@ -50,7 +50,7 @@ class Failure:
 
 
 def wanted(definition: ModelDefinition) -> Wanted:
-    """What the store has to know of a model's card."""
+    """Return the part of a model's card that the store needs."""
     card = definition.card
     return Wanted(
         model=card.name,

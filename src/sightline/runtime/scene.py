@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import copy
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -13,7 +14,7 @@ from sightline.errors import InvalidRequest, ModelUnavailable, TargetNotFound
 from sightline.imaging import Picture, View, encode_png
 from sightline.operations import Inference
 from sightline.runtime.engine import Context, Engine, until
-from sightline.runtime.telemetry import Trace, current_trace, traced
+from sightline.runtime.telemetry import Trace
 from sightline.types import Box, Detection, FaceContext, PixelBox, Region, Target
 
 ValueT = TypeVar("ValueT")
@@ -24,28 +25,41 @@ _MANY_AT_ONCE = 32
 
 
 class Scene:
-    """Implements ``operations.Scene``. Use as an async context manager: leaving cancels what still runs."""
+    """Implements ``operations.Scene``. Use as an async context manager: leaving cancels what still runs.
+
+    ``trace`` records the work behind the answers of one task. Tasks share findings: see :meth:`task`.
+    """
 
     def __init__(self, engine: Engine, context: Context, picture: Picture | None) -> None:
         self._engine = engine
         self.context = context
         self._picture = picture
-        self._found: dict[Hashable, asyncio.Future[tuple[Any, Trace]]] = {}
+        self.trace = Trace()
+        self._findings: dict[Hashable, tuple[asyncio.Future[Any], Trace]] = {}
+        self._inferences: dict[tuple[str, Subject], asyncio.Future[Inference[Any]]] = {}
 
     async def __aenter__(self) -> Scene:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        for task in self._found.values():
+        tasks = [*(task for task, _ in self._findings.values()), *self._inferences.values()]
+        for task in tasks:
             task.cancel()
-        ends = await asyncio.gather(*self._found.values(), return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
         # The frames of an error hold the scene, and with it the pixels, until the garbage collector comes.
         for end in ends:
             if isinstance(end, BaseException):
                 end.__traceback__ = None
-        self._found.clear()
+        self._findings.clear()
+        self._inferences.clear()
         if self._picture is not None:
             self._engine.pixels.leave(self._picture)
+
+    def task(self) -> Scene:
+        """Return this scene for one more task: findings are shared, its trace is its own."""
+        own = copy.copy(self)
+        own.trace = Trace()
+        return own
 
     @property
     def picture(self) -> Picture:
@@ -65,10 +79,10 @@ class Scene:
 
     async def person(self) -> Detection | None:
         """See ``operations.Scene.person``. Its box is cut to whole pixels and to the picture."""
-        return await self._once("person", self._find_person)
+        return await self._once("person", Scene._find_person)
 
     async def faces(self, context: FaceContext) -> list[Detection]:
-        return await self._once(("faces", context), lambda: self._find_faces(context))
+        return await self._once(("faces", context), lambda scene: scene._find_faces(context))
 
     async def face(self, context: FaceContext) -> Detection | None:
         return next(iter(await self.faces(context)), None)
@@ -91,9 +105,13 @@ class Scene:
     async def _infer(self, model: str, subject: Subject) -> Inference[Any]:
         answer = self._known(model, subject)
         if answer is None:
-            key = ("infer", model, subject)
-            answer = await self._once(key, lambda: self._engine.infer(model, subject, self.context))
-            current_trace().models[answer.model.name] = answer.model
+            key = (model, subject)
+            task = self._inferences.get(key)
+            if task is None:
+                task = asyncio.create_task(self._engine.infer(model, subject, self.context))
+                self._inferences[key] = task
+            answer = await asyncio.shield(task)
+            self.trace.note(answer)
         return answer
 
     async def infer_all(
@@ -122,26 +140,25 @@ class Scene:
         return self._known(self._engine.find(capability, space), subject)
 
     def _known(self, model: str, subject: Subject) -> Inference[Any] | None:
-        key = ("infer", model, subject)
-        found = self._found.get(key)
+        key = (model, subject)
+        found = self._inferences.get(key)
         if found is None:
             answer = self._engine.at_once(model, subject)
             if answer is None:
                 return None
-            self._found[key] = asyncio.get_running_loop().create_future()
-            self._found[key].set_result((answer, Trace()))
+            self._inferences[key] = asyncio.get_running_loop().create_future()
+            self._inferences[key].set_result(answer)
         elif found.done() and not found.cancelled() and found.exception() is None:
-            answer, trace = found.result()
-            current_trace().add(trace)
+            answer = found.result()
         else:
             return None
-        current_trace().models[answer.model.name] = answer.model
+        self.trace.note(answer)
         return answer
 
     async def work(
         self, function: Callable[ParamT, ValueT], *args: ParamT.args, **kwargs: ParamT.kwargs
     ) -> ValueT:
-        """See ``operations.Scene.work``. Not remembered: a function is not a question that others share."""
+        """Run ``function`` on a worker thread. The result is not remembered."""
         pictures = [each.picture for each in (*args, *kwargs.values()) if isinstance(each, View)]
         call = partial(function, *args, **kwargs)
         async with until(self.context):
@@ -153,7 +170,9 @@ class Scene:
         view = self.view(region)
         return await self._once(
             ("png", region.box),
-            lambda: self._engine.decode((view.picture,), self.context, lambda: encode_png(view.pixels())),
+            lambda scene: scene._engine.decode(
+                (view.picture,), scene.context, lambda: encode_png(view.pixels())
+            ),
         )
 
     async def _find_person(self) -> Detection | None:
@@ -184,22 +203,23 @@ class Scene:
                 return person.box.truncated() if person else None
         else:
             reason = "no person detector is installed"
-        current_trace().warnings.append(f"{reason}, so the face was looked for in the whole image")
+        self.trace.warnings.append(f"{reason}, so the face was looked for in the whole image")
         return None
 
     # -- remembering ---------------------------------------------------------------------------------------
 
-    async def _once(self, key: Hashable, find: Callable[[], Awaitable[ValueT]]) -> ValueT:
-        """The value under ``key``, found by whoever asks first; all others wait for the same finding.
+    async def _once(self, key: Hashable, find: Callable[[Scene], Coroutine[Any, Any, ValueT]]) -> ValueT:
+        """Return the value under ``key``, found by the first caller; the others wait for the same finding.
 
-        A caller that is cancelled leaves the finding to the others.
+        A cancelled caller leaves the finding to the others.
         """
-        task = self._found.get(key)
-        if task is None:
-            task = asyncio.create_task(traced(find))
-            self._found[key] = task
-        value, trace = await asyncio.shield(task)
-        current_trace().add(trace)
+        found = self._findings.get(key)
+        if found is None:
+            own = self.task()
+            found = self._findings[key] = asyncio.create_task(find(own)), own.trace
+        task, trace = found
+        value = await asyncio.shield(task)
+        self.trace.add(trace)
         return cast("ValueT", value)
 
 

@@ -1,15 +1,12 @@
-"""What the runtime tells whoever measures. Labels are names from the registry, never from a request."""
+"""Measurements of the runtime. Labels are names from the registry, never from a request."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
+from sightline.operations import Inference, Timing
 from sightline.types import ModelRef
-
-ValueT = TypeVar("ValueT")
 
 
 class Telemetry:
@@ -38,28 +35,23 @@ class Telemetry:
         """A request has waited for fetch, load, decode, queue or infer, from and to ``time.monotonic()``."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """One wait for a model: times in milliseconds."""
-
-    load_ms: float = 0.0
-    prepare_ms: float = 0.0
-    queue_ms: float = 0.0
-    infer_ms: float = 0.0
-
-
 @dataclass(slots=True)
 class Trace:
-    """Where one task's time went, in milliseconds, which models had a say by name, and what should be said
-    about its answer.
+    """Durations, models by name and warnings of one task's answer.
 
-    A step shared with another task is counted in both, and once in each however often it is used: the
-    numbers say what the answer took to make, not what it added to the request.
+    A timing shared with another task counts in both, and once in each however often it is used. The sums
+    state how long the answer took to make, not what it added to the request.
     """
 
-    steps: set[Step] = field(default_factory=set)
+    steps: set[Timing] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     models: dict[str, ModelRef] = field(default_factory=dict)
+
+    def note(self, inference: Inference[Any]) -> None:
+        """Add one inference."""
+        self.models[inference.model.name] = inference.model
+        if inference.timing is not None:
+            self.steps.add(inference.timing)
 
     def add(self, other: Trace) -> None:
         self.steps |= other.steps
@@ -81,24 +73,3 @@ class Trace:
     @property
     def infer_ms(self) -> float:
         return sum(step.infer_ms for step in self.steps)
-
-
-_current: ContextVar[Trace | None] = ContextVar("sightline_trace", default=None)
-
-
-def begin_trace() -> Trace:
-    """Start a trace that steps of the running asyncio task add to."""
-    trace = Trace()
-    _current.set(trace)
-    return trace
-
-
-def current_trace() -> Trace:
-    """The running task's trace; a throw-away one outside of any."""
-    return _current.get() or Trace()
-
-
-async def traced(find: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, Trace]:
-    """What ``find`` gives, and a trace of its own of it: for a task that several others wait for."""
-    trace = begin_trace()
-    return await find(), trace

@@ -24,7 +24,7 @@ class DaemonThreads:
         self._running: set[asyncio.Future[Any]] = set()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``function`` returns or raises. A caller that is cancelled leaves the thread to itself."""
+        """Call ``function`` on a thread. A cancelled caller leaves the thread running."""
         async with self._turns:
             loop = asyncio.get_running_loop()
             ended: asyncio.Future[Any] = loop.create_future()

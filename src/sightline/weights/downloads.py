@@ -53,7 +53,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a file must be. Where the digest is known it decides alone; else the exact size is checked."""
+    """The expected digest or size of a file. A known digest decides alone; else the exact size is checked."""
 
     sha256: str | None = None
     size_bytes: int | None = None

@@ -1,4 +1,4 @@
-"""What was measured of a detector's drift in half precision, kept beside the weights it was measured on.
+"""The measured drift of a detector in half precision, stored beside the weights it was measured on.
 
 ``sightline models drift --keep`` leaves it there. A record never travels in a bundle: it speaks of one
 machine's arithmetic and of one user's photos.
@@ -40,7 +40,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is still no drift.
+    """The limits within which a difference does not count as drift.
 
     Attributes:
         pixels, score: 95 of 100 finds move no further than so many pixels of the photo, and their scores no

@@ -1,4 +1,4 @@
-"""What lies beside each installed model: where its files come from and what they must hash to."""
+"""The manifest of an installed model: the sources of its files and their digests."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class _Candidate:
 
 
 class Offer:
-    """What is at ``path``. Files are found by their digests, else by the names that their sources have.
+    """Return the files at ``path``. They are found by digest, else by the name in their source.
 
     With ``any_digest``, a file whose digest is not that of the card is taken as well. With ``required``, a
     model of which no file is here is an error, and is not downloaded.

@@ -34,7 +34,7 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Inert:
-    """What a pickle says about an object, or the call of a function, without the object.
+    """The description of an object or of a function call in a pickle, without the object.
 
     Attributes:
         name: dotted name of the class or function.

@@ -370,7 +370,7 @@ class Store:
         return Installed(wanted.model, files, _narrowed(manifest, wanted))
 
     def _carry_drift(self, wanted: Wanted, staged: Path, manifest: Manifest, *, random: bool) -> None:
-        """What was measured on the very files that are about to come again stays beside them."""
+        """Keep measurements made on the same files that are being installed again."""
         folder = self._folders.model(wanted.model, random=random)
         with suppress(ValueError):
             files = {name: folder / name for name in manifest.files}

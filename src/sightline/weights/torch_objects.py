@@ -1,4 +1,4 @@
-"""What ``torch.save`` wrote, read without torch: the zip format, and the one before torch 1.6.
+"""Files of ``torch.save``, read without torch: the zip format, and the one before torch 1.6.
 
 Both hold a pickle that describes tensors, and their numbers beside it.
 """
@@ -162,7 +162,7 @@ def _place(storages: Mapping[str, Storage], keys: list[Any], data: mmap.mmap, pl
 
 
 def _persistent(place: _Place) -> Callable[[object], object]:
-    """What the persistent ids of torch stand for: storages and, in old files, classes with their source."""
+    """The targets of torch's persistent ids: storages and, in old files, classes with their source."""
 
     def stands_for(pid: object) -> object:
         match pid:

@@ -1,4 +1,4 @@
-"""What the store is asked for and what it answers with."""
+"""Requests to the store and its answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sightline.weights.sources import Artifact, PackageFile
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the store needs to know of a model's card.
+    """The part of a model's card that the store needs.
 
     Raises:
         ConfigurationError: a name cannot be a file name, or two artifacts have the same.

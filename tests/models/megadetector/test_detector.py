@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sightline.capabilities.detection import ANIMAL_BOXES
 from sightline.errors import ModelBroken
 from sightline.imaging import ImageLimits, View, encode_png, open_picture
-from sightline.models import TensorSpec
+from sightline.models import GraphOptions, TensorSpec
 from sightline.models.megadetector import CARD, DETECTOR, load
 from sightline.models.megadetector.detector import LABELS, AnimalDetector
 from sightline.runtime.graphs import Graphs
@@ -179,11 +179,11 @@ def test_an_onnx_file_made_elsewhere(runtime: GraphRuntime, tmp_path: Path) -> N
 
 
 def test_it_is_loaded_as_a_detector() -> None:
-    asked: dict[str, Any] = {}
+    asked: list[GraphOptions] = []
 
-    def graphs(path: Path, **options: Any) -> Any:
-        asked.update(options)
+    def graphs(path: Path, options: GraphOptions) -> Any:
+        asked.append(options)
         return WhiteGraph(OURS)
 
     load({DETECTOR: Path("somewhere")}, graphs)
-    assert asked == {"detects": True}
+    assert asked == [GraphOptions(detects=True)]

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sightline.errors import CheckpointInvalid
+from sightline.models import GraphOptions
 from sightline.models.mtcnn import CARD, load
 from sightline.models.mtcnn.geometry import CANVAS
 from sightline.runtime.graphs import Graphs
@@ -121,7 +122,7 @@ def test_the_proposal_graph_respects_the_edge_of_a_picture(
     canvas[0, 3, top : top + height, left : left + width] = 0
     canvas[0, :3, top : top + height, left : left + width] = picture
 
-    (answer,) = graphs(files["pnet.onnx"], precision=Precision.F32).run({"pixels": canvas})
+    (answer,) = graphs(files["pnet.onnx"], GraphOptions(Precision.F32)).run({"pixels": canvas})
     rows, columns = expected.shape[1:]
     part = answer[0, :, top // 2 : top // 2 + rows, left // 2 : left // 2 + columns]
     np.testing.assert_allclose(part[0], expected[1] - expected[0], atol=2e-5)

@@ -95,6 +95,7 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
     from sightline.cli.models import drift_words
     from sightline.jobs.drift.comparing import Finds, tally_for
     from sightline.jobs.drift.measuring import loaded_twice
+    from sightline.models import GraphOptions
     from sightline.runtime.graphs import Graphs
     from sightline.runtime.precision import choose, half_of
     from sightline.settings import Precision
@@ -104,7 +105,7 @@ def _drift(settings: Settings, definition: ModelDefinition, order: _Order, *, as
         raise InvalidRequest(f"--keep is for detectors, and {definition.name} is none")
     installed = _installed(settings, definition)
     if half_of(settings) is Precision.F32:
-        in_openvino = Graphs(settings).computes_in(precision=Precision.BF16) is Precision.BF16
+        in_openvino = Graphs(settings).computes_in(GraphOptions(Precision.BF16)) is Precision.BF16
         drift_words.say_alike(installed, in_openvino=in_openvino, as_json=as_json)
         return
     watch = drift_words.Watch()

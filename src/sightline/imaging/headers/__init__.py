@@ -1,4 +1,4 @@
-"""What a file says of itself, read without decoding a pixel and in bounded time and memory.
+"""Headers of image files, read without decoding a pixel, in bounded time and memory.
 
 Each module knows one container. ``read`` gives size and orientation; ``essentials`` gives what a decoder
 needs to see, so that metadata parsers never meet untrusted bytes. Containers of AVIF and HEIF are read by

@@ -30,7 +30,7 @@ _OS2_HEADER_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Which bits of a pixel are red, green, blue and alpha (0: opaque), and where rows begin."""
+    """The bits of red, green, blue and alpha (0: opaque) in a pixel, and the offset of the rows."""
 
     bits: int
     masks: tuple[int, int, int, int]

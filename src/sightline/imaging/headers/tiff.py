@@ -68,7 +68,7 @@ class Layout:
 
     @property
     def alpha(self) -> int | None:
-        """Which sample is alpha."""
+        """Return the index of the alpha sample."""
         wanted = (i for i, meaning in enumerate(self.extra, self.num_colours) if meaning in (1, 2))
         return next(wanted, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ from sightline.imaging import ImageLimits, View, open_picture
 from sightline.jobs.drift.comparing import Figures, Tally, Verdict
 from sightline.jobs.images import listings
 from sightline.jobs.looking import read_image
-from sightline.models import Graph, Model, ModelDefinition
+from sightline.models import AS_SET, Graph, GraphOptions, Model, ModelDefinition
 from sightline.runtime.graphs import Graphs
-from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
+from sightline.settings import DetectorPrecision, Precision, Settings
 from sightline.weights.drift import Limits
 
 _log = logging.getLogger(__name__)
@@ -141,17 +141,9 @@ class _Opening:
     def threads(self) -> int:
         return self._graphs.threads
 
-    def __call__(
-        self,
-        path: Path,
-        *,
-        precision: Precision | None = None,
-        runtime: GraphRuntime | None = None,
-        detects: bool = False,
-        carried: Collection[str] = (),
-    ) -> Graph:
-        self.met.add(self._graphs.computes_in(precision=precision, runtime=runtime, detects=detects))
-        return self._graphs(path, precision=precision, runtime=runtime, detects=detects, carried=carried)
+    def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph:
+        self.met.add(self._graphs.computes_in(options))
+        return self._graphs(path, options)
 
 
 class Measuring:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sightline.capabilities.caption import CAPTION
 from sightline.errors import ModelBroken
-from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models import GraphLoader, GraphOptions, ModelCard, ModelDefinition
 from sightline.models.blip.captioner import BEGIN_TOKEN, CARRIED, END_TOKEN, Captioner
 from sightline.models.embedders import Square
 from sightline.networks import graph_artifacts
@@ -105,7 +105,9 @@ def _load(files: Mapping[str, Path], graphs: GraphLoader) -> Captioner:
         raise ModelBroken(
             f"{TOKENIZER.name} is not BLIP's: its end token is not {END_TOKEN} of {BEGIN_TOKEN}"
         )
-    vision, decoder = (graphs(files[name], carried=CARRIED) for name in ("vision.onnx", "decoder.onnx"))
+    vision, decoder = (
+        graphs(files[name], GraphOptions(carried=CARRIED)) for name in ("vision.onnx", "decoder.onnx")
+    )
     return Captioner(SQUARE, vision, decoder, tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""Which words come next: one picture's search for the likeliest caption, one step at a time.
+"""Beam search: one picture's likeliest caption, one step at a time.
 
 The rules are those of ``generate(num_beams=N, early_stopping=True, length_penalty=1.0, do_sample=False)`` in
 the transformers library for a prompt of one token, and ids come out the same. Where two candidates have the

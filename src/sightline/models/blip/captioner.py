@@ -79,7 +79,7 @@ class Captioner:
         return [self.text(ids) for ids in self.token_ids(items)]
 
     def token_ids(self, items: Sequence[Item]) -> list[list[int]]:
-        """What ``generate`` of the transformers library answers for each item alone."""
+        """Return the answer of the transformers library's ``generate`` for each item alone."""
         found: dict[int, list[int]] = {}
         for num_beams in sorted({item.num_beams for item in items}):
             members = [number for number, item in enumerate(items) if item.num_beams == num_beams]

@@ -1,4 +1,4 @@
-"""What the decoder knows of the tokens before the newest, for all beams of several pictures."""
+"""The decoder's KV cache of the tokens before the newest, for all beams of several pictures."""
 
 from __future__ import annotations
 

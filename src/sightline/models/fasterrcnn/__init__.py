@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sightline.capabilities.detection import OBJECT_BOXES, PERSON_BOXES
-from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models import GraphLoader, GraphOptions, ModelCard, ModelDefinition
 from sightline.models.fasterrcnn.detector import ObjectDetector
 from sightline.networks import graph_artifacts
 from sightline.networks.fasterrcnn import FasterRcnn
@@ -50,7 +50,7 @@ CARD = ModelCard(
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> ObjectDetector:
     """Open both graphs as detectors: corners are cut to whole pixels, boxes compete by tiny differences."""
-    features, boxes = (graphs(files[name], detects=True) for name in (FEATURES, BOXES))
+    features, boxes = (graphs(files[name], GraphOptions(detects=True)) for name in (FEATURES, BOXES))
     return ObjectDetector(features, boxes, graphs.threads)
 
 

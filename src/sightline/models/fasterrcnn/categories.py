@@ -1,4 +1,4 @@
-"""What the 91 classes are called: the names of COCO, as torchvision lists them beside the weights."""
+"""Names of the 91 COCO classes, as torchvision lists them beside the weights."""
 
 from __future__ import annotations
 

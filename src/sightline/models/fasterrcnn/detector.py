@@ -102,7 +102,7 @@ class ObjectDetector:
 
 
 def map_levels(boxes: Floats) -> Ints:
-    """Which of the four maps each box f32 ``[n, 4]`` is looked up in: a box of 224 pixels in the third.
+    """Return the index of the map for each box f32 ``[n, 4]``: the third of four for 224 pixels.
 
     Equation 1 of the Feature Pyramid Networks paper, with torchvision's epsilon.
     """

@@ -1,4 +1,4 @@
-"""What the feature maps say inside a box: RoIAlign, of "Mask R-CNN" (He, Gkioxari, Dollár, Girshick, 2017).
+"""RoIAlign, the features inside a box, of "Mask R-CNN" (He, Gkioxari, Dollár, Girshick, 2017).
 
 A bin's number is the mean of two by two samples of the map, each between its four nearest cells. The samples
 lie on a grid and weights of cells are a product of one along y and one along x, so a box costs two small

@@ -88,7 +88,7 @@ def clipped(boxes: Floats, height: int, width: int) -> Floats:
 
 
 def with_area(boxes: Floats, smallest_side: float) -> NDArray[np.bool_]:
-    """Which boxes have no side below ``smallest_side``."""
+    """Return a mask of the boxes without a side below ``smallest_side``."""
     sides = boxes[:, 2:] - boxes[:, :2]
     wide: NDArray[np.bool_] = np.all(sides >= np.float32(smallest_side), axis=1)
     return wide

@@ -70,7 +70,7 @@ def _overlapping(boxes: Floats, threshold: float) -> tuple[Ints, Ints]:
 
 
 def _undefeated(count: int, better: Ints, worse: Ints) -> NDArray[np.bool_]:
-    """Which of ``count`` boxes stay. Takes at once all decisions that hang on no other open one."""
+    """Return which of ``count`` boxes stay. Decide together whatever depends on no open decision."""
     alive = np.ones(count, dtype=bool)
     while better.size:
         challenged = np.zeros(count, dtype=bool)

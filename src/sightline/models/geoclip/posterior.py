@@ -1,4 +1,4 @@
-"""What a probability for each point of a gallery says about where a picture was taken.
+"""A picture's probable places, from a probability for each point of a gallery.
 
 The gallery's points lie where many photos were taken, so neighbours share the probability of a place, and the
 best point alone says little. Two summaries say more: how far around the best point half (and nine tenths) of

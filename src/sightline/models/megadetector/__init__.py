@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sightline.capabilities.detection import ANIMAL_BOXES
-from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models import GraphLoader, GraphOptions, ModelCard, ModelDefinition
 from sightline.models.megadetector.detector import AnimalDetector
 from sightline.networks import graph_artifacts
 from sightline.networks.yolov5 import YoloV5x6
@@ -59,7 +59,7 @@ CARD = ModelCard(
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> AnimalDetector:
     """Open the graph as a detector: corners are rounded to whole pixels, thresholds decide what is told."""
-    return AnimalDetector(graphs(files[DETECTOR], detects=True))
+    return AnimalDetector(graphs(files[DETECTOR], GraphOptions(detects=True)))
 
 
 MODELS = (ModelDefinition(CARD, load),)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sightline.capabilities.detection import FACE_BOXES
-from sightline.models import GraphLoader, ModelCard, ModelDefinition
+from sightline.models import GraphLoader, GraphOptions, ModelCard, ModelDefinition
 from sightline.models.mtcnn.cascade import FaceCascade
 from sightline.networks import graph_artifacts
 from sightline.networks.mtcnn import OutputNetwork, ProposalNetwork, RefinementNetwork
@@ -52,7 +52,10 @@ CARD = ModelCard(
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> FaceCascade:
     """Open the three networks in f32: a candidate near a threshold must not come and go with rounding."""
     return FaceCascade(
-        *(graphs(files[name], precision=Precision.F32) for name in ("pnet.onnx", "rnet.onnx", "onet.onnx"))
+        *(
+            graphs(files[name], GraphOptions(precision=Precision.F32))
+            for name in ("pnet.onnx", "rnet.onnx", "onet.onnx")
+        )
     )
 
 

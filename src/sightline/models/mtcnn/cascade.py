@@ -144,7 +144,7 @@ class FaceCascade:
                 yield _best_windows(level, parts)
 
     def _refine(self, photos: Sequence[_Candidates]) -> list[_Candidates]:
-        """What the second network takes for a face, moved and squared, best first."""
+        """Return the second network's faces, moved and squared, best first."""
         refined = []
         for one, answer in self._ask(self._refine_graph, photos, REFINE_SIZE, REFINE_BATCH, 5):
             scores = _probability(answer[:, 0])
@@ -155,7 +155,7 @@ class FaceCascade:
         return refined
 
     def _decide(self, photos: Sequence[_Candidates]) -> list[list[Detection]]:
-        """What the third network is sure of."""
+        """Return the faces that the third network accepts."""
         decided = []
         for one, answer in self._ask(self._output_graph, photos, OUTPUT_SIZE, OUTPUT_BATCH, 15):
             scores = _probability(answer[:, 0])
@@ -249,7 +249,7 @@ def _finds(answer: Floats, placed: Placed) -> _Finds | None:
 
 
 def _best_windows(level: Level, parts: list[_Finds]) -> tuple[Floats, Floats, Floats]:
-    """What is left of a level's finds: boxes in pixels of the photo, scores and offsets."""
+    """Return the remaining finds of a level: boxes in pixels of the photo, scores and offsets."""
     rows = np.concatenate([part.rows for part in parts])
     columns = np.concatenate([part.columns for part in parts])
     values = np.concatenate([part.values for part in parts], axis=1)

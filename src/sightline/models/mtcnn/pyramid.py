@@ -56,7 +56,7 @@ class AreaSums:
 
     @staticmethod
     def num_bytes(pixels: NDArray[np.uint8]) -> int:
-        """What the table of a photo takes."""
+        """Return the memory of a photo's table."""
         return 12 * int(pixels.shape[0] + 1) * int(pixels.shape[1] + 1)
 
     def means(self, rows: tuple[Ints, Ints], columns: tuple[Ints, Ints], out: NDArray[Any]) -> None:

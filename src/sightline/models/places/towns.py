@@ -37,7 +37,7 @@ class Towns:
 
     @classmethod
     def read(cls, path: Path) -> Towns:
-        """What :func:`build_towns` wrote."""
+        """The towns that :func:`build_towns` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             areas = (area.split(_BETWEEN_REGION_AND_COUNTRY) for area in _texts(arrays["areas"]))
             return cls(

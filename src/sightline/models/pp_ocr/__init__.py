@@ -15,7 +15,7 @@ from pathlib import Path
 from sightline.capabilities.text import TEXT_LINES, PageText, TextLine
 from sightline.errors import ModelBroken
 from sightline.imaging import View
-from sightline.models import Graph, GraphLoader, ModelCard, ModelDefinition
+from sightline.models import Graph, GraphLoader, GraphOptions, ModelCard, ModelDefinition
 from sightline.models.pp_ocr import stand_ins
 from sightline.models.pp_ocr.detector import Page, find_quads, page_of
 from sightline.models.pp_ocr.recogniser import Recogniser
@@ -102,9 +102,13 @@ class TextReader:
 
 def load(files: Mapping[str, Path], graphs: GraphLoader) -> TextReader:
     """Open the detector as one, and the others in f32: half precision moves scores by up to 0.16."""
-    direction, recogniser = (graphs(files[name], precision=Precision.F32) for name in (DIRECTION, RECOGNISER))
+    direction, recogniser = (
+        graphs(files[name], GraphOptions(precision=Precision.F32)) for name in (DIRECTION, RECOGNISER)
+    )
     alphabet = _alphabet(files[RECOGNISER])
-    return TextReader(graphs(files[DETECTOR], detects=True), Recogniser(direction, recogniser, alphabet))
+    return TextReader(
+        graphs(files[DETECTOR], GraphOptions(detects=True)), Recogniser(direction, recogniser, alphabet)
+    )
 
 
 def _alphabet(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What text says: crops of lines to strings, by connectionist temporal classification (Graves et al. 2006).
+"""Text recognition: crops of lines to strings, by CTC (connectionist temporal classification, Graves 2006).
 
 Constants are those of ``rapidocr`` 3.10.0 (``ch_ppocr_cls``, ``ch_ppocr_rec``).
 """

@@ -44,7 +44,7 @@ _STATES: Final = (
 
 
 def labels() -> tuple[str, ...]:
-    """What the classifier tells apart, in its order: 2,498 full labels."""
+    """Return the labels of the classifier in its order: 2,498 full labels."""
     return _drawn()[0]
 
 
@@ -118,7 +118,7 @@ def _drawn() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _children(generator: random.Random, parents: list[tuple[str, ...]], level: str) -> list[tuple[str, ...]]:
-    """Of every taxon several of the next level, more of them the finer it is."""
+    """Return several taxa of the next level for each taxon, more for finer levels."""
     counts = {"order": (8, 20), "family": (2, 6), "genus": (2, 5), "species": (1, 4)}[level]
     names: set[str] = set()
     children = []

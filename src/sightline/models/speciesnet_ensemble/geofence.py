@@ -1,4 +1,4 @@
-"""Which taxa do not live in a country, by the rules of a release."""
+"""The taxa that do not live in a country, by the rules of a release."""
 
 from __future__ import annotations
 

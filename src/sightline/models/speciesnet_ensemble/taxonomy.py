@@ -1,4 +1,4 @@
-"""Which taxa a release has a label for, and which of them is above which."""
+"""The taxa that a release has a label for, and their hierarchy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of some labels fits a picture best, without training: CLIP compares it with texts that describe them.
+"""Choose the label that fits a picture best, without training: CLIP compares it with texts.
 
 As in Radford et al. 2021 ("Learning Transferable Visual Models From Natural Language Supervision", section
 3.1): a label's texts become vectors of length 1, which are averaged and scaled to length 1 again; the cosines

@@ -23,7 +23,7 @@ Vectors = NDArray[np.float64]
 
 
 class LabelVectors:
-    """What labels came to for the last questions, by who read their texts: it would come to the same again.
+    """A cache of the label vectors of the last requests, by the model of their texts.
 
     The texts' own vectors are the runtime's to keep. To average a set's anew for every picture of a folder
     would take a hundredth of the time of the picture's own vector.
@@ -33,7 +33,7 @@ class LabelVectors:
         self._kept: OrderedDict[tuple[ModelRef, LabelSet], Vectors] = OrderedDict()
 
     async def of(self, scene: Scene, space: str, asked: LabelSet) -> tuple[Vectors, ModelRef]:
-        """Of each label the vector of length 1, [labels, dimensions], and who read the texts."""
+        """Return each label's vector of length 1, [labels, dimensions], and the model of the texts."""
         first = scene.known(TEXT_EMBEDDING, asked.prompts[0][1][0], space)
         if first is not None and (kept := self._kept.get((first.model, asked))) is not None:
             self._kept.move_to_end((first.model, asked))

@@ -1,4 +1,4 @@
-"""What may be asked: labels or texts of one's own, or a known set."""
+"""Parameters: the caller's own labels or texts, or a known set."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class ClassifyZeroShotParams(RegionParams):
 
 
 def unfit_threshold(thresholds: Mapping[str, float], asked: LabelSet) -> str | None:
-    """What is wrong with the thresholds, if anything is."""
+    """Return the fault of the thresholds, or None."""
     unknown = sorted(thresholds.keys() - set(asked.labels))
     if not unknown:
         return None

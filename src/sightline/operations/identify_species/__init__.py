@@ -1,4 +1,4 @@
-"""Which animals a photo shows: every one of them, with box, name, score and reason.
+"""Identify every animal in a photo, with box, name, score and reason.
 
 ``docs/wildlife.md`` says what the answer means. Three models work together: a detector, a classifier of crops
 and the rules that weigh both; see ``models/speciesnet_ensemble``.
@@ -31,7 +31,7 @@ from sightline.types import Coordinate, Detection, ModelRef, Provenance
 
 
 class IdentifySpeciesResult(RootModel[SpeciesReport | SpeciesNet4Prediction | SpeciesNet5Prediction], Result):
-    """What ``format`` asks for; ``root`` is it."""
+    """The result in the requested ``format``, in ``root``."""
 
 
 class IdentifySpecies(Operation[IdentifySpeciesParams, IdentifySpeciesResult]):

@@ -1,4 +1,4 @@
-"""What the networks found in a photo: detections, and a classification for each crop that is asked for."""
+"""The findings in a photo: detections, and a classification for each requested crop."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def parts_of(detection: Detection, width: int, height: int) -> tuple[float, floa
 
 
 def given_detections(detections: Sequence[GivenDetection], width: int, height: int) -> list[Detection]:
-    """Those of the question, the surest first."""
+    """Return the detections of the request, the highest score first."""
     found: list[Detection] = []
     for each in sorted(detections, key=lambda each: -each.conf):
         x_min, y_min, box_width, box_height = each.bbox
@@ -110,7 +110,7 @@ class Looking:
         self.used: dict[Capability[Any, Any], ModelRef] = {}
 
     async def detect(self, given: Sequence[GivenDetection] | None) -> list[Detection]:
-        """What is given, or everything the detector reports, the surest first.
+        """Return the given detections, or all of the detector, the highest score first.
 
         Raises:
             ModelUnavailable: nothing is given and there is no detector.
@@ -122,7 +122,7 @@ class Looking:
         return sorted(inference.output, key=lambda each: -each.score)
 
     async def classify(self, detections: Sequence[Detection]) -> list[SpeciesScores]:
-        """What each detection's crop shows, all at once so that they share batches."""
+        """Classify the crops of all detections at once, so that they share batches."""
         crops = [asyncio.create_task(self._classify_crop(each)) for each in detections]
         try:
             return list(await asyncio.gather(*crops))
@@ -138,7 +138,7 @@ class Looking:
             return await self._classify(View(picture, crop))
 
     async def classify_overall(self, detections: Sequence[Detection]) -> Sighting:
-        """What speciesnet before 5.0.6 looked at: the surest detection, however unsure and of whatever kind,
+        """Return the crop of speciesnet before 5.0.6: the best detection of any score and any kind,
         or the whole picture as an "animal" of confidence 0 where nothing was detected."""
         if detections:
             top = detections[0]

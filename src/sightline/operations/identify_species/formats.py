@@ -70,7 +70,7 @@ class SpeciesNetClassifiedDetection(SpeciesNetDetection):
 
 
 class SpeciesNetPlace(Result):
-    """What both generations say first."""
+    """Return the fields that begin both generations' records."""
 
     filepath: str
     country: str | None = _if_known("ISO 3166-1 alpha-3.")

@@ -37,7 +37,7 @@ class Origin:
 
 
 async def find_origin(scene: Scene, params: IdentifySpeciesParams) -> Origin:
-    """What is given wins over what coordinates tell; that they differ is a warning.
+    """Return the given origin, else that of the coordinates; warn if they differ.
 
     Without the model of places coordinates tell nothing, which is a warning too.
     """

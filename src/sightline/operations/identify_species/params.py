@@ -1,4 +1,4 @@
-"""What ``identify_species`` is asked."""
+"""Parameters of ``identify_species``."""
 
 from __future__ import annotations
 

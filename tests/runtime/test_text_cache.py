@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.errors import DeadlineExceeded, Overloaded
-from sightline.operations import Inference
-from sightline.runtime.recall import Readings, TextVectors
-from sightline.runtime.telemetry import Step, begin_trace, current_trace
+from sightline.operations import Inference, Timing
+from sightline.runtime.text_cache import Readings, TextVectors
 from sightline.types import ModelRef, Provenance
 
 
@@ -100,10 +100,9 @@ class Reads:
         self.begun += 1
         try:
             await self.go_on.wait()
-            current_trace().steps.add(Step(infer_ms=7.0))
             if self.failure is not None:
                 raise self.failure
-            return said()
+            return replace(said(), timing=Timing(infer_ms=7.0))
         finally:
             self.ended += 1
 
@@ -113,9 +112,9 @@ def in_a_minute() -> float:
 
 
 async def shared(readings: Readings, reads: Reads, text: str = "a map") -> tuple[Inference[Any], float]:
-    begin_trace()
     inference = await readings.share("m", text, reads, in_a_minute())
-    return inference, current_trace().infer_ms
+    assert inference.timing is not None
+    return inference, inference.timing.infer_ms
 
 
 async def test_whoever_comes_meanwhile_waits_for_the_same_reading() -> None:
