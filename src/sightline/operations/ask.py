@@ -63,7 +63,8 @@ class AskParams(RegionParams):
     model: str | None = Field(
         None,
         max_length=100,
-        description="Which model answers; GET /v1/models lists them. By default the first configured.",
+        description="Which model answers; GET /v1/models lists them. By default a configured server or key, "
+        "else a model on this machine.",
     )
 
 
@@ -75,10 +76,13 @@ class Asked(Result):
     model: str = Field(description="What answered, in the words of the service that runs it.")
     input_tokens: int | None = Field(None, description="Tokens of question and image, if the service says.")
     output_tokens: int | None = Field(None, description="Tokens of the answer, if the service says.")
+    tokens_per_s: float | None = Field(
+        None, description="Tokens generated per second, if the model runs on this machine."
+    )
 
 
 class Ask(Operation[AskParams, Asked]):
-    """Models answer elsewhere: what is sent is a copy of the region, reduced, without metadata."""
+    """A model on this machine answers, or a service: it gets a reduced copy of the region, no metadata."""
 
     name = "ask"
     description = "Asks a vision-language model a question about the image, person or face."
@@ -104,6 +108,7 @@ class Ask(Operation[AskParams, Asked]):
             model=reply.model,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
+            tokens_per_s=reply.tokens_per_s,
         )
         warnings = (
             ("the answer is cut off: the model ran into its limit of tokens",) if reply.truncated else ()

@@ -6,7 +6,7 @@ from typing import Any
 
 from sightline.capabilities import Capability
 from sightline.errors import ConfigurationError, ModelUnavailable, UnknownModel
-from sightline.models import Catalogue, ModelCard
+from sightline.models import Catalogue, ModelCard, ModelDefinition
 from sightline.settings import Settings
 
 
@@ -14,7 +14,9 @@ class Directory:
     """The catalogue under the settings of one process. Built once, at start; it remembers its answers."""
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
+        """Raises ConfigurationError: the settings prefer a model that there is not."""
         self._catalogue = catalogue
+        self._preferred = frozenset(_known(settings.prefer, catalogue, "SIGHTLINE_PREFER"))
         self._found: dict[tuple[str, str | None], str] = {}
         self._lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
 
@@ -59,18 +61,35 @@ class Directory:
         return self._catalogue[model].card.similarity_scale
 
     def _able(self, capability: Capability[Any, Any]) -> list[ModelCard]:
-        """Cards of the models with ``capability``; those that are not configured come last."""
-        able = [d.card for d in self._catalogue.values() if capability in d.card.capabilities]
-        return sorted(able, key=lambda card: self._lacking[card.name] is not None)
+        """Cards of the models with ``capability``; those that are not configured come last.
+
+        Models that ``SIGHTLINE_PREFER`` names come first. Models that settings connect to come before those
+        with files: somebody configured them on purpose.
+        """
+        able = [each for each in self._catalogue.values() if capability in each.card.capabilities]
+        able.sort(key=self._order)
+        return [each.card for each in able]
+
+    def _order(self, definition: ModelDefinition) -> tuple[bool, bool, bool, int]:
+        return (
+            self._lacking[definition.name] is not None,
+            definition.name not in self._preferred,
+            definition.connect is None,
+            definition.card.rank,
+        )
 
 
 def preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
     """Return the models that the settings load at start. Raises ConfigurationError for one there is not."""
     if settings.preload == ("all",):
         return tuple(name for name, definition in catalogue.items() if definition.load is not None)
-    unknown = [name for name in settings.preload if name not in catalogue]
+    return _known(settings.preload, catalogue, "SIGHTLINE_PRELOAD", "all")
+
+
+def _known(names: tuple[str, ...], catalogue: Catalogue, setting: str, *others: str) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in catalogue]
     if unknown:
         raise ConfigurationError(
-            f"SIGHTLINE_PRELOAD names {', '.join(unknown)}; models are {', '.join(catalogue)}, or 'all'"
+            f"{setting}: unknown model: {', '.join(unknown)}; expected {', '.join((*catalogue, *others))}"
         )
-    return settings.preload
+    return names

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sightline.capabilities.detection import ANIMAL_BOXES, OBJECT_BOXES, PERSON_BOXES
 from sightline.models import Graph, GraphLoader, ModelCard
+from sightline.models.generation import GenerationLimits, TextGenerator
 from sightline.runtime.graphs import Graphs
 from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
 from sightline.weights.drift import read_record
@@ -100,6 +101,9 @@ class _Allowing:
         if detects and precision is None:
             precision = self.allowed
         return self.graphs(path, precision=precision, runtime=runtime, detects=detects, carried=carried)
+
+    def generator(self, name: str, folder: Path, limits: GenerationLimits) -> TextGenerator:
+        return self.graphs.generator(name, folder, limits)
 
 
 def _command(installed: Installed) -> str:

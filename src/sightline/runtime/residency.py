@@ -21,7 +21,7 @@ from sightline.errors import (
     UnknownModel,
     WeightsError,
 )
-from sightline.models import Catalogue, GraphLoader, ModelDefinition
+from sightline.models import Catalogue, GraphLoader, ModelDefinition, Runs
 from sightline.runtime import threads
 from sightline.runtime.installing import Installing, Progress
 from sightline.runtime.memory import return_memory
@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 # A failed load is not tried again sooner: an unreachable hub takes seconds to find out, per request.
 RETRY_FAILED_LOAD_S = 30.0
 HOUSEKEEPING_S = 1.0
+# A process that generates text had 1.8 to 2.2 times the size of its files in memory.
+GENERATOR_MEMORY_FACTOR = 2
 
 
 class Residency:
@@ -71,6 +73,7 @@ class Residency:
         self._installing: dict[str, Installing] = {}
         self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._complained: set[str] = set()
         self._closed = False
 
@@ -251,6 +254,8 @@ class Residency:
         installed = self._weights(definition)
         model = definition.load(installed.files, self._graphs_for(installed))
         num_bytes = sum(path.stat().st_size for path in installed.files.values())
+        if definition.card.runs is Runs.ELSEWHERE:
+            num_bytes *= GENERATOR_MEMORY_FACTOR
         return Resident(
             model, ModelRef(definition.name, installed.fingerprint, installed.provenance), num_bytes
         )
@@ -354,7 +359,11 @@ class Residency:
         # Letting go of a model that stands on settings frees nothing and costs its open connections.
         if name in self._pinned or self._users[name] or self._catalogue[name].connect is not None:
             return False
-        del self._residents[name]
+        resident = self._residents.pop(name)
+        closing = asyncio.create_task(closed(resident))  # a process of its own ends
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        del resident
         self._telemetry.model_unloaded(name)
         _log.info("%s was unloaded", name)
         asyncio.get_running_loop().run_in_executor(None, return_memory)
@@ -373,3 +382,4 @@ class Residency:
         for resident in self._residents.values():
             await closed(resident)
         self._residents.clear()
+        await asyncio.gather(*self._closing)
