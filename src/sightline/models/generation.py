@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from sightline.capabilities.question import OnPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ class Generated:
 class TextGenerator(Protocol):
     """A vision-language model in a process of its own, which answers one question at a time."""
 
-    async def generate(
-        self, request: GenerationRequest, on_piece: Callable[[str], None], timeout_s: float
-    ) -> Generated:
+    async def generate(self, request: GenerationRequest, on_piece: OnPiece, timeout_s: float) -> Generated:
         """Answer; a caller that is cancelled stops the generation.
+
+        ``on_piece`` gets the pieces of the text, and None when the text begins anew.
 
         Raises:
             ProviderTimeout: no answer in time; the generation is stopped.

@@ -60,6 +60,9 @@ class AskParams(RegionParams):
     json_schema: Annotated[dict[str, Any], BeforeValidator(_parsed), AfterValidator(_judged)] | None = Field(
         None, description="A JSON Schema, an object: the answer is then JSON that fits it."
     )
+    together: bool = Field(
+        False, description="Ask once about all images of the request, in their order, instead of about each."
+    )
     model: str | None = Field(
         None,
         max_length=100,
@@ -99,7 +102,7 @@ class Ask(Operation[AskParams, Asked]):
         models.find(ANSWER, params.model)  # an unknown model is refused before a face is looked for
         region = await scene.region(params.target, params.face_context)
         schema = None if params.json_schema is None else json.dumps(params.json_schema)
-        question = Question(params.prompt, (scene.view(region),), schema)
+        question = Question(params.prompt, (scene.view(region), *scene.others), schema)
         inference = await scene.infer(ANSWER, question, params.model)
         reply = inference.output
         asked = Asked(
@@ -114,6 +117,9 @@ class Ask(Operation[AskParams, Asked]):
             ("the answer is cut off: the model ran into its limit of tokens",) if reply.truncated else ()
         )
         return Answer(asked, inference.model, region, warnings)
+
+    def together(self, params: AskParams) -> bool:
+        return params.together
 
     def patience_s(self, settings: Settings) -> float:
         return max(settings.request_timeout_s, settings.ask_timeout_s + PREPARATION_S)

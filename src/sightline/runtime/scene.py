@@ -26,10 +26,13 @@ _MANY_AT_ONCE = 32
 class Scene:
     """Implements ``operations.Scene``. Use as an async context manager: leaving cancels what still runs."""
 
-    def __init__(self, engine: Engine, context: Context, picture: Picture | None) -> None:
+    def __init__(
+        self, engine: Engine, context: Context, picture: Picture | None, others: Sequence[Picture] = ()
+    ) -> None:
         self._engine = engine
         self.context = context
         self._picture = picture
+        self._others = tuple(others)
         self._found: dict[Hashable, asyncio.Future[tuple[Any, Trace]]] = {}
 
     async def __aenter__(self) -> Scene:
@@ -44,8 +47,9 @@ class Scene:
             if isinstance(end, BaseException):
                 end.__traceback__ = None
         self._found.clear()
-        if self._picture is not None:
-            self._engine.pixels.leave(self._picture)
+        for picture in (self._picture, *self._others):
+            if picture is not None:
+                self._engine.pixels.leave(picture)
 
     @property
     def picture(self) -> Picture:
@@ -60,6 +64,11 @@ class Scene:
 
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
+
+    @property
+    def others(self) -> tuple[View, ...]:
+        """See ``operations.Scene.others``."""
+        return tuple(View(picture, None) for picture in self._others)
 
     # -- what is in it -------------------------------------------------------------------------------------
 

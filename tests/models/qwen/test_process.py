@@ -243,4 +243,4 @@ async def test_control_tokens_in_a_question_are_harmless(generator) -> None:
 )
 def test_endless_white_space_is_noticed_outside_strings(is_json: bool, text: str, exceeded: bool) -> None:
     guard = program.WhiteSpaceGuard(is_json)
-    assert any([guard.exceeded(character) for character in text]) is exceeded
+    assert any(guard.exceeded(character) for character in text) is exceeded

@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any
 
+from sightline.capabilities.question import OnPiece
 from sightline.errors import InferenceFailed, InvalidParameters, ModelBroken, ProviderTimeout
 from sightline.models.generation import Generated, GenerationLimits, GenerationRequest
 from sightline.runtime.generation import program
@@ -88,7 +90,7 @@ class GenerationProcess:
         if "ready" not in message:
             raise ProcessEnded(message.get("detail", "an answer before it was ready"))
 
-    def ask(self, request: GenerationRequest, on_piece: Callable[[str], None]) -> dict[str, Any]:
+    def ask(self, request: GenerationRequest, on_piece: OnPiece) -> dict[str, Any]:
         """Return the last message of an answer. Raises ProcessEnded."""
         header = {
             "text": request.text,
@@ -194,9 +196,7 @@ class ProcessGenerator:
             self._is_starting = False
         return self._process
 
-    async def generate(
-        self, request: GenerationRequest, on_piece: Callable[[str], None], timeout_s: float
-    ) -> Generated:
+    async def generate(self, request: GenerationRequest, on_piece: OnPiece, timeout_s: float) -> Generated:
         """See ``models.generation.TextGenerator``."""
         try:
             async with asyncio.timeout(timeout_s), self._lock:
@@ -207,12 +207,13 @@ class ProcessGenerator:
             raise ProviderTimeout(f"{self._name} did not answer within {timeout_s:.3g} s") from None
         return self._generated(message)
 
-    async def _answer(self, request: GenerationRequest, on_piece: Callable[[str], None]) -> dict[str, Any]:
+    async def _answer(self, request: GenerationRequest, on_piece: OnPiece) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
+        context = copy_context()  # in which the caller is known who listens
         wanted = threading.Event()
         wanted.set()
 
-        def tell(piece: str) -> None:
+        def tell(piece: str | None) -> None:
             if wanted.is_set():
                 on_piece(piece)
 
@@ -220,7 +221,7 @@ class ProcessGenerator:
             process = self.start()
             if not wanted.is_set():
                 return {"error": "cancelled"}
-            return process.ask(request, lambda piece: _call_soon(loop, tell, piece))
+            return process.ask(request, lambda piece: _call_soon(loop, context, tell, piece))
 
         if self._idle is not None:
             self._idle.cancel()
@@ -288,6 +289,8 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], piece: str) -> None:
+def _call_soon(
+    loop: asyncio.AbstractEventLoop, context: Context, function: OnPiece, piece: str | None
+) -> None:
     with suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(function, piece)
+        loop.call_soon_threadsafe(function, piece, context=context)

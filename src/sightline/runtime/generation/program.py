@@ -14,6 +14,7 @@ import queue
 import re
 import sys
 import threading
+from functools import partial
 from typing import Any, BinaryIO
 
 # OpenVINO's telemetry looks up a host at import; None makes exactly that import fail.
@@ -25,6 +26,8 @@ IMAGE_TAG = "<|vision_start|><|image_pad|><|vision_end|>"
 _CONTROL = re.compile(r"<(?=\||ov_genai_|/?(?:think|tool_call|tool_response)>)")
 # A grammar allows any white space between tokens, and greedy decoding can stay in it for ever.
 MAX_WHITE_SPACE = 60
+# A second attempt after endless white space: each token loses so much of its score whenever it is written.
+FREQUENCY_PENALTY = 0.5
 # Pixels of a token's side after merging: the patch of 16 pixels, merged two by two.
 TOKEN_SIDE_PX = 32
 
@@ -117,14 +120,19 @@ class Generator:
             raise Failed("prompt_too_long", tokens=num_tokens, limit=self._max_prompt_tokens)
         tensors = [self._tensor(*image) for image in images]
         schema = question["schema"]
+        generate = partial(self._generate, prompt, tensors, question["max_tokens"], send=send)
         try:
-            return self._generate(prompt, tensors, question["max_tokens"], schema, send)
-        except RuntimeError as error:
             if schema is None:
-                raise Failed("failed", detail=str(error)[:500]) from None
-        # The grammar's compiler does not take every schema; the answer is judged afterwards in any case.
-        try:
-            return self._generate(prompt, tensors, question["max_tokens"], None, send)
+                return generate(schema=None)
+            try:
+                made = generate(schema=schema)
+            except RuntimeError:
+                # The grammar's compiler does not take every schema. Every answer is validated later.
+                return generate(schema=None)
+            if not made.pop("is_blank"):
+                return made
+            send(None)
+            return generate(schema=schema, frequency_penalty=FREQUENCY_PENALTY)
         except RuntimeError as error:
             raise Failed("failed", detail=str(error)[:500]) from None
 
@@ -145,13 +153,21 @@ class Generator:
         return self._openvino.Tensor(np.ascontiguousarray(pixels))
 
     def _generate(
-        self, prompt: str, tensors: list[Any], max_tokens: int, schema: str | None, send: Any
+        self,
+        prompt: str,
+        tensors: list[Any],
+        max_tokens: int,
+        *,
+        schema: str | None,
+        send: Any,
+        frequency_penalty: float = 0.0,
     ) -> dict[str, Any]:
         genai = self._genai
         config = self._pipeline.get_generation_config()
         config.do_sample = False
         config.max_new_tokens = max_tokens
         config.apply_chat_template = False
+        config.frequency_penalty = frequency_penalty
         if schema is not None:
             config.structured_output_config = genai.StructuredOutputConfig(json_schema=schema)
         guard, blank = WhiteSpaceGuard(schema is not None), threading.Event()
@@ -175,6 +191,7 @@ class Generator:
         return {
             "done": True,
             "text": out.texts[0],
+            "is_blank": blank.is_set(),
             "truncated": bool(is_cut_off or blank.is_set()),
             "input_tokens": int(metrics.get_num_input_tokens()),
             "output_tokens": num_tokens,
