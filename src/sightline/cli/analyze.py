@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sightline.cli.console import stderr
+from sightline.cli.console import printable, stderr
 from sightline.cli.options import ModelsDir, Offline, settings_from
 from sightline.cli.problems import quiet_log
 from sightline.cli.session import exit_with, leave_on_interrupt
@@ -17,6 +18,8 @@ from sightline.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from rich.status import Status
 
     from sightline.jobs.looking import Complaints, Seen
     from sightline.runtime.analyzer import BoundTask
@@ -70,6 +73,9 @@ def analyze(
             help="Write one page about all photos, which can be sorted and filtered in a browser.",
         ),
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write text to stderr while it is generated.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds for one photo, loading of models included.")
     ] = 600.0,
@@ -86,6 +92,7 @@ def analyze(
       [cyan]sightline analyze photo.jpg[/]
       [cyan]sightline analyze *.jpg --task detect_bounding_box:target=prominent_face --crops faces[/]
       [cyan]sightline analyze *.jpg --task detect_faces --draw drawn --report report.html[/]
+      [cyan]sightline analyze photo.jpg --stream --task 'ask:prompt="What is this?"'[/]
       [cyan]sightline analyze - --task embed_clip_vit_b_32:normalize=true --json < photo.jpg[/]
       [cyan]sightline analyze --task 'embed_text:text="a dog, asleep"'[/]
     """
@@ -93,7 +100,7 @@ def analyze(
 
     settings = settings_from(models_dir=models_dir, offline=offline)
     with quiet_log(), leave_on_interrupt():
-        outputs = Outputs(json_lines, crops, draw, report)
+        outputs = Outputs(json_lines, crops, draw, report, stream)
         complaints = asyncio.run(_run(settings, photos or [], task or [], outputs, timeout))
     exit_with(complaints)
 
@@ -108,9 +115,10 @@ async def _run(
     """Prints an answer per photo, in their order."""
     from contextlib import ExitStack
 
+    from sightline.capabilities.question import listening
     from sightline.cli.tasks import read_tasks
-    from sightline.jobs.looking import Complaints, look_at, unrefused
-    from sightline.runtime.analyzer import Analyzer
+    from sightline.jobs.looking import Complaints, look_at, look_together, unrefused
+    from sightline.runtime.analyzer import Analyzer, takes_together
 
     complaints = Complaints()
     async with Analyzer.create(unrefused(settings)) as analyzer:
@@ -118,7 +126,14 @@ async def _run(
         sources = _sources(photos, bound)
         with ExitStack() as stack, stderr().status("looking…") as status:
             show, writers = outputs.opened(stack, [task.id for task in bound])
-            async for seen in look_at(analyzer, sources, bound, timeout_s, crops=outputs.crops is not None):
+            if outputs.stream:
+                stack.enter_context(listening(partial(_write_piece, status)))
+            crops = outputs.crops is not None
+            if takes_together(bound, len(photos)):
+                seen_all = look_together(analyzer, photos, bound, timeout_s, crops=crops)
+            else:
+                seen_all = look_at(analyzer, sources, bound, timeout_s, crops=crops)
+            async for seen in seen_all:
                 status.stop()
                 show(seen)
                 for write in writers:
@@ -126,6 +141,12 @@ async def _run(
                 complaints.note(seen)
                 status.start()
     return complaints
+
+
+def _write_piece(status: Status, piece: str | None) -> None:
+    status.stop()
+    text = "\n" if piece is None else printable(piece)
+    stderr().print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -136,6 +157,7 @@ class Outputs:
     crops: Path | None
     drawings: Path | None
     report: Path | None
+    stream: bool
 
     def opened(self, stack: ExitStack, tasks: list[str]) -> tuple[Write, list[Write]]:
         """Return what prints an answer, and what else is written for each. ``stack`` ends the files."""

@@ -134,6 +134,13 @@ async def look_at(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
+async def look_together(
+    analyzer: Analyzer, sources: Sequence[str], tasks: Sequence[BoundTask], timeout_s: float, *, crops: bool
+) -> AsyncIterator[Seen]:
+    """All sources as the subject of each task: one answer, under the name of the first."""
+    yield await look(analyzer, sources[0], tasks, timeout_s, crops=crops, others=sources[1:])
+
+
 async def look(
     analyzer: Analyzer,
     source: str | None,
@@ -144,19 +151,24 @@ async def look(
     priority: Priority = Priority.INTERACTIVE,
     room: Room | None = None,
     fill_truncated: bool = False,
+    others: Sequence[str] = (),
 ) -> Seen:
     """One source, all tasks on it. ``timeout_s`` includes the loading of models, but no wait for ``room``.
 
+    ``others`` are further sources of tasks that take all images together.
     A service that is busy and says when to ask again is asked again then, within ``timeout_s``.
     """
     try:
         picture = None if source is None else await _open(analyzer, source, fill_truncated)
+        more = [await _open(analyzer, other, fill_truncated) for other in others]
     except SightlineError as error:
         return Seen(source, error=error)
     pixels = 0 if picture is None else picture.width * picture.height
     async with nullcontext() if room is None else room.taken(pixels):
         return Seen(
-            source, picture, await _analyze(analyzer, picture, tasks, timeout_s, priority, crops=crops)
+            source,
+            picture,
+            await _analyze(analyzer, picture, tasks, timeout_s, priority, crops=crops, others=more),
         )
 
 
@@ -168,11 +180,13 @@ async def _analyze(
     priority: Priority,
     *,
     crops: bool,
+    others: Sequence[Picture] = (),
 ) -> Sequence[Outcome]:
     """An outcome per task; those that a busy service refused are asked again when it said so."""
     now = asyncio.get_running_loop().time
     ends = now() + timeout_s
-    outcomes = list(await analyzer.analyze(picture, tasks, Context.lasting(timeout_s, priority), crops=crops))
+    context = Context.lasting(timeout_s, priority)
+    outcomes = list(await analyzer.analyze(picture, tasks, context, crops=crops, others=others))
     while True:
         busy = [number for number, each in enumerate(outcomes) if isinstance(each.error, Overloaded)]
         pause_s = max((_retry_after_s(outcomes[number]) for number in busy), default=0)
@@ -180,7 +194,8 @@ async def _analyze(
             return outcomes
         await asyncio.sleep(pause_s)
         context = Context.lasting(ends - now(), priority)
-        again = await analyzer.analyze(picture, [tasks[number] for number in busy], context, crops=crops)
+        refused = [tasks[number] for number in busy]
+        again = await analyzer.analyze(picture, refused, context, crops=crops, others=others)
         for number, outcome in zip(busy, again, strict=True):
             outcomes[number] = outcome
 

@@ -4,6 +4,9 @@ To add a model, add a file here (or in a plug-in folder) with ``MODELS = (ModelD
 Nothing else needs to know: the store pulls what the card lists, the engine gives it a lane, operations find
 it by capability, and ``/v1/models``, the command line, metrics and docs read the card.
 
+A model with files whose answers take seconds to minutes has ``Runs.ELSEWHERE``, and its ``load`` returns a
+``RemoteModel``: ``GraphLoader.generator`` starts the process that it asks.
+
 A model that stands on settings instead of files (a service elsewhere, a folder of the user's) is
 ``ModelDefinition(card, connect=connect)``; the store has no part in it.
 """
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from sightline import registry
 from sightline.capabilities import Capability
 from sightline.errors import ConfigurationError
+from sightline.models.generation import GenerationLimits, TextGenerator
 from sightline.settings import GraphRuntime, Precision, Settings
 from sightline.types import Provenance
 from sightline.weights.sources import Artifact
@@ -55,6 +59,7 @@ class ModelCard:
             over texts, as the model was trained; None where there is no such thing.
         max_batch: most items one ``infer`` call gets; of a model elsewhere, most questions under way.
         runs: where its work is done.
+        rank: of models with one capability, the one with the lowest is chosen where a request names none.
     """
 
     name: str
@@ -70,6 +75,7 @@ class ModelCard:
     similarity_scale: float | None = None
     max_batch: int = 16
     runs: Runs = Runs.IN_SLOT
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,14 @@ class GraphLoader(Protocol):
 
     def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph: ...
 
+    def generator(self, name: str, folder: Path, limits: GenerationLimits) -> TextGenerator:
+        """Start the process that generates text with the OpenVINO files in ``folder``; wait until it can.
+
+        Raises:
+            ModelBroken: the files do not load.
+        """
+        ...
+
 
 class Model(Protocol):
     """A loaded model. Its capabilities name the types of its subjects and outputs.
@@ -140,7 +154,7 @@ class Model(Protocol):
 
 
 class RemoteModel(Protocol):
-    """A model that another service runs (``Runs.ELSEWHERE``). Awaited on the event loop: must not block."""
+    """A model that another service or process runs (``Runs.ELSEWHERE``). It must not block the event loop."""
 
     async def answer(self, subject: Any, timeout_s: float) -> Any:
         """Raises errors of ``sightline.errors``; ``timeout_s`` is what the request has left."""
@@ -173,7 +187,7 @@ class ModelDefinition:
     """
 
     card: ModelCard
-    load: Callable[[Mapping[str, Path], GraphLoader], Model] | None = None
+    load: Callable[[Mapping[str, Path], GraphLoader], Model | RemoteModel] | None = None
     connect: Callable[[Settings], Connection] | None = None
     lacking: Callable[[Settings], str | None] = lambda settings: None
     check: Callable[[Settings], None] = lambda settings: None

@@ -11,13 +11,14 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Protocol
 
-from sightline.capabilities.question import Question, Reply
+from sightline.capabilities.question import Question, Reply, tell
 from sightline.errors import (
     AnswerInvalid,
     KeyRefused,
@@ -42,11 +43,15 @@ KEY_PREFIX_CHARS = 4
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One message: words and JPEG files. With ``schema`` the answer is to be JSON that fits it."""
+    """One message: words and image files. With ``schema`` the answer is to be JSON that fits it.
+
+    ``max_tokens`` bounds the answer; None leaves it to the service.
+    """
 
     text: str
     images: tuple[bytes, ...]
     schema: Mapping[str, Any] | None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,10 @@ class Said:
     input_tokens: int | None = None
     output_tokens: int | None = None
     truncated: bool = False
+    tokens_per_s: float | None = None
+
+
+ImageFiles = Callable[[tuple[View, ...]], tuple[bytes, ...]]
 
 
 class Provider(Protocol):
@@ -82,14 +91,25 @@ def uninstalled(module: str) -> str | None:
 class Answerer:
     """A ``models.RemoteModel`` over a provider: a Question in, a Reply out."""
 
-    def __init__(self, provider: Provider, *, name: str, timeout_s: float, max_side: int) -> None:
-        """``timeout_s`` is for a whole answer, a second attempt included; ``max_side`` is in pixels."""
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        name: str,
+        timeout_s: float,
+        max_side: int,
+        image_files: ImageFiles | None = None,
+    ) -> None:
+        """``timeout_s`` is for a whole answer, a second attempt included; ``max_side`` is in pixels.
+
+        ``image_files`` writes the views of a question, instead of JPEG files of ``max_side`` pixels.
+        """
         self._provider = provider
         self._name = name
         self._timeout_s = timeout_s
-        self._max_side = max_side
+        self._image_files = image_files or partial(jpeg_files, max_side=max_side)
 
-    async def answer(self, subject: Question, timeout_s: float) -> Reply:
+    async def answer(self, subject: Question, timeout_s: float, max_tokens: int | None = None) -> Reply:
         """Ask; where JSON was wanted and none came that fits, once more.
 
         Raises:
@@ -102,9 +122,9 @@ class Answerer:
         ends = asyncio.get_running_loop().time() + allowed_s
         try:
             async with asyncio.timeout_at(ends):
-                images = await asyncio.to_thread(_sendable, subject.views, self._max_side)
+                images = await asyncio.to_thread(self._image_files, subject.views)
                 schema = None if subject.schema_json is None else json.loads(subject.schema_json)
-                return await self._ask(Prompt(subject.text, images, schema), ends)
+                return await self._ask(Prompt(subject.text, images, schema, max_tokens), ends)
         except TimeoutError:
             raise ProviderTimeout(f"{self._name} did not answer within {allowed_s:.3g} s") from None
 
@@ -116,6 +136,7 @@ class Answerer:
         if problem is None:
             return _reply(said, structured)
         _log.info("%s: an answer does not fit its schema; asking once more", self._name)
+        tell(None)
         again = await self._say(_corrected(prompt, problem), ends)
         structured, problem = await asyncio.to_thread(read_json, again.text, prompt.schema)
         if problem is None:
@@ -135,14 +156,15 @@ class Answerer:
         await self._provider.close()
 
 
-def _sendable(views: tuple[View, ...], max_side: int) -> tuple[bytes, ...]:
-    """The views as JPEG files of ``max_side`` pixels at most: pixels only, nothing else of the originals."""
-    return tuple(encode_jpeg(fit_within(_pixels(view, max_side), max_side)) for view in views)
+def jpeg_files(views: tuple[View, ...], *, max_side: int) -> tuple[bytes, ...]:
+    """Return the views as JPEG files of ``max_side`` pixels at most, without metadata."""
+    return tuple(encode_jpeg(reduced(view, max_side)) for view in views)
 
 
-def _pixels(view: View, max_side: int) -> Any:
+def reduced(view: View, max_side: int) -> Any:
+    """Return the pixels of a view with the longer side at ``max_side`` at most."""
     short_side = min(view.width, view.height) * max_side // max(view.width, view.height, 1)
-    return view.reduced(short_side)
+    return fit_within(view.reduced(short_side), max_side)
 
 
 def _corrected(prompt: Prompt, problem: str) -> Prompt:
@@ -150,7 +172,7 @@ def _corrected(prompt: Prompt, problem: str) -> Prompt:
         f"{prompt.text}\n\nAn earlier answer to this could not be used: {problem}\n"
         f"Answer with nothing but JSON that fits this JSON Schema:\n{_written(prompt.schema)}"
     )
-    return Prompt(text, prompt.images, prompt.schema)
+    return replace(prompt, text=text)
 
 
 def with_schema(prompt: Prompt) -> str:
@@ -172,6 +194,7 @@ def _reply(said: Said, structured: Any = None, before: Said | None = None) -> Re
         input_tokens=_total(said.input_tokens, before.input_tokens if before else 0),
         output_tokens=_total(said.output_tokens, before.output_tokens if before else 0),
         truncated=said.truncated,
+        tokens_per_s=said.tokens_per_s,
     )
 
 

@@ -146,6 +146,11 @@ class Scene(Protocol):
         """The pixels of a region, undecoded until a model prepares them."""
         ...
 
+    @property
+    def others(self) -> tuple[View, ...]:
+        """All further pictures of the request, where the operation takes several together."""
+        ...
+
     async def infer(
         self, capability: Capability[SubjectT, OutputT], subject: SubjectT, space: str | None = None
     ) -> Inference[OutputT]:
@@ -278,6 +283,10 @@ class Operation(ABC, Generic[ParamsT, ResultT]):
     @abstractmethod
     async def run(self, scene: Scene, params: ParamsT, models: Models) -> Answer[ResultT]:
         """Answer the question. A TargetNotFound raised here is a result "skipped", not a failure."""
+
+    def together(self, params: ParamsT) -> bool:
+        """Return whether all images of a request are one subject, rather than each its own."""
+        return False
 
     def patience_s(self, settings: Settings) -> float:
         """How long a request for this may take. A request is given that of its most patient task."""

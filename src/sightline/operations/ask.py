@@ -60,10 +60,14 @@ class AskParams(RegionParams):
     json_schema: Annotated[dict[str, Any], BeforeValidator(_parsed), AfterValidator(_judged)] | None = Field(
         None, description="A JSON Schema, an object: the answer is then JSON that fits it."
     )
+    together: bool = Field(
+        False, description="Ask once about all images of the request, in their order, instead of about each."
+    )
     model: str | None = Field(
         None,
         max_length=100,
-        description="Which model answers; GET /v1/models lists them. By default the first configured.",
+        description="Which model answers; GET /v1/models lists them. By default a configured server or key, "
+        "else a model on this machine.",
     )
 
 
@@ -75,10 +79,13 @@ class Asked(Result):
     model: str = Field(description="What answered, in the words of the service that runs it.")
     input_tokens: int | None = Field(None, description="Tokens of question and image, if the service says.")
     output_tokens: int | None = Field(None, description="Tokens of the answer, if the service says.")
+    tokens_per_s: float | None = Field(
+        None, description="Tokens generated per second, if the model runs on this machine."
+    )
 
 
 class Ask(Operation[AskParams, Asked]):
-    """Models answer elsewhere: what is sent is a copy of the region, reduced, without metadata."""
+    """A model on this machine answers, or a service: it gets a reduced copy of the region, no metadata."""
 
     name = "ask"
     description = "Asks a vision-language model a question about the image, person or face."
@@ -95,7 +102,7 @@ class Ask(Operation[AskParams, Asked]):
         models.find(ANSWER, params.model)  # an unknown model is refused before a face is looked for
         region = await scene.region(params.target, params.face_context)
         schema = None if params.json_schema is None else json.dumps(params.json_schema)
-        question = Question(params.prompt, (scene.view(region),), schema)
+        question = Question(params.prompt, (scene.view(region), *scene.others), schema)
         inference = await scene.infer(ANSWER, question, params.model)
         reply = inference.output
         asked = Asked(
@@ -104,11 +111,15 @@ class Ask(Operation[AskParams, Asked]):
             model=reply.model,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
+            tokens_per_s=reply.tokens_per_s,
         )
         warnings = (
             ("the answer is cut off: the model ran into its limit of tokens",) if reply.truncated else ()
         )
         return Answer(asked, inference.model, region, warnings)
+
+    def together(self, params: AskParams) -> bool:
+        return params.together
 
     def patience_s(self, settings: Settings) -> float:
         return max(settings.request_timeout_s, settings.ask_timeout_s + PREPARATION_S)

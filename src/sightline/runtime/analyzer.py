@@ -18,6 +18,7 @@ from sightline import capabilities, models, operations
 from sightline.errors import (
     ConfigurationError,
     InvalidParameters,
+    InvalidRequest,
     SightlineError,
     TargetNotFound,
     UnknownOperation,
@@ -245,14 +246,16 @@ class Analyzer:
         context: Context | None = None,
         *,
         crops: bool | Container[str] = False,
+        others: Sequence[Picture] = (),
     ) -> list[Outcome]:
         """Run all tasks on one picture at once, sharing what they find. Outcomes come in the tasks' order.
-        ``crops`` may be the ids of the tasks whose answers come with one.
+        ``crops`` may be the ids of the tasks whose answers come with one. ``others`` are further pictures
+        of tasks that take several together.
 
         Never raises for a task's sake: a failing task is an outcome, and no other task notices.
         """
         context = context or self.context(tasks)
-        async with Scene(self.engine, context, picture) as scene:
+        async with Scene(self.engine, context, picture, others) as scene:
             return await asyncio.gather(
                 *(
                     self._outcome(scene, task, crops if isinstance(crops, bool) else task.id in crops)
@@ -300,6 +303,20 @@ def _require_declared(
                     f"{user} uses an undeclared capability: {capability.name}; expected one in the "
                     "CAPABILITIES of a module"
                 )
+
+
+def takes_together(tasks: Sequence[BoundTask], num_images: int) -> bool:
+    """Return whether the tasks are about all images of a request together.
+
+    Raises:
+        InvalidRequest: some are, and others are about each image.
+    """
+    wanting = [task for task in tasks if task.operation.together(task.params)]
+    if num_images < 2 or not wanting:
+        return False
+    if len(wanting) < len(tasks):
+        raise InvalidRequest(f"{wanting[0].id} takes all images together; expected no task about each image")
+    return True
 
 
 def bind(operations: Mapping[str, Operation[Any, Any]], task: Task) -> BoundTask:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sightline.capabilities import Capability
 from sightline.errors import ConfigurationError, ModelUnavailable, UnknownModel
-from sightline.models import Catalogue, ModelCard
+from sightline.models import Catalogue, ModelCard, ModelDefinition
 from sightline.settings import Settings
 
 
@@ -22,9 +22,18 @@ class Directory:
     _lacking: Mapping[str, str | None]
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
+        """Raises ConfigurationError: the settings prefer a model that there is not."""
+        preferred = frozenset(_known(settings.prefer, catalogue, "SIGHTLINE_PREFER"))
         lacking = {name: definition.lacking(settings) for name, definition in catalogue.items()}
+
+        def order(definition: ModelDefinition) -> tuple[bool, bool, bool, int]:
+            """Models that settings connect to come before those with files: somebody configured them."""
+            name = definition.name
+            is_file = definition.connect is None
+            return lacking[name] is not None, name not in preferred, is_file, definition.card.rank
+
         able: dict[str, list[ModelCard]] = {}
-        for definition in sorted(catalogue.values(), key=lambda each: lacking[each.name] is not None):
+        for definition in sorted(catalogue.values(), key=order):
             for capability in definition.card.capabilities:
                 able.setdefault(capability.name, []).append(definition.card)
         object.__setattr__(self, "_cards", {name: each.card for name, each in catalogue.items()})
@@ -72,9 +81,13 @@ def preload_names(settings: Settings, catalogue: Catalogue) -> tuple[str, ...]:
     """Return the models that the settings load at start. Raise ConfigurationError for an unknown one."""
     if settings.preload == ("all",):
         return tuple(name for name, definition in catalogue.items() if definition.load is not None)
-    unknown = [name for name in settings.preload if name not in catalogue]
+    return _known(settings.preload, catalogue, "SIGHTLINE_PRELOAD", "all")
+
+
+def _known(names: tuple[str, ...], catalogue: Catalogue, setting: str, *others: str) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in catalogue]
     if unknown:
         raise ConfigurationError(
-            f"SIGHTLINE_PRELOAD names {', '.join(unknown)}; models are {', '.join(catalogue)}, or 'all'"
+            f"{setting}: unknown model: {', '.join(unknown)}; expected {', '.join((*catalogue, *others))}"
         )
-    return settings.preload
+    return names

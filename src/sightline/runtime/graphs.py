@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from sightline.errors import ConfigurationError, ModelBroken
 from sightline.models import AS_SET, Graph, GraphOptions, TensorSpec
+from sightline.models.generation import GenerationLimits, TextGenerator
 from sightline.runtime import intermediate
 from sightline.runtime.cores import usable_cores
+from sightline.runtime.generation import ProcessGenerator
 from sightline.settings import DetectorPrecision, GraphRuntime, Precision, Settings
 
 if TYPE_CHECKING:
@@ -84,6 +86,12 @@ class Graphs:
             raise ModelBroken(
                 f"{path.name} does not load in {chosen.value}: {type(error).__name__}"
             ) from error
+
+    def generator(self, name: str, folder: Path, limits: GenerationLimits) -> TextGenerator:
+        """See ``models.GraphLoader``. Text is generated on the CPU, whatever the device of the settings."""
+        generator = ProcessGenerator(name, folder, limits, self.threads)
+        generator.start()
+        return generator
 
     def computes_in(self, options: GraphOptions = AS_SET) -> Precision | None:
         """Return the precision of a graph opened so, never ``AUTO``; None if the device does not say.

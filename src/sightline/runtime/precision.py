@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sightline.capabilities.detection import ANIMAL_BOXES, OBJECT_BOXES, PERSON_BOXES
 from sightline.models import AS_SET, Graph, GraphLoader, GraphOptions, ModelCard
+from sightline.models.generation import GenerationLimits, TextGenerator
 from sightline.runtime.graphs import Graphs
 from sightline.settings import DetectorPrecision, Precision, Settings
 from sightline.weights.drift import read_record
@@ -91,6 +92,9 @@ class _Allowing:
         if options.detects and options.precision is None:
             options = replace(options, precision=self.allowed)
         return self.graphs(path, options)
+
+    def generator(self, name: str, folder: Path, limits: GenerationLimits) -> TextGenerator:
+        return self.graphs.generator(name, folder, limits)
 
 
 def _command(installed: Installed) -> str:

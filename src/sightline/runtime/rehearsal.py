@@ -43,5 +43,9 @@ def _rehearsed(definition: ModelDefinition) -> ModelDefinition:
     if definition.made_up is None:
         return definition
     return replace(
-        definition, connect=definition.made_up, lacking=lambda settings: None, check=lambda settings: None
+        definition,
+        load=None,
+        connect=definition.made_up,
+        lacking=lambda settings: None,
+        check=lambda settings: None,
     )

@@ -61,6 +61,7 @@ class Residency:
         self._failures: dict[str, Failure] = {}
         self._users: Counter[str] = Counter()
         self._pinned: set[str] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     # -- asking --------------------------------------------------------------------------------------------
@@ -246,7 +247,11 @@ class Residency:
         # Letting go of a model that stands on settings frees nothing and costs its open connections.
         if name in self._pinned or self._users[name] or self._catalogue[name].connect is not None:
             return False
-        del self._residents[name]
+        resident = self._residents.pop(name)
+        closing = asyncio.create_task(closed(resident))  # a process of its own ends
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        del resident
         self._telemetry.model_unloaded(name)
         _log.info("%s was unloaded", name)
         asyncio.get_running_loop().run_in_executor(None, return_memory)
@@ -266,3 +271,4 @@ class Residency:
         for resident in self._residents.values():
             await closed(resident)
         self._residents.clear()
+        await asyncio.gather(*self._closing)

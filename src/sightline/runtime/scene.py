@@ -30,10 +30,13 @@ class Scene:
     ``trace`` records the work behind the answers of one task. Tasks share findings: see :meth:`task`.
     """
 
-    def __init__(self, engine: Engine, context: Context, picture: Picture | None) -> None:
+    def __init__(
+        self, engine: Engine, context: Context, picture: Picture | None, others: Sequence[Picture] = ()
+    ) -> None:
         self._engine = engine
         self.context = context
         self._picture = picture
+        self._others = tuple(others)
         self.trace = Trace()
         self._findings: dict[Hashable, tuple[asyncio.Future[Any], Trace]] = {}
         self._inferences: dict[tuple[str, Subject], asyncio.Future[Inference[Any]]] = {}
@@ -52,8 +55,9 @@ class Scene:
                 end.__traceback__ = None
         self._findings.clear()
         self._inferences.clear()
-        if self._picture is not None:
-            self._engine.pixels.leave(self._picture)
+        for picture in (self._picture, *self._others):
+            if picture is not None:
+                self._engine.pixels.leave(picture)
 
     def task(self) -> Scene:
         """Return this scene for one more task: findings are shared, its trace is its own."""
@@ -74,6 +78,11 @@ class Scene:
 
     def view(self, region: Region) -> View:
         return View(self.picture, region.box)
+
+    @property
+    def others(self) -> tuple[View, ...]:
+        """See ``operations.Scene.others``."""
+        return tuple(View(picture, None) for picture in self._others)
 
     # -- what is in it -------------------------------------------------------------------------------------
 

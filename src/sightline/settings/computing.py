@@ -68,6 +68,10 @@ class ModelSettings(BaseSettings):
         description="Mirror of all other hosts: https://host/path is fetched from this address + /host/path.",
     )
     preload: Names = Field((), description="Models to load at start and keep loaded, or 'all'.")
+    prefer: Names = Field(
+        (),
+        description="Models to choose first where a request names none, e.g. qwen3.5-0.8b for `ask`.",
+    )
     idle_unload_s: float = Field(0.0, ge=0, description="Unload a model unused this long. 0: never.")
     memory_budget_mib: int = Field(
         0, ge=0, description="Unload least recently used models past this. 0: off."

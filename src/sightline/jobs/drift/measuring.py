@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -22,6 +22,7 @@ from sightline.jobs.drift.comparing import Figures, Tally, Verdict
 from sightline.jobs.images import listings
 from sightline.jobs.looking import read_image
 from sightline.models import AS_SET, Graph, GraphOptions, Model, ModelDefinition
+from sightline.models.generation import GenerationLimits
 from sightline.runtime.graphs import Graphs
 from sightline.settings import DetectorPrecision, Precision, Settings
 from sightline.weights.drift import Limits
@@ -93,7 +94,7 @@ def loaded_twice(
     assert definition.load is not None
     with _graph_copies(settings.models_dir.expanduser()) as folder:
         half = _Opening(settings, Precision.AUTO, folder / "half" if folder else None)
-        model = definition.load(files, half)
+        model = cast(Model, definition.load(files, half))  # those elsewhere have no graphs to open
         if None in half.met:
             raise InvalidRequest(
                 f"{settings.device} does not say what it computes in, so nothing can be compared"
@@ -108,7 +109,7 @@ def loaded_twice(
                 f"{definition.name} computes in f32 whatever the settings say: there is nothing to compare"
             )
         f32 = _Opening(settings, Precision.F32, folder / "f32" if folder else None)
-        yield Twins(definition.load(files, f32), model, precision)
+        yield Twins(cast(Model, definition.load(files, f32)), model, precision)
 
 
 @contextmanager
@@ -144,6 +145,10 @@ class _Opening:
     def __call__(self, path: Path, options: GraphOptions = AS_SET) -> Graph:
         self.met.add(self._graphs.computes_in(options))
         return self._graphs(path, options)
+
+    def generator(self, name: str, folder: Path, limits: GenerationLimits) -> NoReturn:
+        """Raises InvalidRequest: text is generated in one precision only."""
+        raise InvalidRequest(f"{name} generates text in one precision: there is nothing to compare")
 
 
 class Measuring:

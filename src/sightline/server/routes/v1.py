@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from sightline.errors import InvalidRequest, SightlineError, UnknownModel
 from sightline.operations import Operation
-from sightline.runtime.analyzer import Analyzer, BoundTask
+from sightline.runtime.analyzer import Analyzer, BoundTask, takes_together
 from sightline.runtime.readiness import download_bytes, readiness_of
 from sightline.runtime.report import error_report, operation_report, picture_report
 from sightline.runtime.residency import wanted
@@ -27,6 +27,7 @@ from sightline.server.middleware.api_key import ScopeRule
 from sightline.server.request_facts import note_outcomes, note_picture
 from sightline.server.routes import collections, info, libraries, places, previews
 from sightline.server.state import analyzer_of
+from sightline.server.streaming import event_response, wants_events
 from sightline.settings import Settings
 
 PREFIX = "/v1"
@@ -71,9 +72,35 @@ async def _analyze(request: Request, operation: str | None = None) -> Response:
     tasks = [analyzer.bind(task) for task in (body.tasks or analyzer.default_tasks())]
     if not body.images and any(task.operation.needs_picture for task in tasks):
         raise InvalidRequest("the request has no image; send one as a file 'image', a 'url', or 'base64'")
-    entries = await while_connected(request, _analyze_all(analyzer, request, body, tasks))
-    answer = {"request_id": problems.request_id_of(request), "images": entries}
-    return json_response(answer)
+    together = takes_together(tasks, len(body.images))
+    if wants_events(request):
+        if len(body.images) > 1 and not together:
+            raise InvalidRequest("too many images for an event stream; expected one, or 'together': true")
+        return event_response(request, _body(analyzer, request, body, tasks, together))
+    return json_response(await while_connected(request, _body(analyzer, request, body, tasks, together)))
+
+
+async def _body(
+    analyzer: Analyzer, request: Request, body: AnalyzeBody, tasks: Sequence[BoundTask], together: bool
+) -> dict[str, Any]:
+    answer = _analyze_together if together else _analyze_all
+    entries = await answer(analyzer, request, body, tasks)
+    return {"request_id": problems.request_id_of(request), "images": entries}
+
+
+async def _analyze_together(
+    analyzer: Analyzer, request: Request, body: AnalyzeBody, tasks: Sequence[BoundTask]
+) -> list[dict[str, Any]]:
+    """One entry, about all images. An image that cannot be read fails the request."""
+    opened = (open_source(analyzer, each, fill_truncated=body.fill_truncated) for each in body.images)
+    pictures = await asyncio.gather(*opened)
+    for picture in pictures:
+        note_picture(request, picture)
+    outcomes = await analyzer.analyze(pictures[0], tasks, crops=body.crops, others=pictures[1:])
+    note_outcomes(request, outcomes)
+    raise_shared_failure(outcomes)
+    sources = [source.label for source in body.images]
+    return [{"index": 0, "source": sources[0], "sources": sources, **picture_report(pictures[0], outcomes)}]
 
 
 async def _analyze_all(
