@@ -63,6 +63,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "label_sets": ("/sets.toml", Path("/sets.toml")),
     "offline": ("true", True),
     "auto_pull": ("0", False),
+    "prefer": ("qwen3.5-0.8b", ("qwen3.5-0.8b",)),
     "tracing": ("yes", True),
     "libraries_dir": ("/srv/libraries", Path("/srv/libraries")),
     "library_space": ("siglip", "siglip"),
@@ -261,9 +262,9 @@ def _reads_environment(tree: ast.Module) -> bool:
 
 def test_nothing_else_reads_the_environment() -> None:
     """The command line may set variables for what it starts, and the package those that silence libraries.
-    Processes that decode images and draw PDFs get the few that Python itself needs. systemd's protocol passes
-    its addresses in variables."""
-    children = ("imaging/pdf.py", "imaging/isolation.py")
+    Processes that decode images, draw PDFs and generate text get the few that Python itself needs. systemd's
+    protocol passes its addresses in variables."""
+    children = ("imaging/pdf.py", "imaging/isolation.py", "runtime/generation/__init__.py")
     exempt = ("__init__.py", "settings/__init__.py", "cli/", "server/systemd.py", *children)
     readers = [
         path.relative_to(SOURCE).as_posix()

@@ -470,11 +470,10 @@ def test_a_wrong_schema_is_refused_before_anything_is_sent(
     assert gemini_service.received == []
 
 
-def test_no_key_is_503_and_says_what_to_set(client: httpx2.Client) -> None:
+def test_without_a_key_the_model_here_is_asked_and_503_says_how_to_get_it(client: httpx2.Client) -> None:
     response = ask(client, 1)
     assert response.status_code == 503
-    assert "GOOGLE_API_KEY" in response.json()["detail"]
-    assert "SIGHTLINE_VLM_BASE_URL" in response.json()["detail"]
+    assert "sightline models pull" in response.json()["detail"]
 
 
 def test_more_images_than_a_request_takes_are_refused(asking: httpx2.Client, gemini_service: Any) -> None:

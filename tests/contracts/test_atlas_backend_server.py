@@ -33,7 +33,7 @@ def test_health_says_what_is_missing(client: httpx2.Client) -> None:
     assert response.json()["temp_dir_ready"] is True
     assert response.json()["gemini_api_configured"] is False
     assert response.json()["checks"]["temp_directory"] == "ok"
-    assert "GOOGLE_API_KEY" in response.json()["checks"]["vision_language_model"]
+    assert "sightline models pull" in response.json()["checks"]["vision_language_model"]
 
 
 def test_health_notices_a_full_or_missing_temp_directory(

@@ -137,6 +137,7 @@ def test_every_command_and_file_of_ours_exists(service: str) -> None:
 def _require_command(words: list[str]) -> None:
     """The subcommands exist, and so do the options behind them."""
     command = typer.main.get_command(command_line)
+    command.list_commands(typer.Context(command))  # type: ignore[attr-defined]  # loads those of plug-ins
     while words and (subcommands := getattr(command, "commands", None)) is not None:
         assert words[0] in subcommands, words
         command, words = subcommands[words[0]], words[1:]

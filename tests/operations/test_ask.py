@@ -39,6 +39,7 @@ def test_a_question_is_answered(asking: httpx2.Client, gemini_service: Any, cup:
         "model": "gemini-of-the-test",
         "input_tokens": 11,
         "output_tokens": 5,
+        "tokens_per_s": None,
     }
     assert answer["model"]["name"] == "gemini"
     assert answer["model"]["provenance"] == "remote"
@@ -107,11 +108,11 @@ def test_the_caller_chooses_between_two(
     assert result(ask(client, cup, model="gemini"))["data"]["text"] == "from Google"
 
 
-def test_nothing_configured_says_what_to_set(client: httpx2.Client, cup: bytes) -> None:
+def test_nothing_configured_says_how_to_get_the_model_here(client: httpx2.Client, cup: bytes) -> None:
     response = ask(client, cup)
     assert response.status_code == 503
     assert response.json()["code"] == "model_unavailable"
-    assert "set SIGHTLINE_GEMINI_API_KEY" in response.json()["detail"]
+    assert "sightline models pull" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def main(size: str, folder: Path) -> None:
     config = Qwen3_5Config(
         text_config={
             "vocab_size": spec["vocabulary"], "hidden_size": hidden, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": kv, "head_dim": head, "intermediate_size": inner,
+            "num_attention_heads": heads, "num_key_value_heads": kv, "head_dim": head,
+            "intermediate_size": inner,
             "linear_num_key_heads": keys, "linear_num_value_heads": values, "linear_key_head_dim": linear,
             "linear_value_head_dim": linear, "full_attention_interval": 4, "max_position_embeddings": 32768,
             "eos_token_id": ids["<|im_end|>"], "tie_word_embeddings": size != "tiny",
@@ -91,7 +92,8 @@ def main(size: str, folder: Path) -> None:
                                  "partial_rotary_factor": 0.25},
         },
         vision_config={
-            "hidden_size": depth_hidden, "depth": depth, "num_heads": vision_heads, "intermediate_size": vision_inner,
+            "hidden_size": depth_hidden, "depth": depth, "num_heads": vision_heads,
+            "intermediate_size": vision_inner,
             "out_hidden_size": hidden, "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2,
             "num_position_embeddings": 2304 if size != "tiny" else 64,
         },

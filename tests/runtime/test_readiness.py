@@ -52,11 +52,10 @@ def test_installed_models_make_an_operation_ready(models_dir: Path) -> None:
     assert entry.download_bytes == 0
 
 
-def test_a_setting_that_is_missing_is_named(empty: Settings) -> None:
+def test_questions_need_a_download_and_no_setting(empty: Settings) -> None:
     asked = _entries(empty)["ask"]
-    assert not asked.ready
-    assert asked.lacking is not None
-    assert "SIGHTLINE_VLM_BASE_URL" in asked.lacking
+    assert (asked.ready, asked.lacking, asked.models) == (False, None, asked.missing)
+    assert asked.download == "size unknown"
 
 
 def _twice(name: str, definition: ModelDefinition, digest: str) -> ModelDefinition:

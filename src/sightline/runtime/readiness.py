@@ -91,6 +91,8 @@ def download_bytes(catalogue: Catalogue, names: Iterable[str]) -> int | None:
 def download_words(catalogue: Catalogue, names: Iterable[str]) -> str:
     """Return the size of the download for people, such as "605 MB", or "over 505 MB" if a size is unknown."""
     known, complete = _known_bytes(catalogue, names)
+    if not known and not complete:
+        return "size unknown"
     size = f"{known / 1e6:,.0f} MB" if known < 1e9 else f"{known / 1e9:,.2f} GB"
     return size if complete else f"over {size}"
 

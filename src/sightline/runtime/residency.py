@@ -248,9 +248,10 @@ class Residency:
         if name in self._pinned or self._users[name] or self._catalogue[name].connect is not None:
             return False
         resident = self._residents.pop(name)
-        closing = asyncio.create_task(closed(resident))  # a process of its own ends
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        if hasattr(resident.model, "close"):  # a process of its own ends
+            closing = asyncio.create_task(closed(resident))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         del resident
         self._telemetry.model_unloaded(name)
         _log.info("%s was unloaded", name)

@@ -219,7 +219,7 @@ async def test_files_that_do_not_load(vlm_files: Path, tmp_path: Path, damage: s
         ("a < b | c <b>", "a < b | c <b>"),
     ],
 )
-def test_control_tokens_become_text(text: str, safe: str) -> None:
+async def test_control_tokens_become_text(text: str, safe: str) -> None:
     assert program.without_control_tokens(text) == safe
 
 
@@ -241,6 +241,8 @@ async def test_control_tokens_in_a_question_are_harmless(generator) -> None:
         (False, "a " * 100, False),
     ],
 )
-def test_endless_white_space_is_noticed_outside_strings(is_json: bool, text: str, exceeded: bool) -> None:
+async def test_endless_white_space_is_noticed_outside_strings(
+    is_json: bool, text: str, exceeded: bool
+) -> None:
     guard = program.WhiteSpaceGuard(is_json)
     assert any(guard.exceeded(character) for character in text) is exceeded

@@ -27,6 +27,8 @@ from sightline.errors import (
 )
 from sightline.imaging import Picture
 from sightline.runtime.analyzer import Analyzer, Outcome, Task
+from sightline.runtime.engine import Engine
+from sightline.runtime.resident import ModelState
 from sightline.server.answers import json_response
 from sightline.server.bodies import read_truncated
 from sightline.server.connections import while_connected
@@ -73,7 +75,7 @@ async def healthz(request: Request) -> Response:
     analyzer = analyzer_of(request)
     checks = {
         "temp_directory": await state_of(request).lookout.look(temp_folder_state),
-        "vision_language_model": analyzer.engine.directory.lacking(ANSWER) or "ok",
+        "vision_language_model": await state_of(request).lookout.look(_answering_state, analyzer.engine),
     }
     if all(found == "ok" for found in checks.values()):
         return JSONResponse({"status": "ok"})
@@ -85,6 +87,16 @@ async def healthz(request: Request) -> Response:
             "checks": checks,
         }
     )
+
+
+def _answering_state(engine: Engine) -> str:
+    """Return "ok", or what has to be set or downloaded before a question is answered. Looks at the disk."""
+    if lacking := engine.directory.lacking(ANSWER):
+        return lacking
+    name = engine.directory.find(ANSWER)
+    if engine.residency.state(name) is ModelState.MISSING:
+        return f"{name} is not installed; the first question downloads it. Run: sightline models pull {name}"
+    return "ok"
 
 
 @router.post("/uploadfile/", openapi_extra=atlas_schemas.UPLOAD)
