@@ -256,6 +256,80 @@ def test_a_server_that_refuses_for_its_rate_is_asked_again_in_time(page, serve, 
     done(page, "detect_faces")
 
 
+SLOW = """
+import time
+from sightline.capabilities import Capability
+from sightline.imaging import View
+
+SLOW: Capability[View, float] = Capability("slow", "A level, after a while.")
+CAPABILITIES = (SLOW,)
+"""
+SLOW_MODEL = """
+import time
+from sightline.models import ModelCard, ModelDefinition
+from sightline_plugins.capabilities.slow import SLOW
+
+class Model:
+    def prepare(self, view):
+        return 1.0
+
+    def infer(self, items):
+        time.sleep(2)
+        return items
+
+MODELS = (
+    ModelDefinition(
+        ModelCard(
+            name="slow", capabilities=frozenset({SLOW}), description="d", licence="CC0-1.0", max_batch=1,
+            homepage="https://example.org", preprocessing="p1", parameters=0, multiply_adds=0,
+        ),
+        lambda files, graphs: Model(),
+    ),
+)
+"""
+SLOW_OPERATION = """
+from sightline.imaging import View
+from sightline.operations import Answer, Operation, Params, Result, TimingGroup
+from sightline_plugins.capabilities.slow import SLOW
+
+class Waited(Result):
+    level: float
+
+class WaitOperation(Operation):
+    name = "wait"
+    description = "Takes its time."
+    needs = (SLOW,)
+    Params = Params
+    Result = Waited
+    example = {}
+    timing_group = TimingGroup.DETECTION
+
+    async def run(self, scene, params, models):
+        found = await scene.infer(SLOW, View(scene.picture))
+        return Answer(Waited(level=found.output), found.model)
+
+OPERATIONS = (WaitOperation(),)
+"""
+
+
+def test_a_server_with_a_full_queue_is_asked_again_in_time(page, serve, tmp_path, photo) -> None:
+    folder = tmp_path / "plugins"
+    for kind, text in (("capabilities", SLOW), ("models", SLOW_MODEL), ("operations", SLOW_OPERATION)):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "slow.py").write_text(text)
+    client = serve(plugins_dir=folder, queue_items=1)
+    page.goto(f"{client.base_url}/")
+    choose(page, "wait")
+    give(page, photo, photo, photo)
+    again = page.locator(".result .error button")
+    expect(again.first).to_contain_text("Try again in")
+    while again.count():
+        expect(again.first).to_be_enabled()
+        again.first.click()
+        page.wait_for_timeout(200)
+    expect(page.locator(".result pre").filter(has_text="level")).to_have_count(3)
+
+
 def test_a_server_that_is_gone_is_told_and_the_photo_stays(page, server_at, models_dir, photo) -> None:
     from tests.conftest import settings_with
 
