@@ -122,7 +122,7 @@ function probabilities(data) {
 
 const meter = (score) => h("div", { className: "meter", role: "img", "aria-label": percent(score) }, h("span", { className: "fill", style: { width: `${score * 100}%` } }));
 const range = (data) => [
-  h("p", { className: "big" }, data.range, h("span", { className: "soft" }, ` · ${percent(data.score)}`)), meter(data.score),
+  h("p", { className: "big" }, data.range, h("span", { className: "soft" }, ` · score ${percent(data.score)}`)), meter(data.score),
   data.caveat ? h("p", { className: "soft small" }, data.caveat) : null,
 ];
 const membership = (data) => [
