@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bench import bare, photos, random_models
 from sightline.jobs.libraries.folders import differences
-from sightline.jobs.libraries.indexing import Indexed, Indexing
+from sightline.jobs.libraries.indexing import Indexing
+from sightline.jobs.libraries.runs import Indexed
 from sightline.jobs.looking import for_many
 from sightline.libraries import Filter, Library, NewItem, Shelf, VectorModel
 from sightline.runtime.analyzer import Analyzer

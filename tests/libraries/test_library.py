@@ -12,7 +12,7 @@ import pytest
 from sightline.errors import InvalidRequest, LibraryBusy, LibraryDamaged, LibraryRefused, UnknownLibrary
 from sightline.libraries import Filter, Library, ModelState, NewItem, Shelf
 from sightline.libraries.filters import read_date, read_near
-from sightline.libraries.library import StoredAnswer
+from sightline.libraries.items import StoredAnswer
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def clustered(rows: int, seed: int = 0) -> np.ndarray:
 def made(folder: Path, vectors: np.ndarray):
     items = np.arange(1, len(vectors) + 1) * 3
     block = (np.arange(1, len(vectors) + 1), items, vectors.astype(np.float16))
-    write_index(folder, "model", iter([block]), len(vectors), DIMENSIONS)
+    write_index(folder, "model", iter([block]), DIMENSIONS)
     files = read_index(folder, "model")
     assert files is not None
     return files, items
@@ -69,11 +69,11 @@ def test_rows_that_came_later_are_found_and_dropped_ones_are_not(tmp_path: Path)
     files, items = made(tmp_path / "index", vectors)
     alive = np.ones(100, bool)
     alive[40] = False
-    files.index.update(alive, np.array([1]), vectors[40:41].astype(np.float16))
-    found = files.index.search(vectors[40], 100)
+    index = files.index.with_changes(alive, np.array([1]), vectors[40:41].astype(np.float16))
+    found = index.search(vectors[40], 100)
     assert found.items[0] == 1
     assert items[40] not in found.items
-    assert len(files.index) == 100
+    assert len(index) == 100
 
 
 def test_an_index_of_other_vectors_is_not_read(tmp_path: Path) -> None:

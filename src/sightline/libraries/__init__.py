@@ -5,7 +5,8 @@ A library is one SQLite file. It is the only truth: vectors are rows of it, and 
 """
 
 from sightline.libraries.filters import Filter
-from sightline.libraries.library import Item, Library, ModelState, NewItem, VectorModel, open_library
+from sightline.libraries.items import Item, ModelState, NewItem, VectorModel
+from sightline.libraries.library import Library, open_library
 from sightline.libraries.shelf import Shelf
 
 __all__ = [

@@ -7,9 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,137 +15,17 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from sightline.errors import LibraryBusy, LibraryRefused
-from sightline.libraries import schema
+from sightline.errors import LibraryBusy
+from sightline.libraries import rows, schema
 from sightline.libraries.filters import Filter
-from sightline.libraries.vectors import (
-    Blocks,
-    Floats,
-    IndexFiles,
-    Matches,
-    VectorIndex,
-    read_index,
-    write_index,
-)
+from sightline.libraries.items import Item, Known, ModelState, NewItem, StoredAnswer, VectorModel
+from sightline.libraries.rows import ITEM_COLUMNS
+from sightline.libraries.stored_vectors import StoredVectors
+from sightline.libraries.vectors import Floats, Matches, VectorIndex
 from sightline.sphere import distances_km, unit_vectors
-from sightline.types import Provenance
 
-_BLOCK_ROWS = 4_096
 # SQLite's default limit on parameters of a statement is 32,766 since 3.32.
 _IDS_AT_ONCE = 10_000
-
-
-class ModelState(StrEnum):
-    """Whether searches use the vectors of a model, or they are still computed."""
-
-    FILLING = "filling"
-    SERVING = "serving"
-
-
-@dataclass(frozen=True, slots=True)
-class VectorModel:
-    """A model whose vectors a library has."""
-
-    id: int
-    name: str
-    space: str
-    fingerprint: str
-    dimensions: int
-    provenance: str
-    state: ModelState
-
-    @property
-    def warning(self) -> str | None:
-        """Facts about the vectors that a search needs."""
-        if self.provenance != Provenance.RANDOM:
-            return None
-        return f"{self.name} has random weights: its vectors mean nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Facts about a file that need no opening."""
-
-    id: int
-    size: int
-    mtime_ns: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The answer of an operation about an item. ``fields`` can be asked for in conditions."""
-
-    operation: str
-    result: Any
-    model: str | None = None
-    fields: Mapping[str, str | float] = field(default_factory=dict)
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewItem:
-    """A photo to add. ``vectors`` are by id of the vector model, float32 [dimensions], of any length."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    perceptual_hash: int
-    format: str
-    width: int
-    height: int
-    taken_at: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    place: str | None = None
-    country: str | None = None
-    camera: str | None = None
-    vectors: Mapping[int, Floats] = field(default_factory=dict)
-    answers: Sequence[StoredAnswer] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """A photo of a library."""
-
-    id: int
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    perceptual_hash: int
-    format: str
-    width: int
-    height: int
-    taken_at: str | None
-    latitude: float | None
-    longitude: float | None
-    place: str | None
-    country: str | None
-    camera: str | None
-    indexed_at: str
-
-    def facts(self) -> dict[str, Any]:
-        """Return what people and programs are shown, by name."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                *("id", "path", "size", "sha256", "format", "width", "height", "taken_at", "latitude"),
-                *("longitude", "place", "country", "camera", "indexed_at"),
-            )
-        }
-
-
-_ITEM_COLUMNS = tuple(Item.__dataclass_fields__)
-_NEW_COLUMNS = tuple(name for name in NewItem.__dataclass_fields__ if name not in ("vectors", "answers"))
-# What the writer sets besides the columns of a new item.
-_UPSERT = (
-    f"INSERT INTO item ({', '.join(_NEW_COLUMNS)}, indexed_at) "  # noqa: S608 - names of this class
-    f"VALUES ({', '.join(f':{name}' for name in _NEW_COLUMNS)}, :indexed_at) "
-    f"ON CONFLICT (path) DO UPDATE SET "
-    f"{', '.join(f'{name} = excluded.{name}' for name in (*_NEW_COLUMNS[1:], 'indexed_at'))} RETURNING id"
-)
 
 
 def open_library(path: Path, *, create: bool = False) -> Library:
@@ -167,7 +45,7 @@ class Library:
         self._path = path
         self._connection = connection
         self._lock = threading.RLock()
-        self._indexes: dict[int, tuple[IndexFiles, tuple[int, int]]] = {}
+        self._vectors = StoredVectors(path.with_suffix(".vectors"))
 
     def __enter__(self) -> Self:
         return self
@@ -178,7 +56,7 @@ class Library:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._indexes.clear()
+            self._vectors.forget()
             self._connection.close()
 
     @contextmanager
@@ -293,10 +171,10 @@ class Library:
             marks = ", ".join("?" * len(some))
             with self._reading() as connection:
                 rows = connection.execute(
-                    f"SELECT {', '.join(_ITEM_COLUMNS)} FROM item WHERE id IN ({marks})",  # noqa: S608
+                    f"SELECT {', '.join(ITEM_COLUMNS)} FROM item WHERE id IN ({marks})",  # noqa: S608
                     some,
                 ).fetchall()
-            found |= {row[0]: Item(**dict(zip(_ITEM_COLUMNS, row, strict=True))) for row in rows}
+            found |= {row[0]: Item(**dict(zip(ITEM_COLUMNS, row, strict=True))) for row in rows}
         return [found[int(each)] for each in ids if int(each) in found]
 
     def page(self, wanted: Filter, after_id: int, most: int) -> list[Item]:
@@ -343,28 +221,15 @@ class Library:
 
     def add(self, items: Sequence[NewItem]) -> list[int]:
         """Add items, or replace those of the same path, in one transaction; return their ids."""
-        ids = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._changing() as connection:
-            for item in items:
-                columns = {name: getattr(item, name) for name in _NEW_COLUMNS} | {"indexed_at": now}
-                columns["perceptual_hash"] = _signed(item.perceptual_hash)
-                (item_id,) = connection.execute(_UPSERT, columns).fetchone()
-                connection.execute("DELETE FROM failure WHERE path = ?", (item.path,))
-                connection.execute("DELETE FROM embedding WHERE item_id = ?", (item_id,))
-                connection.execute("DELETE FROM answer WHERE item_id = ?", (item_id,))
-                connection.execute("DELETE FROM field WHERE item_id = ?", (item_id,))
-                _add_vectors(connection, item_id, item.vectors)
-                _add_answers(connection, item_id, item.answers)
-                _write_words(connection, item_id)
-                ids.append(item_id)
-        return ids
+            return [rows.add_item(connection, item, now) for item in items]
 
     def add_vectors(self, vectors: Mapping[int, Mapping[int, Floats]]) -> None:
         """Add vectors to items that are here, by item and model."""
         with self._changing() as connection:
             for item_id, by_model in vectors.items():
-                _add_vectors(connection, item_id, by_model)
+                rows.add_vectors(connection, item_id, by_model)
 
     def add_answers(self, answers: Mapping[int, Sequence[StoredAnswer]]) -> None:
         """Add answers to items that are here, or replace those of the same operations."""
@@ -374,8 +239,8 @@ class Library:
                     connection.execute(
                         "DELETE FROM field WHERE item_id = ? AND operation = ?", (item_id, answer.operation)
                     )
-                _add_answers(connection, item_id, some)
-                _write_words(connection, item_id)
+                rows.add_answers(connection, item_id, some)
+                rows.write_words(connection, item_id)
 
     def move(self, item_id: int, path: str, size: int, mtime_ns: int) -> None:
         """Say that an item's file has another path now."""
@@ -385,7 +250,7 @@ class Library:
                 "UPDATE item SET path = ?, size = ?, mtime_ns = ? WHERE id = ?",
                 (path, size, mtime_ns, item_id),
             )
-            _write_words(connection, item_id)
+            rows.write_words(connection, item_id)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove items with all that is stored of them."""
@@ -463,71 +328,7 @@ class Library:
     def index(self, model: VectorModel) -> VectorIndex:
         """Return the vectors of a model in memory, as they are in the library now."""
         with self._reading() as connection:
-            version = (
-                int(connection.execute("PRAGMA data_version").fetchone()[0]),
-                connection.total_changes,
-            )
-            files, seen = self._indexes.get(model.id, (None, None))
-            if files is not None and seen == version:
-                return files.index
-            if files is None:
-                files = read_index(self._folder(model), self._identity(model)) or self._rebuilt(model)
-            self._refresh(connection, model, files)
-            if files.index.is_stale:
-                files = self._rebuilt(model)
-                self._refresh(connection, model, files)
-            self._indexes[model.id] = (files, version)
-            return files.index
-
-    def _refresh(self, connection: sqlite3.Connection, model: VectorModel, files: IndexFiles) -> None:
-        dropped = np.fromiter(
-            (
-                row[0]
-                for row in connection.execute(
-                    "SELECT seq FROM dropped_embedding WHERE model_id = ? AND seq <= ?",
-                    (model.id, files.last_seq),
-                )
-            ),
-            np.int64,
-        )
-        rows = connection.execute(
-            "SELECT item_id, vector FROM embedding WHERE model_id = ? AND seq > ? ORDER BY seq",
-            (model.id, files.last_seq),
-        ).fetchall()
-        files.index.update(
-            ~np.isin(files.seqs, dropped),
-            np.array([row[0] for row in rows], np.int64),
-            _matrix([row[1] for row in rows], model.dimensions),
-        )
-
-    def _rebuilt(self, model: VectorModel) -> IndexFiles:
-        folder, identity = self._folder(model), self._identity(model)
-        count = self._connection.execute(
-            "SELECT count(*) FROM embedding WHERE model_id = ?", (model.id,)
-        ).fetchone()[0]
-        write_index(folder, identity, self._blocks(model), count, model.dimensions)
-        made = read_index(folder, identity)
-        assert made is not None
-        return made
-
-    def _blocks(self, model: VectorModel) -> Blocks:
-        rows = self._connection.execute(
-            "SELECT seq, item_id, vector FROM embedding WHERE model_id = ? ORDER BY seq", (model.id,)
-        )
-        while some := rows.fetchmany(_BLOCK_ROWS):
-            yield (
-                np.array([row[0] for row in some], np.int64),
-                np.array([row[1] for row in some], np.int64),
-                _matrix([row[2] for row in some], model.dimensions),
-            )
-
-    def _folder(self, model: VectorModel) -> Path:
-        return self._path.with_suffix(".vectors") / str(model.id)
-
-    def _identity(self, model: VectorModel) -> str:
-        """Return the identity of the vectors in files. A new library of the same name has other ones."""
-        created = self._connection.execute("SELECT min(indexed_at) FROM item").fetchone()[0]
-        return f"{model.space} {model.fingerprint} {created}"
+            return self._vectors.index(connection, model)
 
     def with_words(self, text: str, most: int, only: NDArray[np.int64] | None = None) -> list[int]:
         """Return ids of items whose name, place or answers have all words of ``text``, the best first."""
@@ -545,55 +346,6 @@ class Library:
             allowed = set(only.tolist())
             found = [each for each in found if each in allowed]
         return found[:most]
-
-
-def _add_vectors(connection: sqlite3.Connection, item_id: int, vectors: Mapping[int, Floats]) -> None:
-    for model_id, vector in vectors.items():
-        length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0:
-            raise LibraryRefused(f"a vector of length {length} cannot be compared; expected a finite one")
-        connection.execute(
-            "INSERT OR REPLACE INTO embedding (model_id, item_id, vector) VALUES (?, ?, ?)",
-            (model_id, item_id, (vector / length).astype("<f2").tobytes()),
-        )
-
-
-def _add_answers(connection: sqlite3.Connection, item_id: int, answers: Sequence[StoredAnswer]) -> None:
-    for answer in answers:
-        connection.execute(
-            "INSERT OR REPLACE INTO answer (item_id, operation, model, result) VALUES (?, ?, ?, ?)",
-            (item_id, answer.operation, answer.model, json.dumps(answer.result, allow_nan=False)),
-        )
-        rows = [
-            (item_id, answer.operation, name, None, float(value))
-            if isinstance(value, int | float)
-            else (item_id, answer.operation, name, value, None)
-            for name, value in answer.fields.items()
-        ]
-        if answer.text:
-            rows.append((item_id, answer.operation, "text", answer.text, None))
-        connection.executemany(
-            "INSERT INTO field (item_id, operation, name, text, number) VALUES (?, ?, ?, ?, ?)", rows
-        )
-
-
-def _write_words(connection: sqlite3.Connection, item_id: int) -> None:
-    connection.execute("DELETE FROM words WHERE rowid = ?", (item_id,))
-    connection.execute(
-        "INSERT INTO words (rowid, name, place, answers) SELECT id, path, coalesce(place, ''), coalesce("
-        "(SELECT group_concat(text, ' ') FROM field WHERE item_id = item.id AND text IS NOT NULL), '') "
-        "FROM item WHERE id = ?",
-        (item_id,),
-    )
-
-
-def _matrix(blobs: Sequence[bytes], dimensions: int) -> NDArray[np.float16]:
-    return np.frombuffer(b"".join(blobs), "<f2").reshape(-1, dimensions)
-
-
-def _signed(unsigned: int) -> int:
-    """A 64-bit number as SQLite keeps it."""
-    return unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
 
 
 def _parts(ids: list[int]) -> Iterator[list[int]]:

@@ -87,9 +87,13 @@ class VectorIndex:
         """Numbers of a vector."""
         return int(self._matrix.shape[1])
 
-    def update(self, alive: NDArray[np.bool_], tail_items: Ids, tail: NDArray[np.float16]) -> None:
-        """Say which of the rows still are, and which came later."""
-        self._alive, self._tail_items, self._tail = alive, tail_items, tail
+    def with_changes(
+        self, alive: NDArray[np.bool_], tail_items: Ids, tail: NDArray[np.float16]
+    ) -> VectorIndex:
+        """Return an index that knows which of these rows still are, and which came later."""
+        changed = VectorIndex(self._items, self._matrix, self._bits, self._mean)
+        changed._alive, changed._tail_items, changed._tail = alive, tail_items, tail
+        return changed
 
     @property
     def is_stale(self) -> bool:
@@ -225,7 +229,6 @@ def write_index(
     folder: Path,
     identity: str,
     blocks: Blocks,
-    rows: int,
     dimensions: int,
 ) -> None:
     """Write the files of an index beside those that are there, then let them take their place.
@@ -233,7 +236,6 @@ def write_index(
     Args:
         identity: what the vectors are of; an index with another identity is not read.
         blocks: sequence numbers, items and vectors, in ascending order of the sequence numbers.
-        rows: at least the number of rows that ``blocks`` yields.
 
     Raises:
         OSError: they cannot be written; nothing is left behind.
@@ -242,11 +244,15 @@ def write_index(
     writing = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     writing.mkdir()
     try:
-        _write_files(writing, identity, blocks, rows, dimensions)
+        _write_files(writing, identity, blocks, dimensions)
         old = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.old")
         with suppress(FileNotFoundError):
             folder.rename(old)
-        writing.rename(folder)
+        try:
+            writing.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster: its index is as good
+                raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
@@ -256,7 +262,6 @@ def _write_files(
     writing: Path,
     identity: str,
     blocks: Blocks,
-    rows: int,
     dimensions: int,
 ) -> None:
     all_seqs: list[NDArray[np.int64]] = []

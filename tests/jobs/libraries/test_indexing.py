@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sightline.errors import LibraryBusy, LibraryOutdated, UnknownModel
-from sightline.jobs.libraries.indexing import Indexed, Indexing, IndexOptions, IndexTally
+from sightline.jobs.libraries.indexing import Indexing
+from sightline.jobs.libraries.runs import Indexed, IndexOptions, IndexTally
 from sightline.libraries import Filter, Library, Shelf
 from sightline.runtime.analyzer import Analyzer, Task
 from sightline.settings import Settings

@@ -16,7 +16,7 @@ from sightline.cli.problems import FAILED, INTERRUPTED, quiet_log
 from sightline.cli.progress import ImageWatch
 
 if TYPE_CHECKING:
-    from sightline.jobs.libraries.indexing import Indexed, IndexOptions, IndexTally
+    from sightline.jobs.libraries.runs import Indexed, IndexOptions, IndexTally
     from sightline.libraries import Library
     from sightline.settings import Settings
 
@@ -79,7 +79,7 @@ def index(
     """
     import asyncio
 
-    from sightline.jobs.libraries.indexing import IndexOptions
+    from sightline.jobs.libraries.runs import IndexOptions
 
     settings = settings_from(models_dir=models_dir, offline=offline)
     with quiet_log():

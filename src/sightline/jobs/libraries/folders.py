@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sightline.jobs.images import listings
 from sightline.libraries import Library
-from sightline.libraries.library import Known
+from sightline.libraries.items import Known
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +19,10 @@ from sightline.errors import ImageError, LibraryOutdated, Overloaded, SightlineE
 from sightline.imaging import Picture, View, perceptual_hash, picture_from_pixels, read_capture, read_position
 from sightline.jobs.collections.embedding import HOPELESS, PICTURE_TIMEOUT_S
 from sightline.jobs.libraries.folders import Differences, File, differences
+from sightline.jobs.libraries.runs import Fate, Indexed, IndexOptions, IndexTally, Watcher
 from sightline.jobs.looking import read_image
 from sightline.libraries import Item, Library, NewItem, VectorModel
-from sightline.libraries.library import StoredAnswer
+from sightline.libraries.items import StoredAnswer
 from sightline.libraries.vectors import Floats
 from sightline.runtime.analyzer import Analyzer, BoundTask, Status
 from sightline.runtime.engine import Context
@@ -38,51 +37,6 @@ _ITEMS_AT_ONCE, _SECONDS_AT_MOST = 256, 5.0
 _BATCHES_AHEAD = 2
 
 
-class Fate(StrEnum):
-    """What became of one photo."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    MOVED = "moved"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """One photo and what became of it; ``reason`` says why it failed."""
-
-    path: str
-    fate: Fate
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class IndexTally:
-    """What a run did. ``counts`` has a :class:`Fate` for each photo that was looked at."""
-
-    counts: Counter[Fate] = field(default_factory=Counter)
-    unchanged: int = 0
-    deleted: int = 0
-    known_failures: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def has_failures(self) -> bool:
-        """Whether a photo could not be added in this run."""
-        return self.counts[Fate.FAILED] > 0
-
-
-class Watcher(Protocol):
-    """Is told how a run goes."""
-
-    def begin(self, total: int) -> None:
-        """So many photos are to be looked at."""
-
-    def __call__(self, indexed: Indexed) -> None:
-        """One photo is done."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """A file to open, and what is wanted of it. ``item``: it is in the library and only lacks something."""
@@ -91,21 +45,6 @@ class _Work:
     models: tuple[VectorModel, ...]
     tasks: tuple[BoundTask, ...]
     item: Item | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IndexOptions:
-    """How a run goes about it.
-
-    Attributes:
-        reembed: compute all vectors anew with the models that are installed now.
-        retry_failed: look again at files that could not be read and have not changed.
-        prune: remove the photos of folders that are empty or not there.
-    """
-
-    reembed: bool = False
-    retry_failed: bool = False
-    prune: bool = False
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ from starlette.responses import Response
 from sightline.errors import InsufficientStorage, InvalidRequest, SightlineError
 from sightline.imaging import Picture, encode_jpeg, resize
 from sightline.jobs.libraries.duplicates import Kind, duplicate_groups
-from sightline.jobs.libraries.indexing import Fate, Indexed, Indexing
+from sightline.jobs.libraries.indexing import Indexing
 from sightline.jobs.libraries.report import library_report
+from sightline.jobs.libraries.runs import Fate, Indexed
 from sightline.jobs.libraries.searching import DEFAULT_MIN_SCORE, Found, Query, Searcher
 from sightline.jobs.looking import read_image
 from sightline.jobs.writing import replacing
