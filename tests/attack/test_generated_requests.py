@@ -39,9 +39,6 @@ SLOW_TO_COVER = "^/v1/(operations/|analyze|preview)"
 CRASHING = """
 from sightline.operations import Operation, Params, Result, TimingGroup
 
-# Attacks take their time on a busy machine. What never ends is ended by it.
-pytestmark = pytest.mark.timeout(900)
-
 
 class Crashing(Operation[Params, Result]):
     name = "crashing"

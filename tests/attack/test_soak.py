@@ -27,9 +27,6 @@ from typing import Literal
 
 from sightline.operations import Answer, Operation, Params, Result, TimingGroup
 
-# Attacks take their time on a busy machine. What never ends is ended by it.
-pytestmark = pytest.mark.timeout(900)
-
 KEPT = []
 
 

@@ -67,7 +67,7 @@ def test_list_goes_by_operation_and_ends_with_the_command_that_brings_everything
     lines = sightline("models", "list").stdout.splitlines()
     rows = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert rows["embed_clip"][1] == "missing"
-    assert rows["ask"][1] == "setting"
+    assert rows["ask"][1] == "missing"
     assert lines[-1].strip() == "sightline models pull"
     assert len(lines) <= 40
 

@@ -16,7 +16,8 @@ from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.settings import Settings
 
-CONTEXT = Context.lasting(60)
+def lasting() -> Context:
+    return Context.lasting(60)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ async def library(analyzer: Analyzer, shelf: Shelf, tmp_path: Path, paint):
 
 
 async def names(analyzer: Analyzer, library: Library, **asked) -> list[str]:
-    found = await Searcher(analyzer, library).search(Query(**asked), CONTEXT)
+    found = await Searcher(analyzer, library).search(Query(**asked), lasting())
     return [Path(hit.item.path).stem for hit in found.hits]
 
 
@@ -46,7 +47,7 @@ async def test_words_find_what_they_mean(analyzer, library) -> None:
 
 
 async def test_words_of_names_and_answers_count(analyzer, library) -> None:
-    found = await Searcher(analyzer, library).search(Query(text="rather gloomy", most=20), CONTEXT)
+    found = await Searcher(analyzer, library).search(Query(text="rather gloomy", most=20), lasting())
     assert {hit.matched for hit in found.hits} >= {("picture", "words")}
 
 
@@ -74,7 +75,7 @@ async def test_copies_are_shown_once(analyzer, library, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     (folder / "copy.jpg").write_bytes((folder / "yellow.jpg").read_bytes())
     await indexed(analyzer, library)
-    found = await Searcher(analyzer, library).search(Query(text="yellow", most=3), CONTEXT)
+    found = await Searcher(analyzer, library).search(Query(text="yellow", most=3), lasting())
     assert [len(hit.copies) for hit in found.hits] == [1, 0, 0]
     assert len(await names(analyzer, library, text="yellow", with_copies=True)) == 8
 
@@ -119,7 +120,7 @@ async def test_scores_stand_out_of_many(analyzer, shelf: Shelf, tmp_path: Path, 
     paint(folder / "green.jpg", GREEN, 1)
     with shelf.open("many", create=True) as library:
         await indexed(analyzer, library, folder)
-        found = await Searcher(analyzer, library).search(Query(text="green", min_score=0.5), CONTEXT)
+        found = await Searcher(analyzer, library).search(Query(text="green", min_score=0.5), lasting())
     assert [Path(hit.item.path).stem for hit in found.hits] == ["green"]
     assert found.hits[0].score is not None
     assert found.hits[0].score > 0.99
