@@ -83,6 +83,19 @@ def test_a_public_address_without_a_key_is_refused_in_one_line(started) -> None:
     assert "key" in stderr
 
 
+def test_a_port_in_use_is_refused_in_one_line(started) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = started("serve", "--port", str(port), "--offline")
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert str(port) in stderr
+    assert "SIGHTLINE_PORT" in stderr
+
+
 def get(port: int, path: str) -> Any:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
         return json.load(response)

@@ -34,7 +34,7 @@ from sightline.server import docs_page, problems, refusal_schemas, schemas
 from sightline.server.connections import ClientDisconnected
 from sightline.server.contracts import CONTRACTS, PROBES
 from sightline.server.csrf import CsrfTokens
-from sightline.server.exposure import only_loopback_protects, refuse_open_public_address
+from sightline.server.exposure import only_loopback_protects, refuse_open_public_address, refuse_taken_port
 from sightline.server.keys import KeyRing, asks_for_keys
 from sightline.server.logs import configure_logging
 from sightline.server.lookout import Lookout
@@ -235,6 +235,7 @@ def serve(settings: Settings) -> None:
     """
     configure_logging(settings)
     refuse_open_public_address(settings)
+    refuse_taken_port(settings)
     app = create_app(settings)
     config = server_config(app, settings)
     for complaint in unused_variables():

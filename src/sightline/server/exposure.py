@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
 
 from sightline.errors import ConfigurationError
 from sightline.server.keys import asks_for_keys
@@ -47,3 +49,25 @@ def refuse_open_public_address(settings: Settings) -> None:
         f"{settings.host} can be reached by others and {lacking}: run `sightline keys create NAME` or set "
         "SIGHTLINE_API_KEYS, listen on 127.0.0.1, or say --insecure if a proxy in front does the checking"
     )
+
+
+def refuse_taken_port(settings: Settings) -> None:
+    """Refuse to start where another program listens, before anything is loaded.
+
+    Raises:
+        ConfigurationError: the port is in use, or may not be used.
+    """
+    host = settings.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, settings.port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                return  # uvicorn says what is wrong with the address
+            reason = "in use by another program" if error.errno == errno.EADDRINUSE else "not allowed"
+            raise ConfigurationError(
+                f"port {settings.port} is {reason}; expected a free one. Run: sightline serve --port "
+                f"{max(settings.port + 1, 1024)} (or set SIGHTLINE_PORT)"
+            ) from None
