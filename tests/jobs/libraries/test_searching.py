@@ -16,6 +16,7 @@ from sightline.runtime.analyzer import Analyzer
 from sightline.runtime.engine import Context
 from sightline.settings import Settings
 
+
 def lasting() -> Context:
     return Context.lasting(60)
 
