@@ -32,7 +32,7 @@ CANCEL_GRACE_S = 1.0
 START_TIMEOUT_S = 180.0
 # Starting again costs 10 s, and staying costs 2 to 4 GB.
 IDLE_S = 600.0
-# With one thread openvino 2026.4.1 divides by zero in a linear attention and ends the process.
+# With one thread openvino 2026.4.1 ended with SIGFPE on a tiny model of this structure, not at real size.
 LEAST_THREADS = 2
 _ENVIRONMENT = (
     "HOME",
