@@ -81,7 +81,7 @@ def wanted(original: Any, pictures: list[Path]) -> list[tuple[np.ndarray, np.nda
 
 
 def located(files: Mapping[str, Path], pictures: list[Path], precision: Precision) -> list[Geolocation]:
-    model = load(files, partial(Graphs(Settings()), precision=precision))
+    model = load(files, partial(Graphs(Settings()), options=GraphOptions(precision)))
     limits = ImageLimits(10**8, 10**8, 10**5)
     items = [model.prepare(View(open_picture(path.read_bytes(), limits))) for path in pictures]
     return [found for start in range(0, len(items), 4) for found in model.infer(items[start : start + 4])]
