@@ -53,7 +53,7 @@ def main(names: list[str]) -> None:
         print(f"-- {name}: {PARTS[name].__doc__}", flush=True)
         results[name] = PARTS[name].run()
         PARTS[name].show(results[name])
-        for what, ratio in results[name]["ratios"].items():
+        for what, ratio in results[name].get("ratios", {}).items():
             print(f"ratio  {what:42} {ratio:6.2f}")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
